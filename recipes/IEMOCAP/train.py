@@ -1,0 +1,358 @@
+#!/usr/bin/env python3
+"""Train and test one LOSO fold of speech emotion recognition with label-adaptive mixup and center loss.
+
+    python train.py hparams/loso.yaml --data_folder=/path/to/IEMOCAP_full_release --fold=1
+    python train.py hparams/demo.yaml                          # the synthetic demo corpus, on the CPU
+    python train.py results/loso/seed1/fold1/hyperparams.yaml  # go on with a fold that was interrupted
+
+Kang, Zhang and Jiang, "Learning Robust Self-Attention Features for Speech Emotion Recognition with Label-Adaptive
+Mixup", ICASSP 2023.
+"""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a checkout runs without being installed
+
+import speechbrain as sb  # noqa: E402
+import torch  # noqa: E402
+from fold_results import write_results  # noqa: E402
+from hyperpyyaml import load_hyperpyyaml  # noqa: E402
+from iemocap_prepare import describe_iemocap  # noqa: E402
+from speechbrain.utils.distributed import run_on_main  # noqa: E402
+
+from speechbrain_ext.audio import read_audio  # noqa: E402
+from speechbrain_ext.batching import PairedBatchSampler, PairedDataset, collate_pairs  # noqa: E402
+from speechbrain_ext.errors import InputError  # noqa: E402
+from speechbrain_ext.folds import make_fold  # noqa: E402
+from speechbrain_ext.manifest import (  # noqa: E402
+    build_manifest,
+    fingerprint,
+    read_corpus_csv,
+    read_manifest,
+    write_manifest,
+)
+from speechbrain_ext.metrics import EmotionMetrics  # noqa: E402
+from speechbrain_ext.run_folder import claim_run_folder, read_settings  # noqa: E402
+from speechbrain_ext.seeding import derive_seed  # noqa: E402
+from speechbrain_ext.waveform_scale import pad_with_mean, scale_waveforms  # noqa: E402
+
+logger = logging.getLogger(__name__)
+
+NO_CORPUS = (
+    "no corpus was given. Set --data_folder=/path/to/IEMOCAP_full_release (or the variable IEMOCAP_ROOT). IEMOCAP is "
+    "free for research and is requested at https://sail.usc.edu/iemocap/iemocap_release.htm. Without it, `make demo` "
+    "makes a synthetic corpus and runs everything."
+)
+
+# A resumed run may differ in these: they change nothing in its results.
+MAY_CHANGE = (
+    "data_folder",
+    "corpus_csv",
+    "output_folder",
+    "allow_incomplete",
+    "tensorboard",
+    "num_workers",
+    "number_of_epochs",
+    "eval_batch_size",
+    "encoder_save_path",
+)
+
+
+class EmotionBrain(sb.Brain):
+    """The paper's model: mixup, truncated HuBERT, projection, recognition and center loss."""
+
+    def compute_forward(self, batch, stage):
+        """Compute log-posteriors [B, C], embeddings [B, D] and (mixed) targets [B, C]."""
+        batch = batch.to(self.device)
+        wavs, wav_lens, targets = clips(batch)
+        if stage == sb.Stage.TRAIN:
+            wavs, wav_lens, targets = self.modules.mixup(wavs, wav_lens, targets, clips(batch, "partner_"))
+        feats = self.modules.encoder(wavs, wav_lens if self.hparams.mask_padding else None)
+        emb = self.modules.f_0(feats)
+        log_posteriors = self.modules.f_1(emb)
+        return log_posteriors, emb, targets
+
+    def compute_objectives(self, predictions, batch, stage):
+        """Compute the joint loss (eq. 6), and count decisions outside training."""
+        log_posteriors, emb, targets = predictions
+        recognition_loss = self.hparams.recognition_loss(log_posteriors, targets)
+        loss = recognition_loss + self.hparams.lambda_c * self.modules.center_loss(emb, targets)
+        if stage != sb.Stage.TRAIN:
+            self.metrics.update(log_posteriors, targets.argmax(dim=1))
+        if stage == sb.Stage.TEST:
+            for utt_id, target, row in zip(batch.id, targets.argmax(dim=1).tolist(), log_posteriors.exp().tolist()):
+                self.predictions[utt_id] = (target, row)
+        return loss
+
+    def init_optimizers(self):
+        """Make one Adam for the network and one for the centers (Sec. 3.2), each with the same schedule."""
+        centers = list(self.modules.center_loss.parameters())
+        network = [p for name, module in self.modules.items() if name != "center_loss" for p in module.parameters()]
+        self.optimizers_dict = {
+            "network": self.hparams.opt_class([p for p in network if p.requires_grad]),
+            "centers": self.hparams.center_opt_class(centers),
+        }
+        self.schedulers = {}
+        for name, optimizer in self.optimizers_dict.items():
+            self.schedulers[name] = torch.optim.lr_scheduler.LambdaLR(optimizer, self.hparams.lr_schedule)
+            self.checkpointer.add_recoverable(f"optimizer_{name}", optimizer)
+            self.checkpointer.add_recoverable(f"scheduler_{name}", self.schedulers[name])
+
+    def on_fit_batch_start(self, batch, should_step):
+        """Seed each step by itself, so that a resumed run draws the numbers of one that was never interrupted."""
+        torch.manual_seed(derive_seed("step", self.hparams.seed, self.hparams.epoch_counter.current, self.step))
+
+    def on_stage_start(self, stage, epoch=None):
+        """Begin to count decisions."""
+        self.metrics = EmotionMetrics(self.hparams.emotions, device=self.device)
+        self.predictions = {}
+
+    def on_stage_end(self, stage, stage_loss, epoch=None):
+        """Close an epoch after its validation, or after its training where nothing validates."""
+        if stage == sb.Stage.TRAIN:
+            self.train_loss = float(stage_loss)
+            if self.hparams.validation == "none":
+                self.close_epoch(epoch, {}, {})
+        elif stage == sb.Stage.VALID:
+            found = self.metrics.compute()
+            stats = {"valid_loss": float(stage_loss), "valid_WA": found["WA"], "valid_UA": found["UA"]}
+            # A plain number: the checkpointer cannot list meta data that holds tensors.
+            self.close_epoch(epoch, stats, {"error": 1.0 - found["WA"]})
+        else:
+            self.test_loss = float(stage_loss)
+
+    def close_epoch(self, epoch, valid_stats, meta):
+        """Log, step the schedules, decide about stopping, and save: the best epoch and the last one are kept."""
+        lr = self.schedulers["network"].get_last_lr()[0]
+        self.hparams.history.add(epoch=epoch, lr=lr, train_loss=self.train_loss, **valid_stats)
+        for train_logger in self.hparams.train_loggers:
+            train_logger.log_stats(
+                stats_meta={"epoch": epoch, "lr": lr},
+                train_stats={"loss": self.train_loss},
+                valid_stats={key.replace("valid_", ""): value for key, value in valid_stats.items()},
+            )
+        for scheduler in self.schedulers.values():
+            scheduler.step()
+        if "error" in meta:
+            self.hparams.epoch_counter.update_metric(meta["error"])
+        self.checkpointer.save_and_keep_only(
+            meta={"epoch": epoch, **meta}, importance_keys=[first_best] if "error" in meta else []
+        )
+
+    def on_evaluate_start(self, max_key=None, min_key=None):
+        """Load the weights that the protocol tests: those of the first best epoch, or of the last."""
+        checkpoint = self.checkpointer.recover_if_possible(
+            importance_key=tested_weights_key(self.hparams),
+            ckpt_predicate=lambda checkpoint: "epoch" in checkpoint.meta,  # not one from within an epoch
+        )
+        if checkpoint is None:
+            raise InputError(f"{self.hparams.output_folder} holds no finished epoch to test. Run without --test_only.")
+        self.tested_epoch = checkpoint.meta["epoch"]
+
+
+def first_best(checkpoint):
+    """Rank a checkpoint by its validation error; of equals the earliest epoch is best."""
+    return -checkpoint.meta.get("error", float("inf")), -checkpoint.meta.get("epoch", 0)
+
+
+def tested_weights_key(hparams):
+    """Return the checkpointer's key for the weights to test; None stands for the last."""
+    return first_best if hparams.tested_weights == "best" and hparams.validation != "none" else None
+
+
+def clips(batch, prefix=""):
+    """Take (wavs [B, T], relative wav_lens [B], targets [B, C]) out of a batch: the clips', or their partners'."""
+    wavs, n_samples = batch[prefix + "sig"].data, batch[prefix + "n_samples"].data.squeeze(1)  # [B, 1] -> [B]
+    return wavs, n_samples / max(wavs.shape[1], 1), batch[prefix + "target"].data
+
+
+def dataio_prep(hparams, manifest, fold):
+    """Make the datasets of a fold.
+
+    Arguments
+    ---------
+    hparams : dict
+        The hyperparameters.
+    manifest : dict
+        The corpus.
+    fold : speechbrain_ext.folds.Fold
+        The ids of each part.
+
+    Returns
+    -------
+    dict
+        "train", "valid", "test": PairedDataset with id, sig [T], n_samples [1] and target [C]. Validation and test
+        clips come by decreasing length, so that little is padded and memory is at its peak in the first batch.
+    """
+    emotions = list(hparams["emotions"])
+
+    def waveform(utt_id, wav, epoch, max_s, augment):
+        sig = torch.from_numpy(read_audio(wav, utt_id, hparams["sample_rate"], max_s))
+        n_samples = len(sig)
+        if hparams["fixed_length_s"] is not None:
+            sig = pad_with_mean(sig, round(hparams["fixed_length_s"] * hparams["sample_rate"]))
+        sig = scale_waveforms(sig.unsqueeze(0), scale=hparams["waveform_scale"]).squeeze(0)
+        if augment:
+            sig = torch.from_numpy(hparams["augment"](sig.numpy(), epoch, utt_id))
+        return sig, torch.tensor([n_samples])
+
+    @sb.utils.data_pipeline.takes("id", "wav", "epoch")
+    @sb.utils.data_pipeline.provides("sig", "n_samples")
+    def train_waveform(utt_id, wav, epoch):
+        yield from waveform(utt_id, wav, epoch, hparams["max_train_s"], augment=True)
+
+    @sb.utils.data_pipeline.takes("id", "wav", "epoch")
+    @sb.utils.data_pipeline.provides("sig", "n_samples")
+    def eval_waveform(utt_id, wav, epoch):
+        yield from waveform(utt_id, wav, epoch, hparams["max_eval_s"], augment=False)
+
+    @sb.utils.data_pipeline.takes("emo")
+    @sb.utils.data_pipeline.provides("target")
+    def target(emo):
+        return torch.nn.functional.one_hot(torch.tensor(emotions.index(emo)), len(emotions)).float()
+
+    def dataset(utt_ids, waveform_item):
+        return PairedDataset(
+            {utt_id: manifest[utt_id] for utt_id in utt_ids},
+            [waveform_item, target],
+            ["id", "sig", "n_samples", "target"],
+            paired_keys=("sig", "n_samples", "target"),
+        )
+
+    def longest_first(utt_ids):
+        return sorted(utt_ids, key=lambda utt_id: (-manifest[utt_id]["duration"], utt_id))
+
+    return {
+        "train": dataset(fold.train, train_waveform),
+        "valid": dataset(longest_first(fold.valid), eval_waveform) if fold.valid else None,
+        "test": dataset(longest_first(fold.test), eval_waveform),
+    }
+
+
+def plan_batches(hparams, manifest, fold):
+    """Make the sampler that plans the training batches of a fold."""
+    durations = [min(manifest[utt_id]["duration"], hparams["max_train_s"] or float("inf")) for utt_id in fold.train]
+    return PairedBatchSampler(
+        n_samples=[round(duration * hparams["sample_rate"]) for duration in durations],
+        batch_size=hparams["batch_size"],
+        partner_prob=hparams["mixup_prob"],
+        sort_window=hparams["sort_window"],
+        seed=hparams["seed"],
+    )
+
+
+def describe_corpus(settings):
+    """Describe and check the corpus that the settings name; the paths in the manifest begin with "{data_root}"."""
+    if settings["corpus_csv"]:
+        return build_manifest(read_corpus_csv(settings["corpus_csv"]), data_root(settings), settings["sample_rate"])
+    return describe_iemocap(data_root(settings), settings["allow_incomplete"])
+
+
+def data_root(settings):
+    """Return the folder that the manifest's paths are relative to."""
+    return settings["data_folder"] or Path(settings["corpus_csv"]).resolve().parent
+
+
+def fold_of(settings, manifest):
+    """Split the corpus as the settings say."""
+    return make_fold(
+        manifest,
+        settings["fold"],
+        validation=settings["validation"],
+        valid_fraction=settings["valid_fraction"],
+        seed=settings["seed"],
+        emotions=list(settings["emotions"]),
+    )
+
+
+def prepare_folder(settings, hparams_file, overrides):
+    """Check what can be checked before a model is built; leave settings and manifest in the fold's folder."""
+    manifest = describe_corpus(settings)
+    fold_of(settings, manifest)
+    identity = {"fold": settings["fold"], "seed": settings["seed"], "manifest": fingerprint(manifest)}
+    claim_run_folder(settings["output_folder"], identity, hparams_file, overrides, MAY_CHANGE)
+    write_manifest(manifest, Path(settings["output_folder"]) / "manifest.json")
+
+
+def complete_settings(hparams_file, overrides):
+    """Read the settings, with the corpus and the output folder as absolute paths, and check the run's own numbers.
+
+    Returns
+    -------
+    tuple
+        (settings, overrides), as `read_settings` returns them.
+    """
+    settings, overrides = read_settings(hparams_file, overrides)
+    corpus = settings["data_folder"] or (None if settings["corpus_csv"] else os.environ.get("IEMOCAP_ROOT"))
+    if not corpus and not settings["corpus_csv"]:
+        raise InputError(NO_CORPUS)
+    if isinstance(settings["seed"], bool) or not isinstance(settings["seed"], int) or settings["seed"] < 0:
+        raise InputError(f"seed must be a whole number from 0, got {settings['seed']!r}.")
+    if settings["tested_weights"] not in ("best", "last"):
+        raise InputError(f"tested_weights must be best or last, got {settings['tested_weights']!r}.")
+    overrides["output_folder"] = str(Path(settings["output_folder"]).resolve())
+    for key, path in (("data_folder", corpus), ("corpus_csv", settings["corpus_csv"])):
+        if path:
+            overrides[key] = str(Path(path).expanduser().resolve())
+    return read_settings(hparams_file, overrides)
+
+
+def resolve_precision(precision, device):
+    """Choose bf16 where "auto" meets a CUDA card that has it, else fp32."""
+    if precision != "auto":
+        return precision
+    return "bf16" if device.startswith("cuda") and torch.cuda.is_bf16_supported() else "fp32"
+
+
+def main(argv):
+    """Train and test one fold."""
+    hparams_file, run_opts, overrides = sb.parse_arguments(argv)
+    sb.utils.distributed.ddp_init_group(run_opts)
+    settings, overrides = complete_settings(hparams_file, overrides)
+    run_on_main(prepare_folder, args=[settings, hparams_file, overrides])
+    sb.create_experiment_directory(settings["output_folder"])
+    with open(hparams_file, encoding="utf-8") as file:
+        hparams = load_hyperpyyaml(file, overrides)
+    device = run_opts["device"] or sb.utils.distributed.infer_device()
+    hparams["precision"] = resolve_precision(hparams["precision"], device)
+    hparams["train_loggers"] = [hparams["train_logger"]]
+    if hparams["tensorboard"]:
+        tensorboard_folder = Path(hparams["output_folder"]) / "tensorboard"
+        hparams["train_loggers"].append(sb.utils.train_logger.TensorboardLogger(str(tensorboard_folder)))
+
+    manifest_file = Path(hparams["output_folder"]) / "manifest.json"
+    manifest = read_manifest(manifest_file, data_root(settings))
+    fold = fold_of(settings, manifest)
+    datasets = dataio_prep(hparams, manifest, fold)
+    logger.info(
+        "Fold %d tests on %s: %d clips to train on, %d to validate, %d to test.",
+        hparams["fold"],
+        fold.test_group,
+        *(len(part) for part in (fold.train, fold.valid, fold.test)),
+    )
+
+    brain = EmotionBrain(hparams["modules"], hparams=hparams, run_opts=run_opts, checkpointer=hparams["checkpointer"])
+    brain.train_sampler = plan_batches(hparams, manifest, fold)
+    loader_kwargs = {"num_workers": hparams["num_workers"], "pin_memory": device.startswith("cuda")}
+    eval_kwargs = {**loader_kwargs, "batch_size": hparams["eval_batch_size"], "collate_fn": collate_pairs}
+    brain.fit(
+        hparams["epoch_counter"],
+        datasets["train"],
+        datasets["valid"],
+        train_loader_kwargs={**loader_kwargs, "batch_sampler": brain.train_sampler, "collate_fn": collate_pairs},
+        valid_loader_kwargs=eval_kwargs,
+    )
+    brain.epochs = list(hparams["history"].epochs)  # loading the tested weights goes back to their epoch
+    brain.evaluate(datasets["test"], test_loader_kwargs=dict(eval_kwargs))  # evaluate() changes what it is given
+    identity = {"fold": hparams["fold"], "seed": hparams["seed"], "manifest": fingerprint(read_manifest(manifest_file))}
+    run_on_main(write_results, args=[brain, hparams, fold, identity])
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except InputError as error:
+        sys.exit(f"train.py: {error}")

@@ -1,0 +1,87 @@
+"""Losses for soft labels: recognition loss (eq. 4) and center loss on the most probable class (eq. 5)."""
+
+import torch
+from torch import nn
+
+from speechbrain_ext.errors import InputError
+
+
+def soft_label_kl_loss(log_posteriors, targets):
+    """Kullback-Leibler divergence of the posteriors from soft targets, mean over the batch (eq. 4).
+
+    Arguments
+    ---------
+    log_posteriors : torch.Tensor
+        Natural logarithms of the predicted class probabilities, [B, C].
+    targets : torch.Tensor
+        Class probabilities, [B, C]; a zero contributes nothing.
+
+    Returns
+    -------
+    torch.Tensor
+        The loss in nats, a scalar.
+
+    Example
+    -------
+    >>> soft_label_kl_loss(torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.0, 1.0]]))
+    tensor(0.6931)
+    """
+    return nn.functional.kl_div(log_posteriors, targets, reduction="batchmean")
+
+
+class ArgmaxCenterLoss(nn.Module):
+    """Center loss for mixed labels: squared distance to the center of the most probable class (eq. 5).
+
+    The centers are learnable parameters, so the module belongs in a Brain's `modules`, in an optimizer of its own
+    (Sec. 3.2) and among the checkpointer's recoverables.
+
+    Arguments
+    ---------
+    n_classes : int
+        Number of emotions.
+    emb_dim : int
+        Size of the embedding.
+
+    Example
+    -------
+    >>> center_loss = ArgmaxCenterLoss(n_classes=2, emb_dim=3)
+    >>> center_loss.centers.data.zero_()
+    tensor([[0., 0., 0.],
+            [0., 0., 0.]])
+    >>> center_loss(torch.ones(4, 3), torch.tensor([[0.3, 0.7]] * 4))
+    tensor(3., grad_fn=<MeanBackward0>)
+    """
+
+    def __init__(self, n_classes, emb_dim):
+        super().__init__()
+        self.centers = nn.Parameter(torch.randn(n_classes, emb_dim))
+
+    def forward(self, emb, targets):
+        """Compute the loss, in float32 under autocast too.
+
+        Arguments
+        ---------
+        emb : torch.Tensor
+            Embeddings f_0(F_e^0), [B, D].
+        targets : torch.Tensor
+            Class probabilities, [B, C]; of equally probable classes the first counts.
+
+        Returns
+        -------
+        torch.Tensor
+            Mean over the batch of the squared Euclidean distances, a scalar.
+
+        Raises
+        ------
+        InputError
+            If the sizes differ from those that the centers have.
+        """
+        if emb.shape[-1] != self.centers.shape[1] or targets.shape[-1] != self.centers.shape[0]:
+            raise InputError(
+                f"ArgmaxCenterLoss has {self.centers.shape[0]} centers of size {self.centers.shape[1]}; got embeddings "
+                f"of shape {list(emb.shape)} and targets of shape {list(targets.shape)}."
+            )
+        # The expanded form |x|^2 + |c|^2 - 2xc loses everything in bf16, so the difference is taken directly.
+        with torch.autocast(emb.device.type, enabled=False):
+            distances = emb.float() - self.centers.float()[targets.argmax(dim=-1)]  # [B, D]
+            return distances.square().sum(dim=-1).mean()

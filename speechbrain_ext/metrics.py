@@ -1,0 +1,67 @@
+"""Weighted and unweighted accuracy, recalls and confusion counts, on torchmetrics."""
+
+import torch
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+
+class EmotionMetrics:
+    """Collects decisions and computes WA, UA and the recall of each emotion.
+
+    WA (weighted accuracy) is the share of correct decisions; UA (unweighted accuracy) is the mean of the recalls of
+    the emotions that occur among the targets. An emotion that does not occur has no recall: it is left out of UA and
+    named.
+
+    Arguments
+    ---------
+    emotions : list of str
+        Labels, in the order of the class indices.
+    device : str or torch.device
+        Where the counts are kept: the device of the tensors that come.
+
+    Example
+    -------
+    >>> metrics = EmotionMetrics(["ang", "hap", "sad"])
+    >>> metrics.update(torch.eye(3)[[0, 0, 1, 0]], torch.tensor([0, 0, 1, 1]))
+    >>> metrics.compute()
+    {'WA': 0.75, 'UA': 0.75, 'recall': {'ang': 1.0, 'hap': 0.5, 'sad': None}, 'absent': ['sad'], 'n': 4,
+    'confusion': [[2, 0, 0], [1, 1, 0], [0, 0, 0]]}
+    """
+
+    def __init__(self, emotions, device="cpu"):
+        self.emotions = list(emotions)
+        self.counts = MulticlassConfusionMatrix(len(self.emotions)).to(device)
+
+    def update(self, posteriors, targets):
+        """Add clips.
+
+        Arguments
+        ---------
+        posteriors : torch.Tensor
+            Posteriors or log-posteriors, [B, C]; the largest decides.
+        targets : torch.Tensor
+            Class indices, [B].
+        """
+        self.counts.update(posteriors.argmax(dim=1), targets)
+
+    def compute(self):
+        """Compute all metrics over what was added.
+
+        Returns
+        -------
+        dict
+            WA and UA (fractions), recall (emotion -> fraction, None where absent), absent (emotions that do not
+            occur), n (number of clips), confusion (counts, [true][predicted]).
+        """
+        confusion = self.counts.compute().to("cpu", torch.float64)  # [C, C], true by predicted
+        n_true = confusion.sum(dim=1)
+        present = n_true > 0
+        n = int(n_true.sum())
+        recalls = confusion.diagonal() / n_true
+        return {
+            "WA": float(confusion.diagonal().sum() / n) if n else 0.0,
+            "UA": float(recalls[present].mean()) if n else 0.0,
+            "recall": {emo: float(r) if p else None for emo, r, p in zip(self.emotions, recalls, present)},
+            "absent": [emo for emo, p in zip(self.emotions, present) if not p],
+            "n": n,
+            "confusion": confusion.long().tolist(),
+        }

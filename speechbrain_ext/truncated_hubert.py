@@ -1,0 +1,338 @@
+"""TruncatedHuBERT: the first layers of a HuBERT or wav2vec 2.0 encoder as a SpeechBrain lobe (Sec. 2.2)."""
+
+import contextlib
+import logging
+from pathlib import Path
+
+import torch
+import transformers
+from speechbrain.dataio.dataio import length_to_mask
+from torch import nn
+
+from speechbrain_ext.errors import InputError
+from speechbrain_ext.waveform_scale import SCALES, num_samples, scale_waveforms
+
+logger = logging.getLogger(__name__)
+
+ARCHITECTURES = {
+    "hubert": (transformers.HubertConfig, transformers.HubertModel),
+    "wav2vec2": (transformers.Wav2Vec2Config, transformers.Wav2Vec2Model),
+}
+REDUCTIONS = ("first", "mean", None)
+ATTENTIONS = ("sdpa", "eager")
+# Saved checkpoints carry dropouts and SpecAugment of their own pretraining; the published model has none of them.
+DETERMINISTIC = {
+    "hidden_dropout": 0.0,
+    "attention_dropout": 0.0,
+    "activation_dropout": 0.0,
+    "feat_proj_dropout": 0.0,
+    "final_dropout": 0.0,
+    "layerdrop": 0.0,
+    "mask_time_prob": 0.0,
+    "mask_feature_prob": 0.0,
+    "add_adapter": False,
+}
+
+
+class TruncatedHuBERT(nn.Module):
+    """The first `num_layers` Transformer layers of a self-supervised speech encoder, with feature reduction.
+
+    The output is the raw residual stream after the last kept layer: no final LayerNorm follows. Layers above it are
+    neither allocated nor read. With "first", the last kept layer computes its query, output projection and
+    feed-forward for frame 0 alone, which gives the same numbers. Encoders with LayerNorm in their convolutional stem
+    (HuBERT-Large, wav2vec 2.0 LV-60, XLS-R) give a clip the same output alone and in any batch.
+
+    Arguments
+    ---------
+    source : str, optional
+        Hub id or folder of a HuBERT or wav2vec 2.0 checkpoint.
+    save_path : str, optional
+        Folder in which a downloaded checkpoint is kept; by default the Hub's own cache.
+    config : dict, optional
+        Values of `transformers.HubertConfig` (or, with `model_type: wav2vec2`, `Wav2Vec2Config`) from which an
+        encoder without trained weights is built. Used only without `source`.
+    num_layers : int
+        How many Transformer layers are kept.
+    projection_dropout : float
+        Dropout between self-attention and feed-forward in every kept layer. All other dropouts are off.
+    feature_reduction : str, optional
+        "first" takes the first frame (F_e^0), "mean" averages a clip's own frames, None keeps all frames.
+    freeze_feature_extractor : bool
+        Whether the convolutional stem keeps its weights.
+    freeze : bool
+        Whether the whole encoder keeps its weights; it then stays in evaluation mode, also after `.train()`.
+    waveform_scale : str, optional
+        Scaling of each clip before the encoder: "peak", "layer" or None, see `scale_waveforms`.
+    attn_implementation : str
+        "sdpa" or "eager".
+
+    Attributes
+    ----------
+    embedding_dim : int
+        Size D of the output.
+    num_layers : int
+        Number of kept layers.
+    min_samples : int
+        Shortest waveform that gives one frame (400 for HuBERT).
+
+    Raises
+    ------
+    InputError
+        If the source holds no usable checkpoint, has fewer layers than asked for, or an argument is unknown.
+
+    Example
+    -------
+    >>> config = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "num_hidden_layers": 4,
+    ...           "conv_dim": [16] * 7, "feat_extract_norm": "layer", "do_stable_layer_norm": True,
+    ...           "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
+    >>> encoder = TruncatedHuBERT(config=config, num_layers=3)
+    >>> encoder(torch.randn(2, 16000), torch.tensor([1.0, 0.5])).shape
+    torch.Size([2, 32])
+    >>> encoder.frame_lengths(torch.tensor([16000, 8000]))
+    tensor([49, 24])
+    """
+
+    def __init__(
+        self,
+        source=None,
+        save_path=None,
+        config=None,
+        num_layers=22,
+        projection_dropout=0.4,
+        feature_reduction="first",
+        freeze_feature_extractor=True,
+        freeze=False,
+        waveform_scale="peak",
+        attn_implementation="sdpa",
+    ):
+        super().__init__()
+        for name, value, known in (
+            ("feature_reduction", feature_reduction, REDUCTIONS),
+            ("waveform_scale", waveform_scale, SCALES),
+            ("attn_implementation", attn_implementation, ATTENTIONS),
+        ):
+            if value not in known:
+                raise InputError(f"{name} must be one of {known}, got {value!r}.")
+        if not 0 <= projection_dropout < 1:
+            raise InputError(f"projection_dropout must lie in [0, 1), got {projection_dropout}.")
+        if source is None and config is None:
+            raise InputError("TruncatedHuBERT needs a source (Hub id or folder) or a config (dict).")
+
+        name = "the config" if source is None else repr(str(source))
+        model_config = _config_from_dict(config) if source is None else _config_from_source(source, save_path)
+        _truncate(model_config, num_layers, name)
+        model_config._attn_implementation = attn_implementation
+        model_class = ARCHITECTURES[model_config.model_type][1]
+        if source is None:
+            self.model = model_class(model_config)
+        else:
+            self.model = _load_weights(model_class, model_config, source, save_path)
+        if model_config.feat_extract_norm == "group":
+            logger.warning(
+                "%s has GroupNorm in its convolutional stem: its statistics run over the whole padded row, so a clip's "
+                "output changes with padding. Use batches of one clip where that matters.",
+                name,
+            )
+
+        encoder = self.model.encoder
+        if model_config.do_stable_layer_norm:
+            encoder.layer_norm = nn.Identity()  # it stands after the last layer, and the raw output is wanted
+        for layer in encoder.layers:
+            layer.dropout = nn.Dropout(projection_dropout)
+        self.embedding_dim = model_config.hidden_size
+        self.num_layers = num_layers
+        self.feature_reduction = feature_reduction
+        self.waveform_scale = waveform_scale
+        self.freeze = freeze
+        self.min_samples = 1
+        for kernel, stride in zip(reversed(model_config.conv_kernel), reversed(model_config.conv_stride)):
+            self.min_samples = (self.min_samples - 1) * stride + kernel
+        if freeze_feature_extractor or freeze:
+            self.model.feature_extractor._freeze_parameters()
+        if freeze:
+            self.requires_grad_(False)
+            self.eval()
+
+    def train(self, mode=True):
+        """Set training mode, unless the whole encoder is frozen."""
+        return super().train(mode and not self.freeze)
+
+    def frame_lengths(self, n_samples):
+        """Count the frames of clips.
+
+        Arguments
+        ---------
+        n_samples : torch.Tensor or int
+            Lengths in samples.
+
+        Returns
+        -------
+        torch.Tensor
+            Lengths in frames, int64, of the same shape.
+        """
+        lengths = torch.as_tensor(n_samples)
+        for kernel, stride in zip(self.model.config.conv_kernel, self.model.config.conv_stride):
+            lengths = torch.div(lengths - kernel, stride, rounding_mode="floor") + 1
+        return lengths.clamp(min=0)
+
+    def forward(self, wavs, wav_lens=None):
+        """Encode waveforms.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor
+            Padded waveforms at the checkpoint's sample rate (16 kHz), [B, T].
+        wav_lens : torch.Tensor, optional
+            Relative lengths in (0, 1], [B]. Without it every clip is T samples long.
+
+        Returns
+        -------
+        torch.Tensor
+            [B, D] for "first" and "mean"; [B, F, D] for None, where frames beyond a clip's `frame_lengths` are zero.
+
+        Raises
+        ------
+        InputError
+            If a clip is shorter than `min_samples`.
+        """
+        n_samples = num_samples(wavs, wav_lens)
+        self._check_lengths(n_samples)
+        wavs = scale_waveforms(wavs, wav_lens, self.waveform_scale)
+        feats = self.model.feature_extractor(wavs).transpose(1, 2)  # [B, T] -> [B, C, F] -> [B, F, C]
+        hidden = self.model.feature_projection(feats)  # [B, F, C] -> [B, F, D]
+        if isinstance(hidden, tuple):  # wav2vec 2.0 also gives what it projected
+            hidden = hidden[0]
+
+        own_frames = length_to_mask(self.frame_lengths(n_samples), max_len=hidden.shape[1], dtype=torch.bool)  # [B, F]
+        attention_mask = None
+        if wav_lens is not None:
+            hidden = hidden.masked_fill(~own_frames.unsqueeze(-1), 0.0)
+            attention_mask = self._attention_mask(own_frames, hidden.dtype)
+        encoder = self.model.encoder
+        hidden = hidden + encoder.pos_conv_embed(hidden)
+        if not self.model.config.do_stable_layer_norm:
+            hidden = encoder.layer_norm(hidden)
+
+        for layer in encoder.layers[:-1]:
+            hidden = self._layer(layer, hidden, attention_mask)
+        if self.feature_reduction == "first":
+            return self._first_frame(encoder.layers[-1], hidden, attention_mask)  # [B, F, D] -> [B, D]
+        hidden = self._layer(encoder.layers[-1], hidden, attention_mask)
+        hidden = hidden.masked_fill(~own_frames.unsqueeze(-1), 0.0)
+        if self.feature_reduction == "mean":
+            return hidden.sum(dim=1) / own_frames.sum(dim=1, keepdim=True)  # [B, F, D] -> [B, D]
+        return hidden
+
+    def _check_lengths(self, n_samples):
+        shortest = int(n_samples.min())
+        if shortest < self.min_samples:
+            raise InputError(
+                f"clip {int(n_samples.argmin())} of the batch has {shortest} samples; the encoder needs at least "
+                f"{self.min_samples}. Leave it out, or pad it with silence and count the silence as its own."
+            )
+
+    def _attention_mask(self, own_frames, dtype):
+        mask = own_frames[:, None, None, :]  # [B, F] -> [B, heads, queries, F]
+        if self.model.config._attn_implementation == "eager":  # it is added to the scores there
+            return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)
+        return mask
+
+    @staticmethod
+    def _layer(layer, hidden, attention_mask):
+        output = layer(hidden, attention_mask=attention_mask)
+        return output[0] if isinstance(output, tuple) else output  # transformers 4 returns a tuple
+
+    def _first_frame(self, layer, hidden, attention_mask):
+        """Compute frame 0 of a layer's output alone, [B, F, D] -> [B, D], with the very numbers of the whole layer."""
+        stable = self.model.config.do_stable_layer_norm
+        residual = hidden[:, :1]  # [B, 1, D]
+        attended = layer.layer_norm(hidden) if stable else hidden
+        first = layer.attention(attended[:, :1], key_value_states=attended, attention_mask=attention_mask)[0]
+        if self.training and layer.dropout.p > 0:
+            # The whole layer's mask is drawn, so that the random numbers are those of the whole layer.
+            first = first * layer.dropout(torch.ones_like(hidden))[:, :1].to(first.dtype)
+        first = residual + first
+        if stable:
+            first = first + layer.feed_forward(layer.final_layer_norm(first))
+        else:
+            first = layer.layer_norm(first)
+            first = layer.final_layer_norm(first + layer.feed_forward(first))
+        return first.squeeze(1)  # [B, 1, D] -> [B, D]
+
+
+def _config_from_dict(config):
+    config = dict(config)
+    model_type = config.pop("model_type", "hubert")
+    if model_type not in ARCHITECTURES:
+        raise InputError(f"config has model_type {model_type!r}; known are {sorted(ARCHITECTURES)}.")
+    if "conv_dim" in config:
+        for key, default in (("conv_kernel", (10, 3, 3, 3, 3, 2, 2)), ("conv_stride", (5, 2, 2, 2, 2, 2, 2))):
+            if len(config.get(key, default)) != len(config["conv_dim"]):
+                raise InputError(
+                    f"config has {len(config['conv_dim'])} values in conv_dim, but "
+                    f"{len(config.get(key, default))} in {key}: the stem needs as many of each."
+                )
+    return ARCHITECTURES[model_type][0](**config)
+
+
+def _config_from_source(source, save_path):
+    try:
+        config = transformers.AutoConfig.from_pretrained(source, cache_dir=save_path)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"source {str(source)!r} holds no checkpoint that can be read: give a Hub id such as "
+            f"facebook/hubert-large-ll60k, or a folder with config.json and model.safetensors. ({error})"
+        ) from error
+    if config.model_type not in ARCHITECTURES:
+        raise InputError(f"source {str(source)!r} is a {config.model_type!r} model; known are {sorted(ARCHITECTURES)}.")
+    return config
+
+
+def _truncate(config, num_layers, name):
+    if isinstance(num_layers, bool) or not isinstance(num_layers, int) or num_layers < 1:
+        raise InputError(f"num_layers must be a whole number from 1, got {num_layers!r}.")
+    if num_layers > config.num_hidden_layers:
+        raise InputError(
+            f"num_layers is {num_layers}, but {name} has {config.num_hidden_layers} layers: "
+            f"choose 1 to {config.num_hidden_layers}."
+        )
+    config.num_hidden_layers = num_layers
+    for key, value in DETERMINISTIC.items():
+        setattr(config, key, value)
+
+
+def _load_weights(model_class, config, source, save_path):
+    folder = Path(source)
+    if folder.is_dir() and not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+        raise InputError(f"source {str(source)!r} holds no weights: model.safetensors or pytorch_model.bin is missing.")
+    with _quiet_transformers():
+        try:
+            model, report = model_class.from_pretrained(
+                source, config=config, cache_dir=save_path, dtype=torch.float32, output_loading_info=True
+            )
+        except OSError as error:
+            raise InputError(f"the weights in source {str(source)!r} cannot be read: {error}") from error
+    # The keys of the layers above num_layers are left over, as they should be; what is needed must all be there.
+    unused = ("encoder.layer_norm.",) if config.do_stable_layer_norm else ()
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith(unused))
+    if missing or report["mismatched_keys"]:
+        raise InputError(
+            f"the weights in source {str(source)!r} do not fit its config.json: "
+            f"missing {missing}, of another shape {sorted(report['mismatched_keys'])}."
+        )
+    return model
+
+
+@contextlib.contextmanager
+def _quiet_transformers():
+    """Silence the report on left-over keys and the progress bar for the time of loading."""
+    log = transformers.utils.logging
+    verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(verbosity)
+        if bars:
+            log.enable_progress_bar()
