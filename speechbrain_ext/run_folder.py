@@ -38,18 +38,13 @@ def read_settings(hparams_file, overrides):
         If the file is missing or is no YAML, or an override names a key that the file does not have.
     """
     hparams_file = Path(hparams_file)
-    yaml = ruamel.yaml.YAML()
-    try:
-        overrides = yaml.load(overrides) or {} if isinstance(overrides, str) else dict(overrides or {})
-        if not isinstance(overrides, dict):
-            raise InputError(f"the command line holds {overrides!r}: write options as --key=value.")
-    except ruamel.yaml.error.YAMLError as error:
-        raise InputError(f"an option on the command line is no YAML: write --key=value. ({error})") from error
+    overrides = _parse_options(overrides) if isinstance(overrides, str) else dict(overrides or {})
     if not hparams_file.is_file():
         raise InputError(f"the hyperparameter file {hparams_file} does not exist. Give for instance hparams/loso.yaml.")
     folder = hparams_file.resolve().parent
     if hparams_file.name == HYPERPARAMS_FILE and (folder / RUN_FILE).exists():
         overrides.setdefault("output_folder", str(folder))
+    yaml = ruamel.yaml.YAML()
     try:
         text = hparams_file.read_text(encoding="utf-8")
         keys = list(yaml.load(text))
@@ -107,6 +102,20 @@ def claim_run_folder(folder, identity, hparams_file, overrides, may_change=()):
     write_json(identity, run_file)
     with atomic_write(saved_file) as file:
         yaml.dump(settings, file)
+
+
+def _parse_options(text):
+    """Parse the command line's options, one a line; of two with one key the last counts."""
+    options = {}
+    for line in text.splitlines():
+        try:
+            option = ruamel.yaml.YAML().load(line)
+        except ruamel.yaml.error.YAMLError as error:
+            raise InputError(f"the option {line!r} is no YAML: write --key=value. ({error})") from error
+        if not isinstance(option, dict):
+            raise InputError(f"the command line holds {line!r}: write options as --key=value.")
+        options.update(option)
+    return options
 
 
 def _changed_settings(saved_file, hparams_file, overrides, may_change):

@@ -3,9 +3,11 @@
 import contextlib
 import logging
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from speechbrain.dataio.dataio import length_to_mask
 from torch import nn
 
@@ -310,7 +312,7 @@ def _load_weights(model_class, config, source, save_path):
             model, report = model_class.from_pretrained(
                 source, config=config, cache_dir=save_path, dtype=torch.float32, output_loading_info=True
             )
-        except OSError as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
             raise InputError(f"the weights in source {str(source)!r} cannot be read: {error}") from error
     # The keys of the layers above num_layers are left over, as they should be; what is needed must all be there.
     unused = ("encoder.layer_norm.",) if config.do_stable_layer_norm else ()

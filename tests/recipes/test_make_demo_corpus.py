@@ -234,9 +234,7 @@ def test_make_demo_corpus_other_setting_leaves_no_turn_of_the_old_one(made, tmp_
     assert n_wavs == 10 * 4 * 1 + 5 * 4 + 1
 
 
-@pytest.mark.parametrize(
-    ("name", "content"), [("thesis.txt", "mine"), (demo.MARKER, "[1]"), (demo.MARKER, "{")]
-)
+@pytest.mark.parametrize(("name", "content"), [("thesis.txt", "mine"), (demo.MARKER, "[1]"), (demo.MARKER, "{")])
 def test_make_demo_corpus_refuses_a_folder_that_is_not_its_own(tmp_path, name, content):
     (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match="holds something else.*: name another folder") as error:

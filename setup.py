@@ -1,0 +1,47 @@
+"""Packaging of speechbrain-ext; the one place where versions are pinned."""
+
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "speechbrain_ext" / "__init__.py").read_text(encoding="utf-8"))[1]
+
+DEMO = ["espeakng-loader>=0.2.4"]  # speech synthesis for the demo corpus, with its voices
+DEV = [
+    "hypothesis>=6.100",  # property tests
+    "pytest>=8.0",
+    "ruff>=0.6",
+    "scikit-learn>=1.3",  # an independent opinion on the metrics
+    "yamllint>=1.35",
+]
+
+setup(
+    name="speechbrain-ext",
+    version=VERSION,
+    description="Speech emotion recognition with label-adaptive mixup and center loss, as a SpeechBrain plugin",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=["speechbrain_ext"],
+    python_requires=">=3.10",
+    install_requires=[
+        "speechbrain>=1.1.2,<1.2",  # LengthsCapableSequential passes wav_lens from 1.1.2
+        # torchaudio is in maintenance: 2.11 is its last release, and it refuses a torch built for another CUDA.
+        "torch>=2.11,<2.15",
+        "torchaudio>=2.11,<2.12",
+        "transformers>=4.57,<6",
+        "hyperpyyaml>=1.2.3,<1.3",
+        "ruamel.yaml>=0.18,<0.19",  # 0.19 breaks hyperpyyaml
+        "audiomentations>=0.43,<0.44",
+        "numpy>=1.26",
+        "soundfile>=0.12",
+        "soxr>=0.5",
+        "torchmetrics>=1.4",
+        "matplotlib>=3.8",
+        "tensorboard>=2.15",
+        "tqdm>=4.66",
+    ],
+    extras_require={"demo": DEMO, "dev": DEMO + DEV},
+)

@@ -1,0 +1,62 @@
+"""What the tests share: the recipe's scripts on the path, a small encoder and a demo corpus."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import speechbrain  # noqa: F401
+import torch
+from speechbrain.utils.importutils import LazyModule
+
+ROOT = Path(__file__).resolve().parents[1]
+for folder in (ROOT / "recipes" / "IEMOCAP", ROOT):
+    sys.path.insert(0, str(folder))
+
+# hypothesis asks every imported module for its file, and SpeechBrain's lazy modules answer that with an ImportError.
+for name, module in list(sys.modules.items()):
+    if isinstance(module, LazyModule):
+        del sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def root():
+    """Return the checkout's folder."""
+    return ROOT
+
+
+@pytest.fixture
+def small_config():
+    """HuBERT-Large's architecture, made small: stem with LayerNorm, pre-LN layers."""
+    return {
+        "hidden_size": 32,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "conv_dim": [16] * 7,
+        "conv_bias": True,
+        "feat_extract_norm": "layer",
+        "do_stable_layer_norm": True,
+        "num_conv_pos_embeddings": 16,
+        "num_conv_pos_embedding_groups": 4,
+    }
+
+
+@pytest.fixture
+def clips():
+    """Three clips of 1.0, 0.6 and 0.3 s in one padded batch: (wavs [3, 16000], wav_lens [3], lengths in samples)."""
+    lengths = [16000, 9600, 4800]
+    generator = torch.Generator().manual_seed(0)
+    wavs = torch.zeros(3, 16000)
+    for row, length in zip(wavs, lengths):
+        row[:length] = 0.3 * torch.randn(length, generator=generator)
+    return wavs, torch.tensor(lengths) / 16000, lengths
+
+
+@pytest.fixture(scope="session")
+def demo_corpus(tmp_path_factory):
+    """Make a demo corpus with two sentences for each speaker and emotion."""
+    from make_demo_corpus import make_demo_corpus
+
+    folder = tmp_path_factory.mktemp("corpus") / "demo"
+    make_demo_corpus(folder, sentences=2)
+    return folder

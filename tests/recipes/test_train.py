@@ -1,0 +1,429 @@
+"""The recipe, really run on a small demo corpus with a small encoder."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+import speechbrain as sb
+import torch
+import train
+import yaml
+from hyperpyyaml import load_hyperpyyaml
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix
+
+from speechbrain_ext.errors import InputError
+
+TINY = (
+    "--encoder_config={hidden_size: 16, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 16, "
+    "conv_dim: [8, 8], conv_kernel: [400, 4], conv_stride: [160, 4], num_conv_pos_embeddings: 4, "
+    "num_conv_pos_embedding_groups: 4}"
+)
+SMALL = [TINY, "--num_layers=2", "--max_train_s=1.5", "--num_workers=0", "--number_of_epochs=3", "--noprogressbar"]
+
+
+@pytest.fixture
+def fit(root, demo_corpus, tmp_path, monkeypatch):
+    """Return a function that trains one fold and returns its folder."""
+    monkeypatch.delenv("IEMOCAP_ROOT", raising=False)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the experiment folder sets its own
+
+    def run(name, *options, yaml="hparams/demo.yaml", data_folder=demo_corpus):
+        folder = tmp_path / name
+        corpus = [f"--data_folder={data_folder}"] if data_folder else []
+        train.main([str(root / yaml), *corpus, f"--output_folder={folder}", *SMALL, *options])
+        return folder
+
+    return run
+
+
+def results(folder):
+    """Read a fold's numbers and predictions."""
+    metrics = json.loads((folder / "test_metrics.json").read_text())
+    with open(folder / "predictions.csv", newline="") as file:
+        return metrics, list(csv.DictReader(file))
+
+
+def posteriors(folder):
+    """Read a fold's posteriors, [N, C]."""
+    metrics, rows = results(folder)
+    return np.array([[float(row[emo]) for emo in metrics["emotions"]] for row in rows])
+
+
+def last_checkpoint(folder):
+    """Load the weights of the newest checkpoint."""
+    newest = sorted((folder / "save").glob("CKPT*"))[-1]
+    return {
+        path.name: torch.load(path) for path in sorted(newest.glob("*.ckpt")) if path.name[:3] in ("enc", "f_0", "cen")
+    }
+
+
+def assert_same_weights(one, other):
+    assert one.keys() == other.keys()
+    for name, weights in one.items():
+        for key, value in weights.items():
+            assert torch.equal(value, other[name][key]), f"{name}: {key}"
+
+
+def history(folder):
+    """Read the numbers of every epoch out of the newest checkpoint."""
+    return json.loads((sorted((folder / "save").glob("CKPT*"))[-1] / "history.ckpt").read_text())
+
+
+def test_fold_folder_is_complete_and_consistent(fit, capsys):
+    folder = fit("fold2", "--fold=2")
+    for name in ("hyperparams.yaml", "train.py", "env.log", "log.txt", "train_log.txt", "run.json", "manifest.json"):
+        assert (folder / name).stat().st_size > 0, name
+    for name in ("confusion.png", "curves.png"):
+        assert (folder / name).read_bytes().startswith(b"\x89PNG"), name
+
+    metrics, rows = results(folder)
+    true, predicted = [row["true"] for row in rows], [row["predicted"] for row in rows]
+    assert len(rows) == metrics["n"] == 16  # one session: 2 speakers, 4 emotions, 2 sentences
+    assert all(row["id"].startswith("Ses02") for row in rows)
+    assert [row["id"] for row in rows] == sorted(row["id"] for row in rows)
+    assert metrics["WA"] == pytest.approx(accuracy_score(true, predicted))
+    assert metrics["UA"] == pytest.approx(balanced_accuracy_score(true, predicted))
+    assert metrics["confusion"] == confusion_matrix(true, predicted, labels=metrics["emotions"]).tolist()
+    np.testing.assert_allclose(posteriors(folder).sum(axis=1), 1, atol=1e-6)
+    assert [metrics["emotions"][i] for i in posteriors(folder).argmax(axis=1)] == predicted
+    assert metrics["fold"] == 2
+    assert metrics["seed"] == 1
+    assert metrics["test_group"] == "Session2"
+    assert metrics["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert json.loads((folder / "run.json").read_text())["manifest"] == metrics["manifest"]
+
+    said = capsys.readouterr().out
+    assert f"WA {100 * metrics['WA']:.2f}%   UA {100 * metrics['UA']:.2f}%   (16 utterances)" in said
+    assert f"Files: {folder}" in said
+
+
+def test_saved_hyperparams_go_on_with_the_fold(fit):
+    folder = fit("fold1", "--number_of_epochs=1", "--seed=3")
+    assert len(history(folder)) == 1
+    train.main([str(folder / "hyperparams.yaml"), "--noprogressbar", "--number_of_epochs=3"])
+    whole = fit("whole", "--seed=3")
+    assert history(folder) == history(whole)
+    assert_same_weights(last_checkpoint(folder), last_checkpoint(whole))
+    before = results(folder)
+    train.main([str(folder / "hyperparams.yaml"), "--noprogressbar"])  # nothing is left to train
+    assert results(folder) == before
+    assert len(history(folder)) == 3
+
+
+def test_moved_folder_goes_on_in_its_new_place(fit, tmp_path):
+    folder = fit("here", "--number_of_epochs=1")
+    before = results(folder)
+    shutil.move(folder, tmp_path / "there")
+    train.main([str(tmp_path / "there" / "hyperparams.yaml"), "--noprogressbar"])
+    assert not folder.exists()
+    assert results(tmp_path / "there") == before
+
+
+@pytest.mark.parametrize("interval", ["--ckpt_interval_steps=2", "--ckpt_interval_steps=0"])
+def test_killed_and_resumed_run_ends_with_the_same_bits(fit, monkeypatch, interval):
+    options = ["--mixup_prob=0.5", "--augment_prob=0.8", "--projection_dropout=0.3"]
+    whole = fit("whole", *options)
+
+    fit_batch = train.EmotionBrain.fit_batch
+    n_steps = 0
+
+    def killed(brain, batch):
+        nonlocal n_steps
+        n_steps += 1
+        if n_steps == 7:  # in the second epoch of four batches
+            raise KeyboardInterrupt
+        return fit_batch(brain, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.EmotionBrain, "fit_batch", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fit("killed", *options, interval)
+    assert not (whole.parent / "killed" / "test_metrics.json").exists()
+    resumed = fit("killed", *options, interval)
+    assert_same_weights(last_checkpoint(resumed), last_checkpoint(whole))
+    assert history(resumed) == history(whole)
+    assert results(resumed) == results(whole)
+
+
+def test_number_of_workers_changes_nothing(fit):
+    none, two = fit("none"), fit("two", "--num_workers=2")
+    assert_same_weights(last_checkpoint(none), last_checkpoint(two))
+    assert results(none) == results(two)
+
+
+def test_seed_changes_the_run(fit):
+    assert not np.allclose(posteriors(fit("one")), posteriors(fit("two", "--seed=2")), atol=1e-4)
+
+
+def test_posteriors_do_not_depend_on_batch_mates(fit):
+    folder = fit("fold", "--eval_batch_size=16")
+    batched = posteriors(folder)
+    fit("fold", "--eval_batch_size=1", "--test_only")
+    np.testing.assert_allclose(posteriors(folder), batched, atol=1e-5)
+    fit("fold", "--eval_batch_size=5", "--test_only")
+    np.testing.assert_allclose(posteriors(folder), batched, atol=1e-5)
+
+
+def test_test_session_reaches_nothing_but_the_final_numbers(fit, demo_corpus, tmp_path):
+    """Other sounds in the test session change its predictions and nothing of the training."""
+    copy = shutil.copytree(demo_corpus, tmp_path / "copy")
+    rng = np.random.default_rng(0)
+    for path in sorted(copy.glob("Session1/sentences/wav/*/[!.]*.wav")):
+        n_samples = soundfile.info(path).frames
+        soundfile.write(path, 0.1 * rng.standard_normal(n_samples), 16000)
+    one, two = fit("one"), fit("two", data_folder=copy)
+    assert_same_weights(last_checkpoint(one), last_checkpoint(two))
+    assert history(one) == history(two)
+    assert not np.allclose(posteriors(one), posteriors(two))
+
+
+@pytest.mark.parametrize(("validation", "n_valid"), [("random", 8), ("group", 16), ("none", 0)])
+def test_validation_parts(fit, validation, n_valid):
+    """64 clips outside the test session: 10% of the 16 of each emotion is 2; a session holds 16."""
+    folder = fit("fold", f"--validation={validation}", "--number_of_epochs=2")
+    assert (
+        f"Fold 1 tests on Session1: {64 - n_valid} clips to train on, {n_valid} to validate, 16 to test."
+        in (folder / "log.txt").read_text()
+    )
+    assert ("valid_WA" in history(folder)[0]) is (n_valid > 0)
+    if validation == "none":
+        assert results(folder)[0]["tested_epoch"] == 2
+
+
+def test_both_learning_rates_follow_the_schedule(fit):
+    """Divided by 1.25 after every epoch until the second: 1, 1/1.25, 1/1.5625, and so on without change."""
+    options = ["--lr=0.0001", "--lr_centers=0.001", "--lr_divisor=1.25", "--lr_last_epoch=2", "--number_of_epochs=4"]
+    folder = fit("fold", *options, "--validation=none")
+    assert [epoch["lr"] for epoch in history(folder)] == pytest.approx([1e-4, 0.8e-4, 0.64e-4, 0.64e-4])
+    newest = sorted((folder / "save").glob("CKPT*"))[-1]
+    for name, lr in (("network", 1e-4), ("centers", 1e-3)):
+        group = torch.load(newest / f"optimizer_{name}.ckpt")["param_groups"][0]
+        assert group["lr"] == pytest.approx(0.64 * lr)
+        assert (group["betas"], group["eps"]) == ((0.9, 0.98), 1e-9)
+
+
+def test_each_trainable_weight_is_optimised_and_saved_once(fit, monkeypatch):
+    brains = []
+    evaluate = train.EmotionBrain.evaluate
+    monkeypatch.setattr(
+        train.EmotionBrain, "evaluate", lambda brain, *a, **k: brains.append(brain) or evaluate(brain, *a, **k)
+    )
+    folder = fit("fold", "--number_of_epochs=1")
+    brain = brains[0]
+    groups = {name: [p for g in o.param_groups for p in g["params"]] for name, o in brain.optimizers_dict.items()}
+    assert groups["centers"] == [brain.modules.center_loss.centers]
+    optimised = [id(p) for parameters in groups.values() for p in parameters]
+    assert sorted(optimised) == sorted(id(p) for p in brain.modules.parameters() if p.requires_grad)
+    saved = torch.load(next((folder / "save").glob("CKPT*")) / "center_loss.ckpt")
+    assert torch.equal(saved["centers"], brain.modules.center_loss.centers)
+    assert brain.max_grad_norm == float("inf")
+    assert brain.train_sampler.partner_prob == 0.5
+
+
+def test_gradients_are_clipped_when_asked(fit, monkeypatch):
+    seen = []
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda parameters, norm: seen.append(norm))
+    fit("fold", "--max_grad_norm=0.5", "--number_of_epochs=1")
+    assert set(seen) == {0.5}
+
+
+def checkpoint(epoch, error=None):
+    meta = {"epoch": epoch} if error is None else {"epoch": epoch, "error": error}
+    return SimpleNamespace(meta=meta)
+
+
+def test_first_best_epoch_wins():
+    found = max([checkpoint(1, 0.4), checkpoint(2, 0.3), checkpoint(3, 0.3), checkpoint(4, 0.5)], key=train.first_best)
+    assert found.meta["epoch"] == 2
+
+
+@pytest.mark.parametrize(("weights", "tested"), [("best", 2), ("last", 4)])
+def test_tested_weights(fit, monkeypatch, weights, tested):
+    """Validation WA of the epochs: .5, .75, .75, .5; the first best is epoch 2, and its checkpoint was kept."""
+    scores = iter([0.5, 0.75, 0.75, 0.5])
+    compute = train.EmotionMetrics.compute
+    with monkeypatch.context() as patch:
+        patch.setattr(train.EmotionMetrics, "compute", lambda metrics: {**compute(metrics), "WA": next(scores, 0.0)})
+        folder = fit("fold", f"--tested_weights={weights}", "--number_of_epochs=4")
+    assert results(folder)[0]["tested_epoch"] == tested
+    kept = [yaml.safe_load((path / "CKPT.yaml").read_text())["epoch"] for path in (folder / "save").glob("CKPT*")]
+    assert sorted(kept) == [2, 4]
+
+
+def test_early_stop_waits_for_patience(fit, monkeypatch):
+    scores = iter([0.5, 0.6, 0.6, 0.55, 0.6, 0.9])
+    compute = train.EmotionMetrics.compute
+    with monkeypatch.context() as patch:
+        patch.setattr(train.EmotionMetrics, "compute", lambda metrics: {**compute(metrics), "WA": next(scores, 0.0)})
+        folder = fit("fold", "--patience=3", "--number_of_epochs=9")
+    assert len(history(folder)) == 5  # the best is epoch 2; 3, 4 and 5 are not better
+
+
+def test_tensorboard_is_one_key(fit):
+    folder = fit("fold", "--tensorboard=True", "--number_of_epochs=1")
+    assert list((folder / "tensorboard").glob("events*"))
+    assert not (fit("without", "--number_of_epochs=1") / "tensorboard").exists()
+
+
+def test_authors_code_runs_as_described(fit, monkeypatch):
+    seen = []
+    compute_forward = train.EmotionBrain.compute_forward
+
+    def spy(brain, batch, stage):
+        wavs, wav_lens, _ = train.clips(batch)
+        seen.append((stage, wavs.shape[1], wav_lens.max().item()))
+        return compute_forward(brain, batch, stage)
+
+    monkeypatch.setattr(train.EmotionBrain, "compute_forward", spy)
+    folder = fit(
+        "fold", "--encoder_source=null", "--batch_size=16", "--max_train_s=6.25", yaml="hparams/authors_code.yaml"
+    )
+    assert {n_times for _, n_times, _ in seen} == {100_000}
+    assert {stage for stage, _, _ in seen} == set(sb.Stage)
+    assert all(longest <= 1 for _, _, longest in seen)
+    assert any(longest < 1 for _, _, longest in seen)  # eq. 3 sees the lengths before padding
+    assert results(folder)[0]["tested_epoch"] == 3
+
+
+def test_another_corpus_comes_as_csv(fit, tmp_path):
+    rng = np.random.default_rng(0)
+    with open(tmp_path / "corpus.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "wav", "emo", "speaker", "group"])
+        for i in range(24):
+            soundfile.write(tmp_path / f"{i}.wav", 0.1 * rng.standard_normal((4000, 1 + i % 2)), 8000)
+            writer.writerow([f"utt{i:02d}", f"{i}.wav", ("joy", "rage")[i % 2], f"s{i % 6}", f"g{i % 3}"])
+    folder = fit(
+        "fold", "--emotions=[joy, rage]", f"--corpus_csv={tmp_path / 'corpus.csv'}", "--fold=3", "--valid_fraction=0.2",
+        "--data_folder=null", data_folder=None,
+    )  # fmt: skip
+    metrics, rows = results(folder)
+    assert metrics["test_group"] == "g2"
+    assert metrics["emotions"] == ["joy", "rage"]
+    assert len(rows) == 8
+
+
+def test_corpus_root_comes_from_the_environment(fit, demo_corpus, monkeypatch):
+    monkeypatch.setenv("IEMOCAP_ROOT", str(demo_corpus))
+    folder = fit("fold", "--data_folder=null", "--number_of_epochs=1", data_folder=None)
+    assert results(folder)[0]["n"] == 16
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--fold=0"], r"fold must be a whole number from 1 to 5 \(.*Session1, .*Session5\), got 0"),
+        (["--fold=6"], "fold must be a whole number from 1 to 5 .*, got 6"),
+        (["--fold=a"], "fold must be a whole number from 1 to 5 .*, got 'a'"),
+        (["--seed=-1"], "seed must be a whole number from 0, got -1"),
+        (["--validation=loso"], "validation must be one of random, group, none, got 'loso'"),
+        (["--tested_weights=first"], "tested_weights must be best or last, got 'first'"),
+        (["--lamda_c=0.1"], r"--lamda_c is unknown: .*demo.yaml has no such key. Did you mean --lambda_c"),
+        (["--data_folder=/nowhere"], "the data folder /nowhere does not exist"),
+        (["--emotions=[ang, hap, sad]"], "the label 'neu' is unknown; the emotions are ang, hap, sad"),
+        (["--emotions=[ang, hap, sad, neu, fea]"], "no utterance of 'fea' is left to train on in fold 1"),
+        (["--encoder_source={tmp_path}"], "holds no checkpoint that can be read"),
+        (["--test_only"], "holds no finished epoch to test. Run without --test_only"),
+        (["--num_layers=3"], "num_layers is 3, but the config has 2 layers: choose 1 to 2"),
+    ],
+)
+def test_wrong_options_are_refused(fit, tmp_path, options, message):
+    with pytest.raises(InputError, match=message):
+        fit("fold", *(option.format(tmp_path=tmp_path) for option in options))
+
+
+def test_missing_corpus_says_where_to_get_it(fit):
+    with pytest.raises(InputError, match=r"--data_folder=.*IEMOCAP_ROOT.*sail.usc.edu/iemocap.*make demo"):
+        fit("fold", "--data_folder=null", data_folder=None)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--fold=2", "holds another run: fold is 1 there, 2 now. Choose another --output_folder"),
+        ("--seed=5", "holds another run: seed is 1 there, 5 now"),
+        ("--lr=0.5", "holds a run with other settings: lr is 0.001 there, 0.5 now"),
+    ],
+)
+def test_stale_folder_is_refused_and_kept(fit, option, message):
+    folder = fit("fold", "--number_of_epochs=1")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=message):
+        fit("fold", option)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_folder_of_another_corpus_is_refused(fit, demo_corpus, tmp_path):
+    fit("fold", "--number_of_epochs=1")
+    copy = shutil.copytree(demo_corpus, tmp_path / "copy")
+    path = next(copy.glob("Session3/sentences/wav/*/[!.]*.wav"))
+    soundfile.write(path, np.zeros(9999), 16000)
+    with pytest.raises(InputError, match="holds another run: manifest is '[0-9a-f]{64}' there, '[0-9a-f]{64}' now"):
+        fit("fold", data_folder=copy)
+
+
+def test_recording_that_breaks_later_names_its_utterance(fit, demo_corpus, tmp_path, monkeypatch):
+    """A file that was fine when it was checked and is not when it is read."""
+    copy = shutil.copytree(demo_corpus, tmp_path / "copy")
+    path = next(copy.glob("Session3/sentences/wav/*/Ses03*[0-9].wav"))
+    plan = train.plan_batches
+    monkeypatch.setattr(train, "plan_batches", lambda *a: path.write_bytes(b"") or plan(*a))
+    with pytest.raises(InputError, match=f"{path.stem}: .* cannot be read as audio"):
+        fit("fold", data_folder=copy, *["--validation=none"])
+
+
+def test_wrong_option_prints_a_sentence_without_a_traceback(root, demo_corpus, tmp_path):
+    run = subprocess.run(
+        [sys.executable, root / "train.py", root / "hparams/demo.yaml", f"--data_folder={demo_corpus}", "--fold=9"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": ""},
+    )
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1].startswith("train.py: fold must be a whole number from 1 to 5")
+    assert "Traceback" not in run.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_precision_is_bf16_where_the_card_has_it(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    assert train.resolve_precision("auto", "cuda:0") == "bf16"
+    assert train.resolve_precision("auto", "cpu") == "fp32"
+    assert train.resolve_precision("fp32", "cuda") == "fp32"
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    assert train.resolve_precision("auto", "cuda") == "fp32"
+
+
+def test_loso_makes_one_step_at_full_size(root, tmp_path):
+    """22 layers of HuBERT-Large with random weights learn from a batch of two on the CPU."""
+    overrides = {"encoder_source": None, "output_folder": str(tmp_path / "fold"), "seed": 1}
+    with open(root / "hparams/loso.yaml") as file:
+        hparams = load_hyperpyyaml(file, overrides)
+    assert sum(p.numel() for p in hparams["encoder"].parameters()) == 290_243_200
+    hparams["precision"] = "fp32"
+    brain = train.EmotionBrain(hparams["modules"], hparams=hparams, checkpointer=hparams["checkpointer"])
+    brain.init_optimizers()
+    brain.modules.train()
+    hparams["epoch_counter"].current, brain.step, brain.nonfinite_count = 1, 1, 0
+    pair = {
+        "id": "a", "sig": torch.randn(16000), "n_samples": torch.tensor([16000]), "target": torch.eye(4)[0],
+        "partner_sig": torch.randn(8000), "partner_n_samples": torch.tensor([8000]), "partner_target": torch.eye(4)[1],
+    }  # fmt: skip
+    alone = {**pair, "sig": torch.randn(12000), "n_samples": torch.tensor([12000]), "partner_sig": torch.zeros(0)}
+    alone["partner_n_samples"] = torch.tensor([0])
+    before = {name: p.detach().clone() for name, p in brain.modules.named_parameters() if p.numel() < 2e6}
+    loss = brain.fit_batch(train.collate_pairs([pair, alone]))
+    assert torch.isfinite(loss)
+    frozen = {name for name, p in brain.modules.named_parameters() if not p.requires_grad}
+    assert frozen == {name for name, _ in brain.modules.named_parameters() if "feature_extractor" in name}
+    for name, old in before.items():
+        changed = not torch.equal(old, dict(brain.modules.named_parameters())[name])
+        assert changed is (name not in frozen), name
