@@ -205,7 +205,9 @@ def fingerprint(manifest):
     >>> fingerprint({"a": entry}) == fingerprint({"a": dict(entry, emo="ang")})
     False
     """
-    text = json.dumps({utt_id: [entry[field] for field in FIELDS] for utt_id, entry in manifest.items()}, sort_keys=True)
+    text = json.dumps(
+        {utt_id: [entry[field] for field in FIELDS] for utt_id, entry in manifest.items()}, sort_keys=True
+    )
     return hashlib.sha256(text.encode()).hexdigest()
 
 

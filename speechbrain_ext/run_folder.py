@@ -88,7 +88,9 @@ def claim_run_folder(folder, identity, hparams_file, overrides, may_change=()):
         before = json.loads(run_file.read_text(encoding="utf-8"))
         for key, value in identity.items():
             if before.get(key) != value:
-                raise InputError(f"{folder} holds another run: {key} is {before.get(key)!r} there, {value!r} now. {CURE}")
+                raise InputError(
+                    f"{folder} holds another run: {key} is {before.get(key)!r} there, {value!r} now. {CURE}"
+                )
         if saved_file.exists():
             changed = _changed_settings(saved_file, hparams_file, overrides, may_change)
             if changed:
@@ -123,7 +125,9 @@ def _changed_settings(saved_file, hparams_file, overrides, may_change):
     now = _comparable(hparams_file, overrides, may_change)
     changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     # What refers to a changed value has changed as well; the values themselves say more.
-    plain = [key for key in changed if not any(text.startswith("!") for text in (before.get(key, ""), now.get(key, "")))]
+    plain = [
+        key for key in changed if not any(text.startswith("!") for text in (before.get(key, ""), now.get(key, "")))
+    ]
     plain = [key for key in plain if "!new:" not in before.get(key, "")] or plain or changed
     return [f"{key} is {before.get(key, 'missing')} there, {now.get(key, 'missing')} now" for key in plain[:3]]
 

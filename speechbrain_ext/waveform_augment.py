@@ -1,4 +1,4 @@
-"""audiomentations as a step of a SpeechBrain data pipeline: the same waveform for the same seed, epoch and utterance."""
+"""audiomentations as a step of a data pipeline: the same waveform for the same seed, epoch and utterance."""
 
 import random
 

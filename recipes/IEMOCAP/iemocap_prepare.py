@@ -25,7 +25,7 @@ TURN = re.compile(r"^\[\s*[\d.]+\s*-\s*[\d.]+\s*\]\s+(?P<id>\S+)\s+(?P<code>[a-z
 # The letter after the session says who wears the markers; the one after the last "_" says who speaks.
 UTT_ID = re.compile(r"^(?P<dialog>Ses(?P<session>\d{2})[FM]_(?P<part>impro|script)\w*)_(?P<speaker>[FM])\d+$")
 
-# What the four-class IEMOCAP holds (counts as published with EmoBox), by session: label counts in the order of EMOTIONS.
+# The four-class IEMOCAP by session (counts as published with EmoBox), in the order of EMOTIONS.
 IEMOCAP_COUNTS = {
     1: (384, 278, 229, 194),
     2: (362, 327, 137, 197),
@@ -129,7 +129,9 @@ def read_annotations(data_folder):
         (rows for `build_manifest`, counts of the labels that were left out).
     """
     if not data_folder.is_dir():
-        raise InputError(f"the data folder {data_folder} does not exist. Give the folder that holds Session1 to Session5.")
+        raise InputError(
+            f"the data folder {data_folder} does not exist. Give the folder that holds Session1 to Session5."
+        )
     annotations = sorted(
         path
         for path in data_folder.glob("Session*/dialog/EmoEvaluation/*.txt")
@@ -151,7 +153,9 @@ def read_annotations(data_folder):
                 continue  # the header, or an evaluator's own line
             utt = UTT_ID.match(turn["id"])
             if not utt:
-                raise InputError(f"{turn['id']}: {path} has a turn whose name is not of IEMOCAP's form Ses01F_impro01_F000.")
+                raise InputError(
+                    f"{turn['id']}: {path} has a turn whose name is not of IEMOCAP's form Ses01F_impro01_F000."
+                )
             if turn["code"] not in CODES:
                 dropped[turn["code"]] += 1
                 continue
@@ -225,7 +229,9 @@ def compare_with_iemocap(manifest):
             faults.append(f"session {session} is missing ({sum(IEMOCAP_COUNTS[session])} utterances)")
             missing -= {(session, name) for name in PART_NAMES}
     for session, name in sorted(missing):
-        faults.append(f"session {session}, {PART_NAMES[name]} is missing ({IEMOCAP_PARTS[session, name][0]} utterances)")
+        faults.append(
+            f"session {session}, {PART_NAMES[name]} is missing ({IEMOCAP_PARTS[session, name][0]} utterances)"
+        )
     for part in sorted(set(IEMOCAP_PARTS) & set(ids) - whole):
         faults.append(
             f"session {part[0]}, {PART_NAMES[part[1]]} has {len(ids[part])} utterances, expected are "

@@ -357,9 +357,7 @@ def make_demo_corpus(out_dir, sentences=SENTENCES):
 
 def main():
     """Make the corpus that the command line asks for, and say what is there."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out_dir", nargs="?", default="demo_corpus", help="default: %(default)s")
     parser.add_argument(
         "--sentences", type=int, default=SENTENCES, help="of each speaker in each class; default: %(default)s"

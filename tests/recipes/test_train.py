@@ -13,11 +13,11 @@ import pytest
 import soundfile
 import speechbrain as sb
 import torch
-import train
 import yaml
 from hyperpyyaml import load_hyperpyyaml
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix
 
+import train
 from speechbrain_ext.errors import InputError
 
 TINY = (
@@ -376,7 +376,7 @@ def test_recording_that_breaks_later_names_its_utterance(fit, demo_corpus, tmp_p
     plan = train.plan_batches
     monkeypatch.setattr(train, "plan_batches", lambda *a: path.write_bytes(b"") or plan(*a))
     with pytest.raises(InputError, match=f"{path.stem}: .* cannot be read as audio"):
-        fit("fold", data_folder=copy, *["--validation=none"])
+        fit("fold", "--validation=none", data_folder=copy)
 
 
 def test_wrong_option_prints_a_sentence_without_a_traceback(root, demo_corpus, tmp_path):
