@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 import speechbrain  # noqa: F401
 import torch
@@ -16,6 +17,10 @@ for folder in (ROOT / "recipes" / "IEMOCAP", ROOT):
 for name, module in list(sys.modules.items()):
     if isinstance(module, LazyModule):
         del sys.modules[name]
+
+# Nothing is written into the checkout, and a busy machine fails no test.
+hypothesis.settings.register_profile("checkout", database=None, deadline=None)
+hypothesis.settings.load_profile("checkout")
 
 
 @pytest.fixture(scope="session")

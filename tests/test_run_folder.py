@@ -123,9 +123,9 @@ def test_read_settings_refuses_a_file_that_is_no_yaml(tmp_path, text):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ("seed: [1", "an option on the command line is no YAML: write --key=value"),
+        ("seed: [1", r"seed: \[1.* is no YAML: write --key=value"),
         ("seed", "the command line holds 'seed': write options as --key=value"),
-        ("[1]", r"the command line holds \[1\]: write options as --key=value"),
+        ("[1]", r"the command line holds .*\[1\].*: write options as --key=value"),
     ],
 )
 def test_read_settings_refuses_broken_options(hparams_file, overrides, message):
@@ -199,10 +199,7 @@ def test_claim_refuses_another_identity_and_changes_nothing(claim, identity, mes
         ("lr: 0.001", "lr is 0.0001 there, 0.001 now"),
         ("betas: (0.9, 0.999)", r"betas is \(0.9, 0.98\) there, \(0.9, 0.999\) now"),
         ("emotions: [ang]", r"emotions is \[ang, sad\] there, \[ang\] now"),
-        (
-            "augmentations: [!new:collections.Counter {gain: 2}]",
-            r"augmentations is .*\{gain: 1\}.* there, .*\{gain: 2\}.* now",
-        ),
+        ("augmentations: [noise]", r"augmentations is .*\{gain: 1\}.* there, \[noise\] now"),
         ("lr: 0.5\nemotions: [sad]", r"lr is 0.0001 there, 0.5 now; emotions is \[ang, sad\] there, \[sad\] now"),
     ],
 )

@@ -253,7 +253,7 @@ def describe_corpus(settings):
 
 def data_root(settings):
     """Return the folder that the manifest's paths are relative to."""
-    return settings["data_folder"] or Path(settings["corpus_csv"]).resolve().parent
+    return Path(settings["corpus_csv"]).parent if settings["corpus_csv"] else Path(settings["data_folder"])
 
 
 def fold_of(settings, manifest):
@@ -286,7 +286,7 @@ def complete_settings(hparams_file, overrides):
         (settings, overrides), as `read_settings` returns them.
     """
     settings, overrides = read_settings(hparams_file, overrides)
-    corpus = settings["data_folder"] or (None if settings["corpus_csv"] else os.environ.get("IEMOCAP_ROOT"))
+    corpus = settings["data_folder"] or os.environ.get("IEMOCAP_ROOT")
     if not corpus and not settings["corpus_csv"]:
         raise InputError(NO_CORPUS)
     if isinstance(settings["seed"], bool) or not isinstance(settings["seed"], int) or settings["seed"] < 0:

@@ -239,6 +239,22 @@ def checkpoint(epoch, error=None):
     return SimpleNamespace(meta=meta)
 
 
+def test_loss_that_is_not_finite_stops_before_the_weights(fit, monkeypatch, tmp_path):
+    compute_objectives = train.EmotionBrain.compute_objectives
+    brains = []
+
+    def broken(brain, predictions, batch, stage):
+        brains.append(brain)
+        loss = compute_objectives(brain, predictions, batch, stage)
+        return loss * float("nan") if len(brains) == 3 else loss
+
+    monkeypatch.setattr(train.EmotionBrain, "compute_objectives", broken)
+    with pytest.raises(ValueError, match="Loss is not finite"):
+        fit("fold")
+    assert len(brains) == 3
+    assert all(torch.isfinite(p).all() for p in brains[0].modules.parameters())
+
+
 def test_first_best_epoch_wins():
     found = max([checkpoint(1, 0.4), checkpoint(2, 0.3), checkpoint(3, 0.3), checkpoint(4, 0.5)], key=train.first_best)
     assert found.meta["epoch"] == 2
