@@ -21,6 +21,8 @@ for name, module in list(sys.modules.items()):
 # Nothing is written into the checkout, and a busy machine fails no test.
 hypothesis.settings.register_profile("checkout", database=None, deadline=None)
 hypothesis.settings.load_profile("checkout")
+# Small models are no faster on more threads, and far slower where another process wants the cores.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

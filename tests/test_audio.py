@@ -8,7 +8,7 @@ import pytest
 import soundfile as sf
 
 from speechbrain_ext import audio
-from speechbrain_ext.audio import AudioHeader, probe_audio, read_audio
+from speechbrain_ext.audio import AudioHeader, missing_wav_bytes, probe_audio, read_audio
 from speechbrain_ext.errors import InputError
 
 
@@ -39,6 +39,7 @@ REFUSED = {
     "truncated_by_a_byte": (wav_bytes(1000)[:-1], "truncated: its header announces 1 bytes more"),
     "truncated_after_an_odd_chunk": (wav_bytes(1000, list_chunk(5))[:-600], "announces 600 bytes more"),
     "garbage": (bytes(range(256)) * 8, "cannot be read as audio"),
+    "eight_bytes": (b"RIFF\x04\0\0\0", "cannot be read as audio"),
     "header_alone": (wav_bytes(1000)[:30], "cannot be read as audio"),
 }
 
@@ -111,6 +112,14 @@ def test_probe_and_read_audio_take_a_whole_recording_in_an_unusual_file(tmp_path
     path.write_bytes(content)
     assert probe_audio(path, "a") == AudioHeader(1000, 16000, 1)
     assert (read_audio(path, "a", 16000) * 32768 == np.arange(1000)).all()
+
+
+def test_missing_wav_bytes_looks_for_chunks_in_a_wav_only(tmp_path):
+    content = wav_bytes(1000)[:-600]
+    for start, missing in ((b"RIFF", 600), (b"fLaC", 0)):
+        path = tmp_path / "a.wav"
+        path.write_bytes(start + content[4:])
+        assert missing_wav_bytes(path, len(content)) == missing
 
 
 def test_read_audio_is_float32_mono_with_full_scale_at_1(tmp_path):

@@ -133,6 +133,10 @@ def test_read_settings_refuses_broken_options(hparams_file, overrides, message):
         read_settings(hparams_file, overrides)
 
 
+def test_read_settings_takes_the_last_of_two_options_with_one_key(hparams_file):
+    assert read_settings(hparams_file, "seed: 2\nfold: 4\nseed: 3\n")[1] == {"seed": 3, "fold": 4}
+
+
 def test_claim_new_folder_saves_identity_and_settings(claim):
     folder = claim("seed: 7\nemotions: [ang, hap, sad]\n")
     assert json.loads((folder / "run.json").read_text()) == IDENTITY
