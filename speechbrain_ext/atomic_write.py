@@ -8,24 +8,26 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def atomic_write(path):
-    """Open a text file that takes its place when it is complete.
+def atomic_write(path, binary=False):
+    """Open a file that takes its place when it is complete.
 
     Arguments
     ---------
     path : str or pathlib.Path
         The file; missing folders are made. A process that is killed meanwhile leaves what stood there before.
+    binary : bool
+        Whether bytes are written, instead of text.
 
     Yields
     ------
     file
-        Open for writing, UTF-8, with newlines as they are written.
+        Open for writing; text is UTF-8, with newlines as they are written.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+        with os.fdopen(handle, "wb") if binary else os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
             yield file
         os.chmod(temporary, 0o644)  # mkstemp lets nobody else read
         os.replace(temporary, path)

@@ -54,13 +54,16 @@ def probe_audio(path, utt_id):
     Raises
     ------
     InputError
-        If the file is missing, empty, truncated, without samples, shorter than 25 ms, of no known format, or, in a
-        floating-point format, holds samples that are not finite.
+        If the file is missing, empty, a truncated WAV, without samples, shorter than 25 ms, of no known format, or,
+        in a floating-point format, holds samples that are not finite. A truncated file of a compressed format is
+        noticed only when it is read.
     """
     try:
         size = path_size(path)
     except OSError as error:
-        raise InputError(f"{utt_id}: the recording cannot be opened: {error}.") from error
+        raise InputError(
+            f"{utt_id}: the recording cannot be opened: {error}. Complete the copy of the corpus."
+        ) from error
     if size == 0:
         raise InputError(f"{utt_id}: {path} is empty (0 bytes). Copy it again from the corpus.")
     missing = missing_wav_bytes(path, size)
@@ -71,8 +74,10 @@ def probe_audio(path, utt_id):
         )
     try:
         info = soundfile.info(str(path))
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise InputError(f"{utt_id}: {path} cannot be read as audio: {error}.") from error
+    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
+        raise InputError(
+            f"{utt_id}: {path} cannot be read as audio: {error} Replace the file, or leave the utterance out."
+        ) from error
     header = AudioHeader(info.frames, info.samplerate, info.channels)
     if header.n_frames == 0:
         raise InputError(f"{utt_id}: {path} holds no samples. Leave the utterance out, or copy it again.")
@@ -115,8 +120,10 @@ def read_audio(path, utt_id, sample_rate_hz, max_s=None):
             n_frames = -1 if max_s is None else round(max_s * file.samplerate)
             wav = file.read(n_frames, dtype="float32", always_2d=True)  # [T, channels]
             source_rate_hz = file.samplerate
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise InputError(f"{utt_id}: {path} cannot be read as audio: {error}.") from error
+    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
+        raise InputError(
+            f"{utt_id}: {path} cannot be read as audio: {error} Replace the file, or leave the utterance out."
+        ) from error
     n_bad = int(np.count_nonzero(~np.isfinite(wav)))
     if n_bad:
         raise InputError(f"{utt_id}: {path} holds {n_bad} samples that are NaN or infinite. Leave the utterance out.")

@@ -9,7 +9,7 @@ from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.dataio.dataset import DynamicItemDataset
 from torch.utils.data import Sampler
 
-from speechbrain_ext.errors import InputError
+from speechbrain_ext.errors import InputError, check_number
 from speechbrain_ext.seeding import derive_seed
 
 
@@ -62,8 +62,9 @@ class PairedBatchSampler(Sampler):
     def __init__(self, n_samples, batch_size, partner_prob=0.0, sort_window=1, seed=0):
         if batch_size < 1 or sort_window < 1:
             raise InputError(f"batch_size and sort_window must be at least 1, got {batch_size} and {sort_window}.")
-        if not 0 <= partner_prob <= 1:
-            raise InputError(f"partner_prob must be a probability in [0, 1], got {partner_prob}.")
+        check_number("partner_prob", partner_prob, 0, 1)
+        if len(n_samples) == 0:
+            raise InputError("n_samples is empty: there is no clip to make batches of.")
         self.n_samples = torch.as_tensor(n_samples)
         self.batch_size = batch_size
         self.partner_prob = partner_prob

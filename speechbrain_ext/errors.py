@@ -1,4 +1,4 @@
-"""The one exception for what a user gave wrong."""
+"""What a user gave wrong: one exception, and the check that many arguments share."""
 
 
 class InputError(ValueError):
@@ -11,3 +11,36 @@ class InputError(ValueError):
     >>> str(InputError("fold must be 1 to 5, got 6."))
     'fold must be 1 to 5, got 6.'
     """
+
+
+def check_number(name, value, low, high, inclusive=True):
+    """Refuse a value that is no number within its bounds.
+
+    Arguments
+    ---------
+    name : str
+        The argument's name, for the message.
+    value : float
+        What was given.
+    low, high : float
+        The bounds.
+    inclusive : bool
+        Whether the bounds themselves are allowed.
+
+    Raises
+    ------
+    InputError
+        Names the argument, the bounds and the value.
+
+    Example
+    -------
+    >>> check_number("prob", 0.5, 0, 1)
+    >>> check_number("prob", "often", 0, 1)
+    Traceback (most recent call last):
+    speechbrain_ext.errors.InputError: prob must be a number from 0 to 1, got 'often'.
+    """
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if is_number and (low <= value <= high if inclusive else low < value < high):
+        return
+    bounds = f"from {low} to {high}" if inclusive else f"between {low} and {high}"
+    raise InputError(f"{name} must be a number {bounds}, got {value!r}.")

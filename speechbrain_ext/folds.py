@@ -4,7 +4,7 @@ import random
 from collections import defaultdict
 from dataclasses import dataclass
 
-from speechbrain_ext.errors import InputError
+from speechbrain_ext.errors import InputError, check_number
 from speechbrain_ext.seeding import derive_seed
 
 VALIDATIONS = ("random", "group", "none")
@@ -66,6 +66,8 @@ def make_fold(manifest, fold, validation="random", valid_fraction=0.1, seed=0, e
     Fold(train=['a0', 'a1', 'c0', 'c1'], valid=[], test=['b0', 'b1'], test_group='b')
     """
     groups = sorted({entry["group"] for entry in manifest.values()})
+    if not groups:
+        raise InputError("the manifest holds no utterance: prepare the corpus again.")
     if isinstance(fold, bool) or not isinstance(fold, int) or not 1 <= fold <= len(groups):
         raise InputError(
             f"fold must be a whole number from 1 to {len(groups)} (the corpus has the groups {', '.join(groups)}), "
@@ -73,8 +75,8 @@ def make_fold(manifest, fold, validation="random", valid_fraction=0.1, seed=0, e
         )
     if validation not in VALIDATIONS:
         raise InputError(f"validation must be one of {', '.join(VALIDATIONS)}, got {validation!r}.")
-    if validation == "random" and not 0 < valid_fraction < 1:
-        raise InputError(f"valid_fraction must lie between 0 and 1, got {valid_fraction}.")
+    if validation == "random":
+        check_number("valid_fraction", valid_fraction, 0, 1, inclusive=False)
     if emotions is not None:
         _check_labels(manifest, emotions)
 
@@ -92,6 +94,8 @@ def make_fold(manifest, fold, validation="random", valid_fraction=0.1, seed=0, e
     train = [utt_id for utt_id in rest if utt_id not in held_out]
 
     check_no_leak(manifest, train + valid, test)
+    if validation == "group":
+        check_no_leak(manifest, train, valid, names=("training", "validation"))
     present = {manifest[utt_id]["emo"] for utt_id in train}
     for emo in emotions or ():
         if emo not in present:
@@ -106,7 +110,7 @@ def make_fold(manifest, fold, validation="random", valid_fraction=0.1, seed=0, e
     return Fold(train, valid, test, test_group)
 
 
-def check_no_leak(manifest, seen, test):
+def check_no_leak(manifest, seen, test, names=("training or validation", "the test part")):
     """Refuse a split in which a test utterance, group or speaker is also trained or validated on.
 
     Arguments
@@ -117,6 +121,8 @@ def check_no_leak(manifest, seen, test):
         Ids used for training and validation.
     test : list of str
         Ids used for testing.
+    names : tuple of str
+        What the two are called in the message.
 
     Raises
     ------
@@ -125,15 +131,15 @@ def check_no_leak(manifest, seen, test):
     """
     shared = sorted(set(seen) & set(test))
     if shared:
-        raise InputError(f"utterance {shared[0]} is in the test part and in training or validation.")
+        raise InputError(f"utterance {shared[0]} is in {names[1]} and in {names[0]}. Keep it in one of them.")
     for field in ("group", "speaker"):
         seen_values = {manifest[utt_id][field]: utt_id for utt_id in seen}
         for utt_id in test:
             value = manifest[utt_id][field]
             if value in seen_values:
                 raise InputError(
-                    f"{field} {value!r} of test utterance {utt_id} is also in training or validation "
-                    f"({seen_values[value]}): the test would not be independent. Correct the corpus's {field}s."
+                    f"{field} {value!r} of {utt_id} in {names[1]} is also in {names[0]} ({seen_values[value]}): "
+                    f"the two would not be independent. Correct the corpus's {field}s."
                 )
 
 

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import logging
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -47,16 +48,18 @@ def build_manifest(rows, data_root, sample_rate_hz=16000, n_threads=8, progress=
     InputError
         If there is no row, an id stands twice, a field is empty or a recording cannot be used.
     """
-    data_root = Path(data_root).resolve()
+    data_root = Path(os.path.abspath(data_root))  # links below it stay as they are named
     rows = sorted(rows, key=lambda row: row["id"])
     if not rows:
-        raise InputError(f"no utterance was found for the corpus in {data_root}.")
+        raise InputError(f"the corpus in {data_root} has no utterance: check that its list is the right one.")
     for before, row in zip([None, *rows], rows):
         if before is not None and before["id"] == row["id"]:
-            raise InputError(f"{row['id']}: the id stands twice (wav {before['wav']} and {row['wav']}).")
+            raise InputError(
+                f"{row['id']}: the id stands twice (wav {before['wav']} and {row['wav']}). Leave one of them out."
+            )
         for field in COLUMNS:
             if not row[field]:
-                raise InputError(f"{row['id'] or row['wav']}: the field {field!r} is empty.")
+                raise InputError(f"{row['id'] or row['wav']}: the field {field!r} is empty. Fill it in.")
 
     def probe(row):
         try:
@@ -125,7 +128,7 @@ def read_corpus_csv(path):
                 raise InputError(f"{path}: the columns {missing} are missing; needed are {', '.join(COLUMNS)}.")
             return [{column: (row[column] or "").strip() for column in COLUMNS} for row in reader]
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the corpus CSV cannot be read: {error}.") from error
+        raise InputError(f"the corpus CSV cannot be read: {error}. Give a UTF-8 file.") from error
 
 
 def write_manifest(manifest, path):
@@ -167,16 +170,20 @@ def read_manifest(path, data_root=DATA_ROOT):
         if len(entries) < len(pairs):
             keys = [key for key, _ in pairs]
             twice = next(key for key in keys if keys.count(key) > 1)
-            raise InputError(f"{path}: {twice!r} stands twice.")
+            raise InputError(f"{path}: {twice!r} stands twice. Leave one of them out.")
         return entries
 
     try:
         manifest = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=refuse_twice)
     except OSError as error:
-        raise InputError(f"the manifest cannot be read: {error}.") from error
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path} is no JSON: {error}.") from error
+        raise InputError(f"the manifest cannot be read: {error}. Prepare the corpus again.") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no JSON: {error}. Prepare the corpus again.") from error
+    if not isinstance(manifest, dict):
+        raise InputError(f"{path} is no manifest: it holds a {type(manifest).__name__}, not an object of utterances.")
     for utt_id, entry in manifest.items():
+        if not isinstance(entry, dict) or not isinstance(entry.get("wav", ""), str):
+            raise InputError(f"{path}: utterance {utt_id} is no object with a text as its wav.")
         missing = [field for field in FIELDS if field not in entry]
         if missing:
             raise InputError(f"{path}: utterance {utt_id} lacks the fields {missing}.")
@@ -212,7 +219,8 @@ def fingerprint(manifest):
 
 
 def _portable(path, data_root):
+    path = Path(os.path.abspath(path))
     try:
-        return f"{DATA_ROOT}/{path.resolve().relative_to(data_root).as_posix()}"
+        return f"{DATA_ROOT}/{path.relative_to(data_root).as_posix()}"
     except ValueError:
-        return path.resolve().as_posix()
+        return path.as_posix()

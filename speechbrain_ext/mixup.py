@@ -4,7 +4,7 @@ import torch
 from speechbrain.dataio.dataio import length_to_mask
 from torch import nn
 
-from speechbrain_ext.errors import InputError
+from speechbrain_ext.errors import InputError, check_number
 from speechbrain_ext.waveform_scale import num_samples
 
 
@@ -53,8 +53,7 @@ class PairMixup(nn.Module):
 
     def __init__(self, prob=0.5, mask_padding=True, overwrite_same_class=False):
         super().__init__()
-        if not 0 <= prob <= 1:
-            raise InputError(f"prob must be a probability in [0, 1], got {prob}.")
+        check_number("prob", prob, 0, 1)
         self.prob = prob
         self.mask_padding = mask_padding
         self.overwrite_same_class = overwrite_same_class
@@ -172,8 +171,7 @@ class LengthAdaptiveMixup(PairMixup):
 
     def __init__(self, prob=0.5, lam=0.5, **kwargs):
         super().__init__(prob, **kwargs)
-        if not 0 < lam < 1:
-            raise InputError(f"lam must lie between 0 and 1, got {lam}.")
+        check_number("lam", lam, 0, 1, inclusive=False)
         self.lam = lam
 
     def sample_lam(self, n_clips, device):
@@ -209,8 +207,7 @@ class ConventionalMixup(PairMixup):
 
     def __init__(self, prob=0.5, alpha=1.0, **kwargs):
         super().__init__(prob, **kwargs)
-        if alpha <= 0:
-            raise InputError(f"alpha must be positive, got {alpha}.")
+        check_number("alpha", alpha, 0, float("inf"), inclusive=False)
         self.alpha = alpha
 
     def sample_lam(self, n_clips, device):

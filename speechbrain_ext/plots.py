@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
+from speechbrain_ext.atomic_write import atomic_write
 from speechbrain_ext.errors import InputError
 
 
@@ -22,7 +23,9 @@ def plot_confusion(confusion, emotions, path, title=""):
     """
     counts = np.asarray(confusion)
     if counts.shape != (len(emotions), len(emotions)):
-        raise InputError(f"confusion has shape {counts.shape} for {len(emotions)} emotions.")
+        raise InputError(
+            f"confusion must be {len(emotions)} by {len(emotions)}, one row an emotion, got {counts.shape}."
+        )
     shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
     figure = Figure(figsize=(4.8, 4.4), layout="constrained")
     axes = figure.add_subplot()
@@ -41,7 +44,7 @@ def plot_confusion(confusion, emotions, path, title=""):
                 color="white" if shares[row, column] > 0.5 else "black",
             )
     figure.colorbar(image, label="share of the true class", fraction=0.046)
-    figure.savefig(path, dpi=120)
+    _save(figure, path)
 
 
 def plot_curves(epochs, path, best_epoch=None, title=""):
@@ -74,4 +77,9 @@ def plot_curves(epochs, path, best_epoch=None, title=""):
         panel.set(xlabel="epoch", ylabel=label)
         panel.legend()
     figure.suptitle(title)
-    figure.savefig(path, dpi=120)
+    _save(figure, path)
+
+
+def _save(figure, path):
+    with atomic_write(path, binary=True) as file:
+        figure.savefig(file, format="png", dpi=120)

@@ -1,7 +1,6 @@
 """A run's folder: the settings it was started with, and the refusal to mix two runs in one folder."""
 
 import difflib
-import io
 import json
 from pathlib import Path
 
@@ -41,21 +40,29 @@ def read_settings(hparams_file, overrides):
     overrides = _parse_options(overrides) if isinstance(overrides, str) else dict(overrides or {})
     if not hparams_file.is_file():
         raise InputError(f"the hyperparameter file {hparams_file} does not exist. Give for instance hparams/loso.yaml.")
-    folder = hparams_file.resolve().parent
-    if hparams_file.name == HYPERPARAMS_FILE and (folder / RUN_FILE).exists():
-        overrides.setdefault("output_folder", str(folder))
     yaml = ruamel.yaml.YAML()
     try:
         text = hparams_file.read_text(encoding="utf-8")
-        keys = list(yaml.load(text))
+        keys = yaml.load(text)
+        if not isinstance(keys, dict):
+            raise InputError(f"{hparams_file} holds no settings (key: value).")
+        folder = hparams_file.resolve().parent
+        if hparams_file.name == HYPERPARAMS_FILE and (folder / RUN_FILE).exists() and "output_folder" in keys:
+            overrides.setdefault("output_folder", str(folder))
         for key in overrides:
             if key not in keys:
                 near = difflib.get_close_matches(str(key), keys, n=3)
                 hint = f" Did you mean {' or '.join('--' + name for name in near)}?" if near else ""
                 raise InputError(f"--{key} is unknown: {hparams_file} has no such key.{hint}")
         return yaml.load(resolve_references(text, overrides)), overrides
-    except ruamel.yaml.error.YAMLError as error:
+    except (ruamel.yaml.error.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{hparams_file} is no YAML: {error}") from error
+    except InputError:
+        raise
+    except ValueError as error:  # a reference to nothing, or an override of another structure
+        raise InputError(
+            f"{hparams_file} and the options do not fit together: {' '.join(map(str, error.args))}"
+        ) from error
 
 
 def claim_run_folder(folder, identity, hparams_file, overrides, may_change=()):
@@ -84,23 +91,27 @@ def claim_run_folder(folder, identity, hparams_file, overrides, may_change=()):
     """
     folder = Path(folder)
     run_file, saved_file = folder / RUN_FILE, folder / HYPERPARAMS_FILE
+    yaml = ruamel.yaml.YAML()
+    yaml.width = 10**6  # no line breaks within values
+    settings = yaml.load(Path(hparams_file).read_text(encoding="utf-8"))
+    recursive_update(settings, overrides)
     if run_file.exists():
-        before = json.loads(run_file.read_text(encoding="utf-8"))
+        try:
+            before = json.loads(run_file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"{run_file} is no JSON: {error}. {CURE}") from error
         for key, value in identity.items():
             if before.get(key) != value:
                 raise InputError(
                     f"{folder} holds another run: {key} is {before.get(key)!r} there, {value!r} now. {CURE}"
                 )
         if saved_file.exists():
-            changed = _changed_settings(saved_file, hparams_file, overrides, may_change)
+            changed = _changed_settings(saved_file, settings, may_change)
             if changed:
                 raise InputError(f"{folder} holds a run with other settings: {'; '.join(changed)}. {CURE}")
     elif saved_file.exists() or (folder / "save").exists():
         raise InputError(f"{folder} holds a run that this program did not start. {CURE}")
 
-    yaml = _round_trip_yaml()
-    settings = yaml.load(Path(hparams_file).read_text(encoding="utf-8"))
-    recursive_update(settings, overrides)
     write_json(identity, run_file)
     with atomic_write(saved_file) as file:
         yaml.dump(settings, file)
@@ -109,47 +120,51 @@ def claim_run_folder(folder, identity, hparams_file, overrides, may_change=()):
 def _parse_options(text):
     """Parse the command line's options, one a line; of two with one key the last counts."""
     options = {}
-    for line in text.splitlines():
+    for line in filter(None, text.splitlines()):
         try:
             option = ruamel.yaml.YAML().load(line)
         except ruamel.yaml.error.YAMLError as error:
             raise InputError(f"the option {line!r} is no YAML: write --key=value. ({error})") from error
         if not isinstance(option, dict):
             raise InputError(f"the command line holds {line!r}: write options as --key=value.")
+        _set_block_style(option)
         options.update(option)
     return options
 
 
-def _changed_settings(saved_file, hparams_file, overrides, may_change):
-    before = _comparable(saved_file, {}, may_change)
-    now = _comparable(hparams_file, overrides, may_change)
-    changed = [key for key in {**before, **now} if before.get(key) != now.get(key)]
-    # What refers to a changed value has changed as well; the values themselves say more.
-    plain = [
-        key for key in changed if not any(text.startswith("!") for text in (before.get(key, ""), now.get(key, "")))
-    ]
-    plain = [key for key in plain if "!new:" not in before.get(key, "")] or plain or changed
-    return [f"{key} is {before.get(key, 'missing')} there, {now.get(key, 'missing')} now" for key in plain[:3]]
+def _set_block_style(node):
+    """Let the items of a list be written line by line: ruamel.yaml loses the braces in [!new:Class {key: value}]."""
+    if isinstance(node, list):
+        node.fa.set_block_style()
+    for item in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        _set_block_style(item)
 
 
-def _comparable(hparams_file, overrides, may_change):
-    """Return each top-level key's resolved value as text, with everything that may change set to one value."""
-    yaml = _round_trip_yaml()
-    text = Path(hparams_file).read_text(encoding="utf-8")
-    neutral = {key: "any" for key in may_change if key in yaml.load(text)}
-    settings = yaml.load(resolve_references(text, {**overrides, **neutral}))
-    comparable = {}
-    for key, value in settings.items():
-        if key in may_change:
-            continue
-        stream = io.StringIO()
-        yaml.dump({key: value}, stream)
-        lines = (line.split(" #")[0].strip() for line in stream.getvalue().splitlines())
-        comparable[key] = " ".join(line for line in lines if line).removeprefix(f"{key}:").strip()
-    return comparable
+def _changed_settings(saved_file, settings, may_change):
+    """Say in which keys the settings differ from the saved ones; what refers to a changed key is the same text."""
+    try:
+        saved = ruamel.yaml.YAML().load(saved_file.read_text(encoding="utf-8"))
+    except ruamel.yaml.error.YAMLError as error:
+        raise InputError(f"{saved_file} is no YAML: {error} {CURE}") from error
+    before, now = _plain(saved), _plain(settings)
+    changed = [key for key in {**before, **now} if key not in may_change and before.get(key) != now.get(key)]
+    return [f"{key} is {before.get(key, 'missing')} there, {now.get(key, 'missing')} now" for key in changed[:3]]
 
 
-def _round_trip_yaml():
-    yaml = ruamel.yaml.YAML()
-    yaml.width = 10**6  # no line breaks within values
-    return yaml
+def _plain(node):
+    """Turn a YAML node into plain values, with its tag and without comments and ways of writing."""
+    tag = getattr(getattr(node, "tag", None), "value", None)
+    if isinstance(node, dict):
+        value = {str(key): _plain(item) for key, item in node.items()}
+    elif isinstance(node, list):
+        value = [_plain(item) for item in node]
+    elif isinstance(node, ruamel.yaml.comments.TaggedScalar):
+        value = node.value
+    elif isinstance(node, float):
+        value = float(node)
+    elif isinstance(node, str):
+        value = str(node)
+    else:
+        return node
+    # hyperpyyaml tags a text in parentheses by itself once it has been used.
+    return value if not tag or not tag.startswith("!") or tag == "!tuple" else {tag: value}

@@ -1,6 +1,7 @@
 """TruncatedHuBERT: the first layers of a HuBERT or wav2vec 2.0 encoder as a SpeechBrain lobe (Sec. 2.2)."""
 
 import contextlib
+import difflib
 import logging
 from pathlib import Path
 from pickle import UnpicklingError
@@ -11,7 +12,7 @@ from safetensors import SafetensorError
 from speechbrain.dataio.dataio import length_to_mask
 from torch import nn
 
-from speechbrain_ext.errors import InputError
+from speechbrain_ext.errors import InputError, check_number
 from speechbrain_ext.waveform_scale import SCALES, num_samples, scale_waveforms
 
 logger = logging.getLogger(__name__)
@@ -115,8 +116,7 @@ class TruncatedHuBERT(nn.Module):
         ):
             if value not in known:
                 raise InputError(f"{name} must be one of {known}, got {value!r}.")
-        if not 0 <= projection_dropout < 1:
-            raise InputError(f"projection_dropout must lie in [0, 1), got {projection_dropout}.")
+        check_number("projection_dropout", projection_dropout, 0, 1)
         if source is None and config is None:
             raise InputError("TruncatedHuBERT needs a source (Hub id or folder) or a config (dict).")
 
@@ -267,6 +267,13 @@ def _config_from_dict(config):
     model_type = config.pop("model_type", "hubert")
     if model_type not in ARCHITECTURES:
         raise InputError(f"config has model_type {model_type!r}; known are {sorted(ARCHITECTURES)}.")
+    config_class = ARCHITECTURES[model_type][0]
+    known = config_class().to_dict()
+    for key in config:
+        if key not in known:  # transformers would keep it and use it nowhere
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise InputError(f"config has the key {key!r}, which {config_class.__name__} does not know.{hint}")
     if "conv_dim" in config:
         for key, default in (("conv_kernel", (10, 3, 3, 3, 3, 2, 2)), ("conv_stride", (5, 2, 2, 2, 2, 2, 2))):
             if len(config.get(key, default)) != len(config["conv_dim"]):
@@ -274,7 +281,7 @@ def _config_from_dict(config):
                     f"config has {len(config['conv_dim'])} values in conv_dim, but "
                     f"{len(config.get(key, default))} in {key}: the stem needs as many of each."
                 )
-    return ARCHITECTURES[model_type][0](**config)
+    return config_class(**config)
 
 
 def _config_from_source(source, save_path):

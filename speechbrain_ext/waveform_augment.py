@@ -5,7 +5,7 @@ import random
 import audiomentations
 import numpy as np
 
-from speechbrain_ext.errors import InputError
+from speechbrain_ext.errors import InputError, check_number
 from speechbrain_ext.seeding import derive_seed
 
 # The nine that Sec. 3.4 names, each with the library's own ranges; the paper gives none.
@@ -53,8 +53,7 @@ class WaveformAugment:
     """
 
     def __init__(self, transforms, prob=1.0, sample_rate_hz=16000, seed=0):
-        if not 0 <= prob <= 1:
-            raise InputError(f"prob must be a probability in [0, 1], got {prob}.")
+        check_number("prob", prob, 0, 1)
         self.compose = audiomentations.Compose([self._transform(transform) for transform in transforms or ()], p=prob)
         self.sample_rate_hz = sample_rate_hz
         self.seed = seed

@@ -64,7 +64,8 @@ def test_sampler_serves_every_clip_once_with_another_as_partner(
 def test_sampler_plan_is_decided_by_seed_and_epoch_alone():
     n_samples = list(range(100, 140))
     sampler = PairedBatchSampler(n_samples, 8, 0.5, sort_window=2, seed=3)
-    first = plan(sampler)
+    first = list(sampler)  # the first epoch, unless told otherwise
+    assert first == plan(sampler, 1)
     torch.manual_seed(99)
     state = torch.get_rng_state()
     assert list(sampler) == first  # a second look at the same epoch
@@ -143,7 +144,8 @@ def test_sampler_sorts_within_windows_only_so_that_batches_mix_anew():
 
 
 def test_sampler_without_sorting_ends_with_the_odd_batch():
-    assert [len(batch) for batch in PairedBatchSampler([5] * 10, 4)] == [4, 4, 2]
+    sampler = PairedBatchSampler([5] * 10, 4)
+    assert all([len(batch) for batch in plan(sampler, epoch)] == [4, 4, 2] for epoch in range(1, 9))
 
 
 def test_sampler_pairs_of_two_clips_and_of_one():
@@ -159,8 +161,8 @@ def test_sampler_pairs_of_two_clips_and_of_one():
     [
         ({"batch_size": 0}, "batch_size and sort_window must be at least 1, got 0 and 1"),
         ({"batch_size": 4, "sort_window": 0}, "batch_size and sort_window must be at least 1, got 4 and 0"),
-        ({"batch_size": 4, "partner_prob": -0.1}, r"partner_prob must be a probability in \[0, 1\], got -0.1"),
-        ({"batch_size": 4, "partner_prob": 1.5}, r"partner_prob must be a probability in \[0, 1\], got 1.5"),
+        ({"batch_size": 4, "partner_prob": -0.1}, "partner_prob must be a number from 0 to 1, got -0.1"),
+        ({"batch_size": 4, "partner_prob": 1.5}, "partner_prob must be a number from 0 to 1, got 1.5"),
     ],
 )
 def test_sampler_refuses_settings_out_of_range(kwargs, message):
@@ -289,3 +291,8 @@ def test_batches_of_a_resumed_epoch_are_exactly_those_that_were_left(tmp_path, n
     assert before + after == whole
     resumed.batch_sampler.set_epoch(4)
     assert contents(resumed) == contents(loader(0, epoch=4))
+
+
+def test_sampler_refuses_an_empty_training_set():
+    with pytest.raises(InputError, match="n_samples is empty"):
+        PairedBatchSampler([], batch_size=4)

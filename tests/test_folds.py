@@ -142,15 +142,18 @@ def test_make_fold_refuses_an_unknown_validation():
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan")])
 def test_make_fold_refuses_a_fraction_that_leaves_a_part_empty(fraction):
-    with pytest.raises(InputError, match=f"valid_fraction must lie between 0 and 1, got {fraction}"):
+    with pytest.raises(InputError, match=f"valid_fraction must be a number between 0 and 1, got {fraction}"):
         make_fold(corpus(), 1, valid_fraction=fraction)
 
 
-@pytest.mark.parametrize("validation", ["random", "group", "none"])
-def test_make_fold_refuses_a_speaker_of_two_groups(validation):
+@pytest.mark.parametrize(
+    ("validation", "utt_id"),
+    [("random", "4_sad_03"), ("none", "4_sad_03"), ("group", "4_sad_03"), ("group", "2_sad_03")],  # the last validates
+)
+def test_make_fold_refuses_a_speaker_of_two_groups(validation, utt_id):
     manifest = corpus()
-    manifest["4_sad_03"]["speaker"] = "1M"
-    message = r"speaker '1M' of test utterance 1_\w+ is also in training or validation \(4_sad_03\).*Correct"
+    manifest[utt_id]["speaker"] = "1M"
+    message = rf"speaker '1M' of 1_\w+ in the test part is also in training or validation \({utt_id}\).*Correct"
     with pytest.raises(InputError, match=message):
         make_fold(manifest, 1, validation)
 
@@ -159,10 +162,13 @@ def test_make_fold_refuses_a_speaker_of_two_groups(validation):
     ("seen", "message"),
     [
         (["a", "c"], "utterance c is in the test part and in training or validation"),
-        (["a", "same_group"], r"group 'g2' of test utterance c is also .* \(same_group\).*Correct the corpus's groups"),
+        (
+            ["a", "same_group"],
+            r"group 'g2' of c in the test part is also .* \(same_group\).*Correct the corpus's groups",
+        ),
         (
             ["same_speaker"],
-            r"speaker 's2' of test utterance c is also .* \(same_speaker\).*Correct the corpus's speakers",
+            r"speaker 's2' of c in the test part is also .* \(same_speaker\).*Correct the corpus's speakers",
         ),
     ],
 )
@@ -227,3 +233,19 @@ def test_make_fold_parts_are_disjoint_and_complete(groups, validation, seed, dat
     assert bool(parts.valid) == (validation != "none")
     assert values(manifest, parts.test, "group") == {parts.test_group}
     assert parts.test_group not in values(manifest, parts.train + parts.valid, "group")
+
+
+def test_make_fold_refuses_a_speaker_shared_by_training_and_group_validation():
+    manifest = {
+        f"{group}{i}": {"emo": "sad", "speaker": "same" if group in "ab" else "other", "group": group}
+        for group in "abc"
+        for i in range(2)
+    }
+    assert make_fold(manifest, 3, "random", valid_fraction=0.5).test == ["c0", "c1"]
+    with pytest.raises(InputError, match=r"speaker 'same' of a0 in validation is also in training \(b1\)"):
+        make_fold(manifest, 3, "group")
+
+
+def test_make_fold_refuses_an_empty_manifest():
+    with pytest.raises(InputError, match="holds no utterance: prepare the corpus again"):
+        make_fold({}, 1)

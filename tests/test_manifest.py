@@ -77,7 +77,7 @@ def test_build_manifest_empty_id_names_the_recording(tmp_path):
 
 
 def test_build_manifest_refuses_a_corpus_without_utterances(tmp_path):
-    with pytest.raises(InputError, match=f"no utterance was found .*{re.escape(str(tmp_path))}"):
+    with pytest.raises(InputError, match=f"{re.escape(str(tmp_path))} has no utterance: check"):
         build([], tmp_path)
 
 
@@ -226,9 +226,13 @@ def test_fingerprint_changes_with_the_ids():
     assert all(re.fullmatch("[0-9a-f]{64}", found) for found in prints)
 
 
-def test_fingerprint_is_independent_of_order(tmp_path):
+def test_fingerprint_is_independent_of_order():
     backwards = dict(reversed(ENTRY.items()))
     assert fingerprint({"a": ENTRY, "b": ENTRY}) == fingerprint({"b": backwards, "a": backwards})
+
+
+def test_fingerprint_is_independent_of_other_fields():
+    assert fingerprint({"a": {**ENTRY, "text": "Hello."}}) == fingerprint({"a": ENTRY})
 
 
 def test_fingerprint_is_the_same_wherever_the_corpus_lies(tmp_path):
@@ -237,3 +241,23 @@ def test_fingerprint_is_the_same_wherever_the_corpus_lies(tmp_path):
         record(tmp_path / name / "a.wav")
         prints.add(fingerprint(build([row("a")], tmp_path / name)))
     assert len(prints) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"[]", "holds a list"), (b'{"a": 3}', "utterance a is no object"), (b"\xff\xfe", "is no JSON")],
+)
+def test_read_manifest_refuses_what_is_no_manifest(tmp_path, content, message):
+    (tmp_path / "manifest.json").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_manifest(tmp_path / "manifest.json")
+
+
+def test_build_manifest_keeps_links_below_the_root_relative(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    sf.write(tmp_path / "elsewhere" / "a.wav", np.zeros(1600), 16000)
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "Session1").symlink_to(tmp_path / "elsewhere")
+    row = {"id": "a", "wav": "Session1/a.wav", "emo": "sad", "speaker": "s", "group": "g"}
+    manifest = build_manifest([row], tmp_path / "corpus", progress=False)
+    assert manifest["a"]["wav"] == "{data_root}/Session1/a.wav"

@@ -202,9 +202,9 @@ def test_pure_part_draws_nothing():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: LengthAdaptiveMixup(prob=1.5), r"prob must be a probability in \[0, 1\], got 1.5"),
-        (lambda: LengthAdaptiveMixup(lam=1.0), "lam must lie between 0 and 1, got 1.0"),
-        (lambda: ConventionalMixup(alpha=0), "alpha must be positive, got 0"),
+        (lambda: LengthAdaptiveMixup(prob=1.5), "prob must be a number from 0 to 1, got 1.5"),
+        (lambda: LengthAdaptiveMixup(lam=1.0), "lam must be a number between 0 and 1, got 1.0"),
+        (lambda: ConventionalMixup(alpha=0), "alpha must be a number between 0 and inf, got 0"),
         (
             lambda: LengthAdaptiveMixup()(
                 torch.ones(2, 4), torch.ones(2), torch.eye(2), (torch.ones(1, 4), torch.ones(1), torch.eye(2)[:1])

@@ -36,7 +36,7 @@ corpus: !ref <data_folder>
 log: !ref <output_folder>/log.txt
 """
 IDENTITY = {"fold": 1, "seed": 1, "manifest": "abc"}
-MAY_CHANGE = ("data_folder", "output_folder", "number_of_epochs", "a_key_that_is_not_there")
+MAY_CHANGE = ("data_folder", "output_folder", "number_of_epochs", "tensorboard")
 
 
 @pytest.fixture
@@ -159,12 +159,13 @@ def test_claim_saved_settings_take_further_overrides_through_references(claim):
     assert further["log"] == "results/seed3/fold1/log.txt"
 
 
-def test_claim_saved_settings_keep_order_and_comments(claim):
-    text = (claim("seed: 7\n") / "hyperparams.yaml").read_text(encoding="utf-8")
+def test_claim_saved_settings_keep_order_comments_and_long_lines(claim):
+    long = "a folder of many words " * 9 + "here"
+    text = (claim(f"seed: 7\ndata_folder: {long}\n") / "hyperparams.yaml").read_text(encoding="utf-8")
     assert text.startswith(
         "# python train.py small.yaml\n\n# ---- The run ----\nseed: 7\nfold: 1                 # 1 to 5\n"
     )
-    assert "output_folder: !ref results/seed<seed>/fold<fold>\n" in text
+    assert f"data_folder: {long}\noutput_folder: !ref results/seed<seed>/fold<fold>\n" in text
 
 
 @pytest.mark.parametrize(
@@ -202,39 +203,37 @@ def test_claim_refuses_another_identity_and_changes_nothing(claim, identity, mes
     [
         ("lr: 0.001", "lr is 0.0001 there, 0.001 now"),
         ("betas: (0.9, 0.999)", r"betas is \(0.9, 0.98\) there, \(0.9, 0.999\) now"),
-        ("emotions: [ang]", r"emotions is \[ang, sad\] there, \[ang\] now"),
-        ("augmentations: [noise]", r"augmentations is .*\{gain: 1\}.* there, \[noise\] now"),
-        ("lr: 0.5\nemotions: [sad]", r"lr is 0.0001 there, 0.5 now; emotions is \[ang, sad\] there, \[sad\] now"),
+        ("emotions: [ang]", r"emotions is \['ang', 'sad'\] there, \['ang'\] now"),
+        ("augmentations: [noise]", r"augmentations is .*Counter.*\{'gain': 1\}.* there, \['noise'\] now"),
+        ("lr: 0.5\nemotions: [sad]", r"lr is 0.0001 there, 0.5 now; emotions is \['ang', 'sad'\] there, \['sad'\] now"),
     ],
 )
 def test_claim_refuses_another_setting_and_changes_nothing(claim, overrides, message):
     folder = claim()
     before = contents(folder)
     cure = "Choose another --output_folder, or delete that one"
-    with pytest.raises(
-        InputError, match=f"^{re.escape(str(folder))} holds a run with other settings: {message}. {cure}"
-    ):
+    message = f"^{re.escape(str(folder))} holds a run with other settings: {message}. {cure}"
+    with pytest.raises(InputError, match=message):
         claim(overrides)
     assert contents(folder) == before
 
 
-def test_claim_names_the_changed_value_and_not_what_refers_to_it(claim):
+def test_claim_names_the_changed_value_and_not_what_refers_to_it(claim, hparams_file):
+    optimizer = "optimizer: !name:collections.Counter\n    lr: !ref <lr>\n"
+    hparams_file.write_text(f"{optimizer}modules:\n    schedule: !ref <schedule>\n{HPARAMS}")
     claim()
     with pytest.raises(InputError) as error:
         claim("lr: 0.001")
-    assert "schedule" not in str(error.value)
+    assert str(error.value).count(" now") == 1
+    assert not [key for key in ("schedule", "optimizer", "modules") if key in str(error.value)]
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (
-            "!new:collections.Counter\n    lr",
-            "!new:collections.OrderedDict\n    lr",
-            "schedule is .*Counter .*OrderedDict",
-        ),
-        ("lr: !ref <lr>\n", "lr: 0.5\n", "schedule is !new.* lr: 0.0001 .* there, !new.* lr: 0.5 .* now"),
-        ("emotions: [ang, sad]\n", "", r"emotions is \[ang, sad\] there, missing now"),
+        ("schedule: !new:collections.Counter", "schedule: !new:abc.ABC", "schedule is .*Counter.*ABC"),
+        ("lr: !ref <lr>\n", "lr: 0.5\n", "schedule is .*!new.*'<lr>'.* there, .*!new.*'lr': 0.5.* now"),
+        ("emotions: [ang, sad]\n", "", r"emotions is \['ang', 'sad'\] there, missing now"),
         ("seed: 1\n", "seed: 1\npatience: 3\n", "patience is missing there, 3 now"),
     ],
 )
@@ -257,10 +256,17 @@ def test_claim_takes_a_file_in_which_only_order_and_end_of_line_comments_changed
 
 def test_claim_lets_what_may_change_differ_also_where_it_is_referred_to(claim):
     folder = claim()
-    claim("number_of_epochs: 200\ndata_folder: /moved\noutput_folder: /tmp/other\n")
+    claim("number_of_epochs: 200\ndata_folder: /moved\noutput_folder: /other\n")
     saved = load(folder / "hyperparams.yaml")
     assert (saved["schedule"]["limit"], saved["reader"]["folder"], saved["corpus"]) == (200, "/moved/wav", "/moved")
     claim()
+
+
+def test_claim_takes_a_file_with_a_new_key_that_may_change(claim, hparams_file):
+    folder = claim()
+    hparams_file.write_text(HPARAMS + "tensorboard: True\n")
+    claim()
+    assert load(folder / "hyperparams.yaml")["tensorboard"] is True
 
 
 def test_claim_goes_on_from_the_saved_file_itself(claim):
@@ -336,3 +342,60 @@ def test_claim_saves_every_kind_of_value_as_it_was(claim, value):
     assert load(folder / "hyperparams.yaml")["lr"] == expected
     claim(overrides)  # and knows it again
     claim(file=folder / "hyperparams.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds no settings"),
+        ("- 1\n", "holds no settings"),
+        ("a: [1\n", "is no YAML"),
+        ("a: !ref <b>\n", "do not fit together: .*b"),
+        ("a: !PLACEHOLDER\n", "do not fit together"),
+    ],
+)
+def test_read_settings_refuses_a_file_without_settings(tmp_path, text, message):
+    (tmp_path / "h.yaml").write_text(text)
+    with pytest.raises(InputError, match=f"h.yaml.*{message}"):
+        read_settings(tmp_path / "h.yaml", "")
+
+
+def test_read_settings_takes_the_last_of_two_options(hparams_file):
+    assert read_settings(hparams_file, "fold: 1\nseed: 2\n\nfold: 3")[1] == {"fold": 3, "seed": 2}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (
+            "note: x # one\naug:\n    - a\n\n# old words\nb: 1.0e-4\n",
+            "note: x # two\naug:\n    - a\n\n# new words\nb: 0.0001\n",
+        ),
+        ("a: {b: 1, c: 2}\n", "a:\n    b: 1\n    c: 2\n"),
+    ],
+)
+def test_claim_compares_values_and_not_their_writing(tmp_path, first, second):
+    for text in (first, second):
+        (tmp_path / "h.yaml").write_text(text)
+        claim_run_folder(tmp_path / "run", IDENTITY, tmp_path / "h.yaml", {})
+
+
+def test_claim_sees_what_stands_after_a_hash_in_a_text(tmp_path):
+    (tmp_path / "h.yaml").write_text("note: x\n")
+    claim_run_folder(tmp_path / "run", IDENTITY, tmp_path / "h.yaml", {"note": "run #1"})
+    with pytest.raises(InputError, match="note is run #1 there, run #2 now"):
+        claim_run_folder(tmp_path / "run", IDENTITY, tmp_path / "h.yaml", {"note": "run #2"})
+
+
+def test_claim_refuses_a_broken_run_file(claim):
+    folder = claim()
+    (folder / "run.json").write_text("{")
+    with pytest.raises(InputError, match=r"run.json is no JSON.*Choose another --output_folder"):
+        claim()
+
+
+def test_option_with_a_tagged_item_is_saved_and_loads(claim, hparams_file):
+    folder = claim("augmentations: [!new:collections.Counter {a: 2}, !new:collections.Counter {b: 3}]")
+    assert load(folder / "hyperparams.yaml")["augmentations"] == [{"a": 2}, {"b": 3}]
+    overrides = read_settings(hparams_file, "augmentations: [!new:collections.Counter {a: 2}]")[1]
+    assert load(hparams_file, overrides)["augmentations"] == [{"a": 2}]

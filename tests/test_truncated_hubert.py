@@ -296,7 +296,12 @@ def test_input_stays_as_it_was(small_config, clips):
         ({"feature_reduction": "last"}, r"feature_reduction must be one of \('first', 'mean', None\), got 'last'"),
         ({"waveform_scale": "rms"}, "waveform_scale must be one of .*'peak', 'layer', None.*got 'rms'"),
         ({"attn_implementation": "fast"}, "attn_implementation must be one of .*got 'fast'"),
-        ({"projection_dropout": 1.0}, r"projection_dropout must lie in \[0, 1\), got 1.0"),
+        ({"projection_dropout": 1.5}, "projection_dropout must be a number from 0 to 1, got 1.5"),
+        (
+            {"config": {"num_hiden_layers": 4}},
+            "'num_hiden_layers', which HubertConfig .* Did you mean num_hidden_layers",
+        ),
+        ({"config": {"model_type": "wavlm"}}, r"model_type 'wavlm'; known are \['hubert', 'wav2vec2'\]"),
         ({"config": None}, "needs a source .* or a config"),
     ],
 )
