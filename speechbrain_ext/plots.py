@@ -2,6 +2,7 @@
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from speechbrain_ext.atomic_write import atomic_write
 from speechbrain_ext.errors import InputError
@@ -75,6 +76,7 @@ def plot_curves(epochs, path, best_epoch=None, title=""):
         if best_epoch is not None:
             panel.axvline(best_epoch, color="grey", linestyle="--", label=f"tested epoch {best_epoch}")
         panel.set(xlabel="epoch", ylabel=label)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.legend()
     figure.suptitle(title)
     _save(figure, path)

@@ -66,7 +66,9 @@ def read_settings(hparams_file, overrides):
 
 
 def claim_run_folder(folder, identity, hparams_file, overrides, may_change=()):
-    """Take a folder for a run, a new one or the one that the same run has begun, and save the settings there.
+    """Take a folder for a run, and save the settings there: a new folder, or the one that the same run has begun.
+
+    Until there is a checkpoint the settings may still be corrected.
 
     The saved hyperparams.yaml is the file given with the overrides in it; its references stay, so it can be run with
     further overrides.
@@ -105,7 +107,7 @@ def claim_run_folder(folder, identity, hparams_file, overrides, may_change=()):
                 raise InputError(
                     f"{folder} holds another run: {key} is {before.get(key)!r} there, {value!r} now. {CURE}"
                 )
-        if saved_file.exists():
+        if saved_file.exists() and any(folder.glob("save/CKPT*")):
             changed = _changed_settings(saved_file, settings, may_change)
             if changed:
                 raise InputError(f"{folder} holds a run with other settings: {'; '.join(changed)}. {CURE}")

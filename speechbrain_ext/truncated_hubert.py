@@ -268,10 +268,10 @@ def _config_from_dict(config):
     if model_type not in ARCHITECTURES:
         raise InputError(f"config has model_type {model_type!r}; known are {sorted(ARCHITECTURES)}.")
     config_class = ARCHITECTURES[model_type][0]
-    known = config_class().to_dict()
+    default = config_class()
     for key in config:
-        if key not in known:  # transformers would keep it and use it nowhere
-            near = difflib.get_close_matches(key, known, n=1)
+        if not hasattr(default, key) and not key.startswith("_"):  # transformers would keep it and use it nowhere
+            near = difflib.get_close_matches(key, default.to_dict(), n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
             raise InputError(f"config has the key {key!r}, which {config_class.__name__} does not know.{hint}")
     if "conv_dim" in config:

@@ -54,6 +54,7 @@ def claim(tmp_path, hparams_file):
     def claim_with(overrides="", file=hparams_file, folder=tmp_path / "run", **identity):
         overrides = read_settings(file, overrides)[1]
         claim_run_folder(folder, {**IDENTITY, **identity}, file, overrides, MAY_CHANGE)
+        (folder / "save" / "CKPT+1").mkdir(parents=True, exist_ok=True)
         return folder
 
     return claim_with
@@ -61,7 +62,7 @@ def claim(tmp_path, hparams_file):
 
 def contents(folder):
     """Return every file's bytes and time of change by its name."""
-    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
 
 
 def load(path, overrides=None):
@@ -140,7 +141,7 @@ def test_read_settings_takes_the_last_of_two_options_with_one_key(hparams_file):
 def test_claim_new_folder_saves_identity_and_settings(claim):
     folder = claim("seed: 7\nemotions: [ang, hap, sad]\n")
     assert json.loads((folder / "run.json").read_text()) == IDENTITY
-    assert sorted(path.name for path in folder.iterdir()) == ["hyperparams.yaml", "run.json"]
+    assert sorted(path.name for path in folder.iterdir()) == ["hyperparams.yaml", "run.json", "save"]
     saved = load(folder / "hyperparams.yaml")
     assert saved == load(folder / "hyperparams.yaml", {"seed": 7})
     assert saved["emotions"] == ["ang", "hap", "sad"]
@@ -174,9 +175,7 @@ def test_claim_saved_settings_keep_order_comments_and_long_lines(claim):
 def test_claim_same_run_again_is_taken(claim, overrides):
     folder = claim(overrides)
     before = {name: data for name, (data, _) in contents(folder).items()}
-    (folder / "save").mkdir()
     claim(overrides)
-    (folder / "save").rmdir()
     assert {name: data for name, (data, _) in contents(folder).items()} == before
 
 
@@ -378,11 +377,23 @@ def test_claim_compares_values_and_not_their_writing(tmp_path, first, second):
     for text in (first, second):
         (tmp_path / "h.yaml").write_text(text)
         claim_run_folder(tmp_path / "run", IDENTITY, tmp_path / "h.yaml", {})
+        (tmp_path / "run" / "save" / "CKPT+1").mkdir(parents=True, exist_ok=True)
+
+
+def test_claim_lets_settings_be_corrected_before_the_first_checkpoint(claim, hparams_file):
+    folder = claim("lr: 5")
+    (folder / "save" / "CKPT+1").rmdir()
+    claim("lr: 0.5")
+    assert load(folder / "hyperparams.yaml")["lr"] == 0.5
+    (folder / "save" / "CKPT+1").rmdir()
+    with pytest.raises(InputError, match="fold is 1 there, 2 now"):  # it may be running at this moment
+        claim(fold=2)
 
 
 def test_claim_sees_what_stands_after_a_hash_in_a_text(tmp_path):
     (tmp_path / "h.yaml").write_text("note: x\n")
     claim_run_folder(tmp_path / "run", IDENTITY, tmp_path / "h.yaml", {"note": "run #1"})
+    (tmp_path / "run" / "save" / "CKPT+1").mkdir(parents=True)
     with pytest.raises(InputError, match="note is run #1 there, run #2 now"):
         claim_run_folder(tmp_path / "run", IDENTITY, tmp_path / "h.yaml", {"note": "run #2"})
 

@@ -310,6 +310,15 @@ def test_unusable_arguments_are_refused(small_config, arguments, message):
         TruncatedHuBERT(**{"config": small_config, "num_layers": 2, **arguments})
 
 
+def test_whole_saved_config_is_taken(tmp_path, small_config):
+    transformers.HubertModel(transformers.HubertConfig(**small_config)).save_pretrained(tmp_path)
+    for config in (
+        transformers.HubertConfig(**small_config).to_dict(),
+        json.loads((tmp_path / "config.json").read_text()),
+    ):
+        assert TruncatedHuBERT(config=config, num_layers=3).embedding_dim == 32
+
+
 def test_stem_of_uneven_lists_is_refused(small_config):
     with pytest.raises(InputError, match="3 values in conv_dim, but 7 in conv_kernel"):
         TruncatedHuBERT(config={**small_config, "conv_dim": [16] * 3}, num_layers=1)
