@@ -224,7 +224,7 @@ def test_each_trainable_weight_is_optimised_and_saved_once(fit, monkeypatch):
     saved = torch.load(next((folder / "save").glob("CKPT*")) / "center_loss.ckpt")
     assert torch.equal(saved["centers"], brain.modules.center_loss.centers)
     assert brain.max_grad_norm == float("inf")
-    assert brain.train_sampler.partner_prob == 0.5
+    assert brain.train_sampler.partner_prob == 0.3
 
 
 def test_gradients_are_clipped_when_asked(fit, monkeypatch):
@@ -365,7 +365,7 @@ def test_missing_corpus_says_where_to_get_it(fit):
     [
         ("--fold=2", "holds another run: fold is 1 there, 2 now. Choose another --output_folder"),
         ("--seed=5", "holds another run: seed is 1 there, 5 now"),
-        ("--lr=0.5", "holds a run with other settings: lr is 0.001 there, 0.5 now"),
+        ("--lr=0.5", "holds a run with other settings: lr is 0.002 there, 0.5 now"),
     ],
 )
 def test_stale_folder_is_refused_and_kept(fit, option, message):
@@ -416,6 +416,28 @@ def test_precision_is_bf16_where_the_card_has_it(monkeypatch):
     assert train.resolve_precision("fp32", "cuda") == "fp32"
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
     assert train.resolve_precision("auto", "cuda") == "fp32"
+
+
+def test_bf16_run_keeps_losses_and_posteriors_in_fp32(fit, monkeypatch):
+    seen = []
+    compute_forward = train.EmotionBrain.compute_forward
+
+    def spy(brain, batch, stage):
+        log_posteriors, emb, targets = compute_forward(brain, batch, stage)
+        seen.append((stage, log_posteriors.dtype, emb.dtype, targets.dtype))
+        return log_posteriors, emb, targets
+
+    monkeypatch.setattr(train.EmotionBrain, "compute_forward", spy)
+    folder = fit("fold", "--precision=bf16", "--number_of_epochs=1")
+    assert {row[1:] for row in seen if row[0] == sb.Stage.TRAIN} == {(torch.float32, torch.bfloat16, torch.float32)}
+    assert {row[1:] for row in seen if row[0] != sb.Stage.TRAIN} == {(torch.float32,) * 3}
+    assert np.isfinite(posteriors(folder)).all()
+
+
+def test_encoder_source_may_be_corrected_after_a_refusal(fit, tmp_path):
+    with pytest.raises(InputError, match="holds no checkpoint that can be read"):
+        fit("fold", f"--encoder_source={tmp_path}", "--number_of_epochs=1")
+    assert results(fit("fold", "--number_of_epochs=1"))[0]["n"] == 16
 
 
 def test_loso_makes_one_step_at_full_size(root, tmp_path):
