@@ -55,8 +55,8 @@ def probe_audio(path, utt_id):
     ------
     InputError
         If the file is missing, empty, a truncated WAV, without samples, shorter than 25 ms, of no known format, or,
-        in a floating-point format, holds samples that are not finite. A truncated file of a compressed format is
-        noticed only when it is read.
+        in a floating-point format, holds samples that are not finite. A truncated file of another format is
+        noticed when it is read, if at all.
     """
     try:
         size = path_size(path)
@@ -117,13 +117,18 @@ def read_audio(path, utt_id, sample_rate_hz, max_s=None):
     """
     try:
         with soundfile.SoundFile(str(path)) as file:
-            n_frames = -1 if max_s is None else round(max_s * file.samplerate)
-            wav = file.read(n_frames, dtype="float32", always_2d=True)  # [T, channels]
             source_rate_hz = file.samplerate
+            n_frames = file.frames if max_s is None else min(file.frames, round(max_s * source_rate_hz))
+            wav = file.read(n_frames, dtype="float32", always_2d=True)  # [T, channels]
     except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
         raise InputError(
             f"{utt_id}: {path} cannot be read as audio: {error} Replace the file, or leave the utterance out."
         ) from error
+    if len(wav) < n_frames or n_frames == 0:
+        raise InputError(
+            f"{utt_id}: {path} is truncated: {n_frames} samples are announced and {len(wav)} can be read. "
+            "Copy it again from the corpus."
+        )
     n_bad = int(np.count_nonzero(~np.isfinite(wav)))
     if n_bad:
         raise InputError(f"{utt_id}: {path} holds {n_bad} samples that are NaN or infinite. Leave the utterance out.")

@@ -96,6 +96,10 @@ def make_fold(manifest, fold, validation="random", valid_fraction=0.1, seed=0, e
     check_no_leak(manifest, train + valid, test)
     if validation == "group":
         check_no_leak(manifest, train, valid, names=("training", "validation"))
+    if not train:
+        raise InputError(
+            f"nothing is left to train on in fold {fold}: the corpus needs more groups, it has {len(groups)}."
+        )
     present = {manifest[utt_id]["emo"] for utt_id in train}
     for emo in emotions or ():
         if emo not in present:
@@ -103,8 +107,6 @@ def make_fold(manifest, fold, validation="random", valid_fraction=0.1, seed=0, e
                 f"no utterance of {emo!r} is left to train on in fold {fold} (test group {test_group}, validation "
                 f"{validation!r}): add data, or take {emo!r} out of the emotions."
             )
-    if not train:
-        raise InputError(f"nothing is left to train on in fold {fold}: the corpus needs more than one group.")
     if validation != "none" and not valid:
         raise InputError(f"the validation part of fold {fold} is empty: raise valid_fraction, now {valid_fraction}.")
     return Fold(train, valid, test, test_group)

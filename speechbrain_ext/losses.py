@@ -14,18 +14,28 @@ def soft_label_kl_loss(log_posteriors, targets):
     log_posteriors : torch.Tensor
         Natural logarithms of the predicted class probabilities, [B, C].
     targets : torch.Tensor
-        Class probabilities, [B, C]; a zero contributes nothing.
+        Class probabilities, [B, C]; a zero contributes nothing, as long as its log-posterior is finite.
 
     Returns
     -------
     torch.Tensor
         The loss in nats, a scalar.
 
+    Raises
+    ------
+    InputError
+        If the two have different shapes.
+
     Example
     -------
     >>> soft_label_kl_loss(torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.0, 1.0]]))
     tensor(0.6931)
     """
+    if log_posteriors.shape != targets.shape:
+        raise InputError(
+            f"log_posteriors and targets must have one shape [B, C], got {list(log_posteriors.shape)} and "
+            f"{list(targets.shape)}."
+        )
     return nn.functional.kl_div(log_posteriors, targets, reduction="batchmean")
 
 
@@ -57,7 +67,7 @@ class ArgmaxCenterLoss(nn.Module):
         self.centers = nn.Parameter(torch.randn(n_classes, emb_dim))
 
     def forward(self, emb, targets):
-        """Compute the loss, in float32 under autocast too.
+        """Compute the loss, at least in float32, under autocast too.
 
         Arguments
         ---------
@@ -76,12 +86,14 @@ class ArgmaxCenterLoss(nn.Module):
         InputError
             If the sizes differ from those that the centers have.
         """
-        if emb.shape[-1] != self.centers.shape[1] or targets.shape[-1] != self.centers.shape[0]:
+        n_classes, emb_dim = self.centers.shape
+        if emb.shape != (len(emb), emb_dim) or targets.shape != (len(emb), n_classes) or len(emb) == 0:
             raise InputError(
-                f"ArgmaxCenterLoss has {self.centers.shape[0]} centers of size {self.centers.shape[1]}; got embeddings "
+                f"ArgmaxCenterLoss has {n_classes} centers of size {emb_dim}; got embeddings "
                 f"of shape {list(emb.shape)} and targets of shape {list(targets.shape)}."
             )
-        # The expanded form |x|^2 + |c|^2 - 2xc loses everything in bf16, so the difference is taken directly.
-        with torch.autocast(emb.device.type, enabled=False):
-            distances = emb.float() - self.centers.float()[targets.argmax(dim=-1)]  # [B, D]
-            return distances.square().sum(dim=-1).mean()
+        # The expanded form |x|^2 + |c|^2 - 2xc loses everything in bf16, so the difference is taken directly; of what
+        # follows, autocast changes no operation.
+        emb = emb.to(torch.promote_types(emb.dtype, torch.float32))
+        distances = emb - self.centers[targets.argmax(dim=-1)].to(emb.dtype)  # [B, D]
+        return distances.square().sum(dim=-1).mean()

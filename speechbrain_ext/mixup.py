@@ -119,6 +119,13 @@ class PairMixup(nn.Module):
             raise InputError(
                 f"partner must hold one clip for each of the {wavs.shape[0]} clips, it holds {partner_wavs.shape[0]}."
             )
+        if targets.dim() != 2 or len(targets) != len(wavs) or partner_targets.shape != targets.shape:
+            raise InputError(
+                f"targets must be class probabilities [B, C] of {len(wavs)} clips and their partners, got the shapes "
+                f"{list(targets.shape)} and {list(partner_targets.shape)}. Make labels one-hot first."
+            )
+        if not targets.is_floating_point():  # torch's one_hot gives integers, which hold no weights
+            targets = targets.float()
         n_samples = num_samples(wavs, wav_lens)
         partner_n_samples = num_samples(partner_wavs, partner_lens)
         chosen = chosen & (partner_n_samples > 0)
@@ -139,7 +146,8 @@ class PairMixup(nn.Module):
         mixed_targets = torch.where(chosen.unsqueeze(1), mixed_targets, targets)
 
         mixed_n_samples = torch.where(chosen, torch.maximum(n_samples, partner_n_samples), n_samples)
-        return mixed_wavs, (mixed_n_samples / n_times).to(wav_lens.dtype), mixed_targets
+        mixed_lens = mixed_n_samples / n_times
+        return mixed_wavs, mixed_lens.to(wav_lens.dtype) if wav_lens.is_floating_point() else mixed_lens, mixed_targets
 
     def _padded(self, wavs, n_samples, n_times):
         if self.mask_padding:
@@ -212,8 +220,9 @@ class ConventionalMixup(PairMixup):
 
     def sample_lam(self, n_clips, device):
         """Draw lambda ~ Beta(alpha, alpha) for each clip, [B]."""
-        alpha = torch.full((n_clips,), float(self.alpha), device=device)
-        return torch.distributions.Beta(alpha, alpha).sample()
+        # In float32 a small alpha underflows to 0 / 0.
+        alpha = torch.full((n_clips,), float(self.alpha), device=device, dtype=torch.float64)
+        return torch.distributions.Beta(alpha, alpha).sample().float()
 
     def label_weight(self, n_samples, partner_n_samples, lam):
         """Weight of each clip's own label by eq. 2: lambda, [B]."""

@@ -25,7 +25,7 @@ class EmotionEmbedding(nn.Linear):
 
 
 class EmotionClassifier(nn.Linear):
-    """f_1 with log-softmax: one linear layer from the embedding [B, D] to log-posteriors [B, C], in float32.
+    """f_1 with log-softmax: one linear layer from the embedding [B, D] to log-posteriors [B, C], at least in float32.
 
     Arguments
     ---------
@@ -46,4 +46,5 @@ class EmotionClassifier(nn.Linear):
 
     def forward(self, emb):
         """Turn embeddings [B, D] into log-posteriors [B, C]."""
-        return super().forward(emb).log_softmax(dim=-1, dtype=torch.float32)
+        logits = super().forward(emb)
+        return logits.log_softmax(dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))

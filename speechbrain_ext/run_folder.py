@@ -16,7 +16,7 @@ HYPERPARAMS_FILE = "hyperparams.yaml"
 CURE = "Choose another --output_folder, or delete that one."
 
 
-def read_settings(hparams_file, overrides):
+def read_settings(hparams_file, overrides, own_checks=()):
     """Read what a HyperPyYAML file says, with overrides and references resolved, without building any object.
 
     Arguments
@@ -25,6 +25,8 @@ def read_settings(hparams_file, overrides):
         The YAML file. A run folder's own hyperparams.yaml goes on in that folder, also when it has been moved.
     overrides : str or dict
         Values that replace the file's, as `speechbrain.parse_arguments` returns them.
+    own_checks : tuple of str
+        Keys whose values the caller checks with more to say than that they are no numbers.
 
     Returns
     -------
@@ -34,7 +36,8 @@ def read_settings(hparams_file, overrides):
     Raises
     ------
     InputError
-        If the file is missing or is no YAML, or an override names a key that the file does not have.
+        If the file is missing or is no YAML, or an override names a key that the file does not have or is a text
+        where the file has a number or a truth value.
     """
     hparams_file = Path(hparams_file)
     overrides = _parse_options(overrides) if isinstance(overrides, str) else dict(overrides or {})
@@ -54,6 +57,7 @@ def read_settings(hparams_file, overrides):
                 near = difflib.get_close_matches(str(key), keys, n=3)
                 hint = f" Did you mean {' or '.join('--' + name for name in near)}?" if near else ""
                 raise InputError(f"--{key} is unknown: {hparams_file} has no such key.{hint}")
+        _check_types(keys, {key: value for key, value in overrides.items() if key not in own_checks})
         return yaml.load(resolve_references(text, overrides)), overrides
     except (ruamel.yaml.error.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{hparams_file} is no YAML: {error}") from error
@@ -119,6 +123,16 @@ def claim_run_folder(folder, identity, hparams_file, overrides, may_change=()):
         yaml.dump(settings, file)
 
 
+def _check_types(defaults, overrides):
+    """Refuse a text where the file has a number, and anything but True and False where it has one of them."""
+    for key, value in overrides.items():
+        default = defaults[key]
+        if isinstance(default, bool) and not isinstance(value, bool):
+            raise InputError(f"{key} must be True or False, got {value!r}.")
+        if isinstance(default, (int, float)) and not isinstance(default, bool) and isinstance(value, str):
+            raise InputError(f"{key} must be a number (in the file it is {default}), got {value!r}.")
+
+
 def _parse_options(text):
     """Parse the command line's options, one a line; of two with one key the last counts."""
     options = {}
@@ -136,7 +150,7 @@ def _parse_options(text):
 
 def _set_block_style(node):
     """Let the items of a list be written line by line: ruamel.yaml loses the braces in [!new:Class {key: value}]."""
-    if isinstance(node, list):
+    if isinstance(node, list) and node:  # an empty one can be written as [] only
         node.fa.set_block_style()
     for item in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
         _set_block_style(item)

@@ -195,10 +195,11 @@ class TruncatedHuBERT(nn.Module):
         Raises
         ------
         InputError
-            If a clip is shorter than `min_samples`.
+            If a clip is shorter than `min_samples`, or a relative length is above 1.
         """
         n_samples = num_samples(wavs, wav_lens)
-        self._check_lengths(n_samples)
+        self._check_lengths(n_samples, wavs.shape[1])
+        wavs = wavs.to(self.model.feature_projection.projection.weight.dtype)
         wavs = scale_waveforms(wavs, wav_lens, self.waveform_scale)
         feats = self.model.feature_extractor(wavs).transpose(1, 2)  # [B, T] -> [B, C, F] -> [B, F, C]
         hidden = self.model.feature_projection(feats)  # [B, F, C] -> [B, F, D]
@@ -225,8 +226,13 @@ class TruncatedHuBERT(nn.Module):
             return hidden.sum(dim=1) / own_frames.sum(dim=1, keepdim=True)  # [B, F, D] -> [B, D]
         return hidden
 
-    def _check_lengths(self, n_samples):
-        shortest = int(n_samples.min())
+    def _check_lengths(self, n_samples, n_times):
+        shortest, longest = (int(n) for n in n_samples.aminmax())
+        if longest > n_times:
+            raise InputError(
+                f"wav_lens must be relative, in (0, 1]: clip {int(n_samples.argmax())} of the batch would have "
+                f"{longest} of {n_times} samples. Divide lengths in samples by the padded length."
+            )
         if shortest < self.min_samples:
             raise InputError(
                 f"clip {int(n_samples.argmin())} of the batch has {shortest} samples; the encoder needs at least "

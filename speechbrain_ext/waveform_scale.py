@@ -23,12 +23,19 @@ def num_samples(wavs, wav_lens=None):
     torch.Tensor
         Lengths in samples, [B], int64.
 
+    Raises
+    ------
+    InputError
+        If `wav_lens` is not [B].
+
     Example
     -------
     >>> num_samples(torch.zeros(2, 8), torch.tensor([1.0, 0.5]))
     tensor([8, 4])
     """
     n_clips, n_times = wavs.shape
+    if wav_lens is not None and wav_lens.shape != (n_clips,):
+        raise InputError(f"wav_lens must have one length a clip, [{n_clips}], got the shape {list(wav_lens.shape)}.")
     if wav_lens is None:
         return torch.full((n_clips,), n_times, device=wavs.device)
     # float64: a float32 product is off by a sample in clips of minutes.

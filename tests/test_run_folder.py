@@ -17,6 +17,7 @@ HPARAMS = """\
 seed: 1
 fold: 1                 # 1 to 5
 data_folder: null
+note: null
 output_folder: !ref results/seed<seed>/fold<fold>
 number_of_epochs: 100
 lr: 0.0001
@@ -166,7 +167,7 @@ def test_claim_saved_settings_keep_order_comments_and_long_lines(claim):
     assert text.startswith(
         "# python train.py small.yaml\n\n# ---- The run ----\nseed: 7\nfold: 1                 # 1 to 5\n"
     )
-    assert f"data_folder: {long}\noutput_folder: !ref results/seed<seed>/fold<fold>\n" in text
+    assert f"data_folder: {long}\nnote:\noutput_folder: !ref results/seed<seed>/fold<fold>\n" in text
 
 
 @pytest.mark.parametrize(
@@ -335,10 +336,10 @@ def test_claim_takes_an_empty_folder(tmp_path, claim):
     ["null", "true", ".inf", "1.0e-9", "-5", "'007'", "''", "'a: b'", "'#x'", "é", '"a\\nb"', "'" + "word " * 40 + "'"],
 )
 def test_claim_saves_every_kind_of_value_as_it_was(claim, value):
-    overrides = f"lr: {value}"
+    overrides = f"note: {value}"
     folder = claim(overrides)
-    expected = read_settings(folder / "hyperparams.yaml", overrides)[0]["lr"]
-    assert load(folder / "hyperparams.yaml")["lr"] == expected
+    expected = read_settings(folder / "hyperparams.yaml", overrides)[0]["note"]
+    assert load(folder / "hyperparams.yaml")["note"] == expected
     claim(overrides)  # and knows it again
     claim(file=folder / "hyperparams.yaml")
 
@@ -410,3 +411,20 @@ def test_option_with_a_tagged_item_is_saved_and_loads(claim, hparams_file):
     assert load(folder / "hyperparams.yaml")["augmentations"] == [{"a": 2}, {"b": 3}]
     overrides = read_settings(hparams_file, "augmentations: [!new:collections.Counter {a: 2}]")[1]
     assert load(hparams_file, overrides)["augmentations"] == [{"a": 2}]
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("flag: no", "flag must be True or False, got 'no'"),
+        ("flag: 1", "flag must be True or False, got 1"),
+        ("lr: fast", r"lr must be a number \(in the file it is 0.5\), got 'fast'"),
+    ],
+)
+def test_read_settings_refuses_a_value_of_another_kind(tmp_path, option, message):
+    (tmp_path / "h.yaml").write_text("flag: False\nlr: 0.5\nname: x\nlist: [1]\n")
+    with pytest.raises(InputError, match=message):
+        read_settings(tmp_path / "h.yaml", option)
+    overrides = "flag: true\nlr: 2\nname: 3\nlist: []"
+    assert read_settings(tmp_path / "h.yaml", overrides)[0] == {"flag": True, "lr": 2, "name": 3, "list": []}
+    assert read_settings(tmp_path / "h.yaml", "lr: fast", own_checks=("lr",))[1] == {"lr": "fast"}

@@ -25,9 +25,9 @@ from hyperpyyaml import load_hyperpyyaml  # noqa: E402
 from iemocap_prepare import describe_iemocap  # noqa: E402
 from speechbrain.utils.distributed import run_on_main  # noqa: E402
 
-from speechbrain_ext.audio import read_audio  # noqa: E402
+from speechbrain_ext.audio import SHORTEST_S, read_audio  # noqa: E402
 from speechbrain_ext.batching import PairedBatchSampler, PairedDataset, collate_pairs  # noqa: E402
-from speechbrain_ext.errors import InputError  # noqa: E402
+from speechbrain_ext.errors import InputError, check_number  # noqa: E402
 from speechbrain_ext.folds import make_fold  # noqa: E402
 from speechbrain_ext.manifest import (  # noqa: E402
     build_manifest,
@@ -39,7 +39,7 @@ from speechbrain_ext.manifest import (  # noqa: E402
 from speechbrain_ext.metrics import EmotionMetrics  # noqa: E402
 from speechbrain_ext.run_folder import claim_run_folder, read_settings  # noqa: E402
 from speechbrain_ext.seeding import derive_seed  # noqa: E402
-from speechbrain_ext.waveform_scale import pad_with_mean, scale_waveforms  # noqa: E402
+from speechbrain_ext.waveform_scale import SCALES, pad_with_mean, scale_waveforms  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
@@ -279,27 +279,54 @@ def prepare_folder(settings, hparams_file, overrides):
     write_manifest(manifest, Path(settings["output_folder"]) / "manifest.json")
 
 
-def complete_settings(hparams_file, overrides):
-    """Read the settings, with the corpus and the output folder as absolute paths, and check the run's own numbers.
+def complete_settings(hparams_file, overrides, run_opts):
+    """Read the settings, with absolute paths and with SpeechBrain's options where the file has a key for them.
 
     Returns
     -------
     tuple
         (settings, overrides), as `read_settings` returns them.
     """
-    settings, overrides = read_settings(hparams_file, overrides)
+    settings, overrides = read_settings(hparams_file, overrides, own_checks=("fold", "seed"))
+    given = {key: run_opts[key] for key in run_opts.overridden_args if key in settings}
+    overrides.update(given)  # they change the results, so they are saved and compared like any other key
+    check_settings({**settings, **given})
     corpus = settings["data_folder"] or os.environ.get("IEMOCAP_ROOT")
     if not corpus and not settings["corpus_csv"]:
         raise InputError(NO_CORPUS)
+    paths = {"data_folder": corpus, **{key: settings[key] for key in ("corpus_csv", "output_folder")}}
+    overrides.update({key: str(Path(path).expanduser().resolve()) for key, path in paths.items() if path})
+    if Path(settings["encoder_source"] or "").is_dir() and settings["encoder_source"]:  # else it is a Hub id
+        overrides["encoder_source"] = str(Path(settings["encoder_source"]).resolve())
+    return read_settings(hparams_file, overrides, own_checks=("fold", "seed"))
+
+
+def check_settings(settings):
+    """Refuse, before anything is read or built, values that no run can use."""
     if isinstance(settings["seed"], bool) or not isinstance(settings["seed"], int) or settings["seed"] < 0:
         raise InputError(f"seed must be a whole number from 0, got {settings['seed']!r}.")
     if settings["tested_weights"] not in ("best", "last"):
         raise InputError(f"tested_weights must be best or last, got {settings['tested_weights']!r}.")
-    overrides["output_folder"] = str(Path(settings["output_folder"]).resolve())
-    for key, path in (("data_folder", corpus), ("corpus_csv", settings["corpus_csv"])):
-        if path:
-            overrides[key] = str(Path(path).expanduser().resolve())
-    return read_settings(hparams_file, overrides)
+    if settings["waveform_scale"] not in SCALES:
+        raise InputError(f"waveform_scale must be one of {SCALES}, got {settings['waveform_scale']!r}.")
+    emotions = settings["emotions"]
+    if not isinstance(emotions, list) or len(emotions) < 2 or len(set(emotions)) < len(emotions):
+        raise InputError(f"emotions must be a list of at least two different labels, got {emotions}.")
+    if not settings["output_folder"] or Path(settings["output_folder"]).is_file():
+        raise InputError(f"output_folder must name a folder, got {settings['output_folder']!r}.")
+    for key in ("augment_prob", "mixup_prob"):
+        check_number(key, settings[key], 0, 1)
+    for key in ("batch_size", "eval_batch_size", "number_of_epochs", "num_layers", "sort_window", "emb_dim"):
+        check_number(key, settings[key], 1, float("inf"))
+    for key in ("num_workers", "lambda_c", "patience"):
+        check_number(key, settings[key], 0, float("inf"))
+    for key in ("lr", "lr_centers", "lr_divisor"):
+        check_number(key, settings[key], 0, float("inf"), inclusive=False)
+    for key in ("max_train_s", "max_eval_s", "fixed_length_s"):
+        if settings[key] is not None:
+            check_number(key, settings[key], SHORTEST_S, float("inf"))
+    if not settings["max_grad_norm"] > 0:  # SpeechBrain would go up the gradient
+        raise InputError(f"max_grad_norm must be positive, got {settings['max_grad_norm']}; .inf does not clip.")
 
 
 def resolve_precision(precision, device):
@@ -313,7 +340,7 @@ def main(argv):
     """Train and test one fold."""
     hparams_file, run_opts, overrides = sb.parse_arguments(argv)
     sb.utils.distributed.ddp_init_group(run_opts)
-    settings, overrides = complete_settings(hparams_file, overrides)
+    settings, overrides = complete_settings(hparams_file, overrides, run_opts)
     run_on_main(prepare_folder, args=[settings, hparams_file, overrides])
     sb.create_experiment_directory(settings["output_folder"])
     with open(hparams_file, encoding="utf-8") as file:
@@ -350,6 +377,8 @@ def main(argv):
     brain.epochs = list(hparams["history"].epochs)  # loading the tested weights goes back to their epoch
     brain.evaluate(datasets["test"], test_loader_kwargs=dict(eval_kwargs))  # evaluate() changes what it is given
     identity = {"fold": hparams["fold"], "seed": hparams["seed"], "manifest": fingerprint(read_manifest(manifest_file))}
+    if brain.debug:
+        identity["debug"] = True  # a few batches only: no result
     run_on_main(write_results, args=[brain, hparams, fold, identity])
 
 
