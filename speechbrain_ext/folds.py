@@ -97,9 +97,7 @@ def make_fold(manifest, fold, validation="random", valid_fraction=0.1, seed=0, e
     if validation == "group":
         check_no_leak(manifest, train, valid, names=("training", "validation"))
     if not train:
-        raise InputError(
-            f"nothing is left to train on in fold {fold}: the corpus needs more groups, it has {len(groups)}."
-        )
+        raise InputError(f"nothing is left to train on in fold {fold}: the corpus needs more than one group.")
     present = {manifest[utt_id]["emo"] for utt_id in train}
     for emo in emotions or ():
         if emo not in present:

@@ -199,7 +199,7 @@ class ConventionalMixup(PairMixup):
     prob : float
         Probability in [0, 1] that a clip is mixed.
     alpha : float
-        Positive parameter of Beta(alpha, alpha), from which lambda is drawn for each pair. The paper does not
+        Parameter of Beta(alpha, alpha), at least 0.01, from which lambda is drawn for each pair. The paper does not
         give its value; 1 is the uniform distribution.
     **kwargs
         `mask_padding` and `overwrite_same_class`, see `PairMixup`.
@@ -215,14 +215,13 @@ class ConventionalMixup(PairMixup):
 
     def __init__(self, prob=0.5, alpha=1.0, **kwargs):
         super().__init__(prob, **kwargs)
-        check_number("alpha", alpha, 0, float("inf"), inclusive=False)
+        check_number("alpha", alpha, 0.01, float("inf"))  # below, torch's Beta underflows and gives 0.5
         self.alpha = alpha
 
     def sample_lam(self, n_clips, device):
         """Draw lambda ~ Beta(alpha, alpha) for each clip, [B]."""
-        # In float32 a small alpha underflows to 0 / 0.
-        alpha = torch.full((n_clips,), float(self.alpha), device=device, dtype=torch.float64)
-        return torch.distributions.Beta(alpha, alpha).sample().float()
+        alpha = torch.full((n_clips,), float(self.alpha), device=device)
+        return torch.distributions.Beta(alpha, alpha).sample()
 
     def label_weight(self, n_samples, partner_n_samples, lam):
         """Weight of each clip's own label by eq. 2: lambda, [B]."""

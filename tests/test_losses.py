@@ -73,3 +73,22 @@ def test_center_loss_refuses_other_sizes():
         ArgmaxCenterLoss(4, 8)(torch.zeros(2, 9), torch.eye(4)[:2])
     with pytest.raises(InputError, match=r"targets of shape \[2, 5\]"):
         ArgmaxCenterLoss(4, 8)(torch.zeros(2, 8), torch.eye(5)[:2])
+
+
+def test_kl_refuses_shapes_that_would_broadcast():
+    with pytest.raises(InputError, match=r"one shape \[B, C\], got \[4, 4\] and \[1, 4\]"):
+        soft_label_kl_loss(torch.zeros(4, 4), torch.eye(4)[:1])
+
+
+def test_center_loss_refuses_another_number_of_targets_and_an_empty_batch():
+    with pytest.raises(InputError, match=r"targets of shape \[1, 4\]"):
+        ArgmaxCenterLoss(4, 8)(torch.zeros(3, 8), torch.eye(4)[:1])
+    with pytest.raises(InputError, match=r"embeddings of shape \[0, 8\]"):
+        ArgmaxCenterLoss(4, 8)(torch.zeros(0, 8), torch.zeros(0, 4))
+
+
+def test_center_loss_gradients_in_double_precision():
+    center_loss = ArgmaxCenterLoss(3, 5).double()
+    emb = torch.randn(4, 5, dtype=torch.float64, requires_grad=True)
+    targets = torch.eye(3, dtype=torch.float64)[[0, 2, 1, 2]]
+    assert torch.autograd.gradcheck(lambda x: center_loss(x, targets), emb)

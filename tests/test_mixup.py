@@ -1,6 +1,7 @@
 """Mixup against eq. 1 to 3 by hand, and its properties."""
 
 import pytest
+import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -204,7 +205,7 @@ def test_pure_part_draws_nothing():
     [
         (lambda: LengthAdaptiveMixup(prob=1.5), "prob must be a number from 0 to 1, got 1.5"),
         (lambda: LengthAdaptiveMixup(lam=1.0), "lam must be a number between 0 and 1, got 1.0"),
-        (lambda: ConventionalMixup(alpha=0), "alpha must be a number between 0 and inf, got 0"),
+        (lambda: ConventionalMixup(alpha=0), "alpha must be a number from 0.01 to inf, got 0"),
         (
             lambda: LengthAdaptiveMixup()(
                 torch.ones(2, 4), torch.ones(2), torch.eye(2), (torch.ones(1, 4), torch.ones(1), torch.eye(2)[:1])
@@ -216,3 +217,32 @@ def test_pure_part_draws_nothing():
 def test_unusable_arguments_are_refused(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+def test_integer_targets_and_lengths_lose_no_weight():
+    """torch's one_hot gives int64; l_i = 4 and l_j = 8 samples weigh 1/3 and 2/3."""
+    partner = torch.ones(1, 8), torch.ones(1), torch.tensor([[0, 1]])
+    _, wav_lens, targets = LengthAdaptiveMixup(prob=1.0)(
+        torch.ones(1, 4), torch.ones(1, dtype=torch.long), torch.tensor([[1, 0]]), partner
+    )
+    torch.testing.assert_close(targets, torch.tensor([[1 / 3, 2 / 3]]))
+    assert wav_lens.tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("targets", "partner_targets"),
+    [(torch.ones(2), torch.ones(2)), (torch.eye(2), torch.ones(2, 1)), (torch.eye(3),) * 2],
+)
+def test_targets_of_another_shape_are_refused(targets, partner_targets):
+    with pytest.raises(InputError, match=r"targets must be class probabilities \[B, C\] of 2 clips.*one-hot"):
+        LengthAdaptiveMixup()(
+            torch.ones(2, 4), torch.ones(2), targets, (torch.ones(2, 4), torch.ones(2), partner_targets)
+        )
+
+
+def test_small_alpha_gives_lambdas_at_the_ends():
+    """By scipy: Beta(0.01, 0.01) puts 0.955 of its mass within 0.01 of 0 and 1."""
+    expected = 2 * scipy.stats.beta(0.01, 0.01).cdf(0.01)
+    lam = ConventionalMixup(alpha=0.01).sample_lam(4000, "cpu")
+    assert ((lam < 0.01) | (lam > 0.99)).double().mean().item() == pytest.approx(expected, abs=0.02)
+    assert abs(lam.mean().item() - 0.5) < 0.05

@@ -379,3 +379,29 @@ def test_group_norm_checkpoint_warns_about_padding(small_config, caplog):
         TruncatedHuBERT(config={**small_config, "feat_extract_norm": "group"}, num_layers=1)
     assert "GroupNorm" in caplog.text
     assert "padding" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("wav_lens", "message"),
+    [
+        (torch.tensor([8000.0, 4000.0]), r"must be relative, in \(0, 1\]: clip 0 .* Divide lengths in samples"),
+        (torch.tensor([1.0, 1.2]), "clip 1 of the batch would have 9600 of 8000 samples"),
+        (torch.ones(2, 1), r"one length a clip, \[2\], got the shape \[2, 1\]"),
+        (torch.ones(3), r"one length a clip, \[2\], got the shape \[3\]"),
+    ],
+)
+def test_impossible_lengths_are_refused(small_config, wav_lens, message):
+    with pytest.raises(InputError, match=message):
+        TruncatedHuBERT(config=small_config, num_layers=1)(torch.randn(2, 8000), wav_lens)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_waveforms_of_another_precision_are_taken(small_config, dtype):
+    encoder = TruncatedHuBERT(config=small_config, num_layers=1).eval()
+    wavs = torch.randn(1, 4000).half()
+    torch.testing.assert_close(encoder(wavs.to(dtype)), encoder(wavs.float()))
+
+
+def test_silence_gives_finite_features(small_config):
+    encoder = TruncatedHuBERT(config=small_config, num_layers=1).train()
+    assert torch.isfinite(encoder(torch.zeros(2, 4000), torch.tensor([1.0, 0.5]))).all()

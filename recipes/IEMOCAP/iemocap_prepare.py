@@ -133,7 +133,8 @@ def read_annotations(data_folder):
     """
     if not data_folder.is_dir():
         raise InputError(
-            f"the data folder {data_folder} does not exist. Give the folder that holds Session1 to Session5; `make demo` makes a synthetic one."
+            f"the data folder {data_folder} does not exist. Give the folder that holds Session1 to Session5; "
+            "`make demo` makes a synthetic one."
         )
     annotations = sorted(
         path

@@ -226,3 +226,50 @@ def test_command_line_prints_a_sentence_for_a_wrong_folder(root, tmp_path):
     assert run.returncode == 1
     assert run.stderr.startswith("iemocap_prepare.py: the data folder")
     assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize("code", ["angr", "ANG", "zzz"])
+def test_unknown_label_names_utterance_and_line(tree, code):
+    add_turn(tree, "Ses01F_impro01_F050", code)
+    with pytest.raises(
+        InputError, match=rf"Ses01F_impro01_F050: the label '{code}' in .*Ses01F_impro01.txt, line \d+ is"
+    ):
+        describe_iemocap(tree, progress=False)
+
+
+@pytest.mark.parametrize("rest", ["Ses01F_impro01_F050", "Ses01F_impro01_F050\t\t[2.5, 2.5, 2.5]", ""])
+def test_turn_without_a_label_names_its_line(tree, rest):
+    with open(tree / "Session1" / "dialog" / "EmoEvaluation" / "Ses01F_impro01.txt", "a") as file:
+        file.write(f"[6.2901 - 8.2357]\t{rest}\n")
+    with pytest.raises(InputError, match=r"Ses01F_impro01.txt, line \d+ has times but no turn with a label"):
+        describe_iemocap(tree, progress=False)
+
+
+def test_id_that_stands_twice_is_found_among_left_out_labels(tree):
+    add_turn(tree, "Ses01F_impro01_F000", "xxx")
+    with pytest.raises(InputError, match=r"Ses01F_impro01_F000: the id stands twice \(.*line 3 and .*line \d+\)"):
+        describe_iemocap(tree, progress=False)
+
+
+def test_byte_order_mark_loses_no_turn(tree):
+    path = tree / "Session1" / "dialog" / "EmoEvaluation" / "Ses01F_impro01.txt"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().split(b"\n\n", 1)[1])  # the first turn is the first line
+    assert len(describe_iemocap(tree, progress=False)) == 40
+
+
+@pytest.mark.parametrize("content", [b"", "[1.0 - 2.0]\tSes01F_impro01_F000\tang\t[2, 2, 2]\n".encode("utf-16")])
+def test_annotation_file_without_a_turn_is_named(tree, content):
+    (tree / "Session1" / "dialog" / "EmoEvaluation" / "Ses01F_impro01.txt").write_bytes(content)
+    with pytest.raises(InputError, match="Ses01F_impro01.txt holds no turn: copy it again"):
+        describe_iemocap(tree, progress=False)
+
+
+def test_iemocap_is_known_by_its_size_when_no_part_is_whole(known):
+    for utt_id in ("Ses01F_impro01_F000", "Ses01M_script01_1b_F000", "Ses02F_impro01_F000", "Ses02M_script01_1b_F000"):
+        del known[utt_id]
+    is_iemocap, faults = compare_with_iemocap(known)
+    assert is_iemocap
+    assert faults[0] == "36 utterances found, 40 expected"
+    assert len(faults) == 5  # and each part
+    few = {utt_id: entry for utt_id, entry in list(known.items())[::4]}
+    assert compare_with_iemocap(few) == (False, [])

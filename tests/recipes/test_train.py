@@ -19,6 +19,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_m
 
 import train
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.mixup import LengthAdaptiveMixup
 
 TINY = (
     "--encoder_config={hidden_size: 16, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 16, "
@@ -255,6 +256,73 @@ def test_loss_that_is_not_finite_stops_before_the_weights(fit, monkeypatch, tmp_
     assert all(torch.isfinite(p).all() for p in brains[0].modules.parameters())
 
 
+def test_clips_reach_the_model_as_the_protocol_says(fit, demo_corpus, monkeypatch):
+    """Test clips whole and as they are; training clips cut, augmented and mixed with partners of the plan."""
+    seen = {stage: [] for stage in sb.Stage}
+    partners, losses = [], []
+    compute_forward, kl = train.EmotionBrain.compute_forward, train.EmotionBrain.compute_objectives
+    forward = LengthAdaptiveMixup.forward
+
+    def spy_forward(brain, batch, stage):
+        for utt_id, wav, n_samples in zip(batch.id, batch.sig.data, batch.n_samples.data.squeeze(1).tolist()):
+            seen[stage].append((utt_id, wav[:n_samples].clone(), n_samples))
+        return compute_forward(brain, batch, stage)
+
+    def spy_mixup(mixup, wavs, wav_lens, targets, partner=None):
+        partners.append((len(wavs), partner[1]))
+        return forward(mixup, wavs, wav_lens, targets, partner)
+
+    def spy_objectives(brain, predictions, batch, stage):
+        loss = kl(brain, predictions, batch, stage)
+        log_posteriors, emb, targets = predictions
+        if stage == sb.Stage.TRAIN:
+            soft = torch.nn.functional.kl_div(log_posteriors, targets, reduction="batchmean")
+            center = brain.modules.center_loss(emb, targets)
+            losses.append((loss.item(), (soft + brain.hparams.lambda_c * center).item(), targets))
+        return loss
+
+    monkeypatch.setattr(train.EmotionBrain, "compute_forward", spy_forward)
+    monkeypatch.setattr(train.EmotionBrain, "compute_objectives", spy_objectives)
+    monkeypatch.setattr(LengthAdaptiveMixup, "forward", spy_mixup)
+    fit("fold", "--number_of_epochs=1", "--mixup_prob=0.5", "--augment_prob=1.0", "--lambda_c=0.5")
+
+    files = {path.stem: path for path in demo_corpus.glob("Session*/sentences/wav/*/[!.]*.wav")}
+    for stage in (sb.Stage.VALID, sb.Stage.TEST):
+        for utt_id, wav, n_samples in seen[stage]:
+            whole, _ = soundfile.read(files[utt_id], dtype="float32")
+            assert n_samples == len(whole)
+            np.testing.assert_allclose(wav.numpy(), whole / np.abs(whole).max(), atol=1e-6)
+    lengths = [soundfile.info(files[utt_id]).frames for utt_id, _, _ in seen[sb.Stage.TRAIN]]
+    assert [n for _, _, n in seen[sb.Stage.TRAIN]] == [min(n, 24000) for n in lengths]
+    assert max(lengths) > 24000
+    same = [torch.equal(wav.abs().max(), torch.tensor(1.0)) for _, wav, _ in seen[sb.Stage.TRAIN]]
+    assert not all(same)  # gain has changed some peaks
+    with_partner = sum(int((lens > 0).sum()) for _, lens in partners)
+    assert 0 < with_partner < sum(n for n, _ in partners)
+    assert any(((targets > 0).sum(dim=1) == 2).any() for _, _, targets in losses)  # soft labels reach the loss
+    for found, expected, _ in losses:
+        assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_options_of_speechbrain_are_saved_and_compared(fit):
+    options = ["--max_grad_norm=0.01", "--precision=bf16", "--grad_accumulation_factor=2"]
+    whole = fit("whole", *options)
+    folder = fit("fold", *options, "--number_of_epochs=1")
+    train.main([str(folder / "hyperparams.yaml"), "--noprogressbar", "--number_of_epochs=3"])
+    assert_same_weights(last_checkpoint(folder), last_checkpoint(whole))
+    with pytest.raises(InputError, match="max_grad_norm is 0.01 there, inf now"):
+        fit("fold", *options[1:])
+
+
+def test_debug_results_say_that_they_are_none(fit):
+    assert results(fit("fold", "--debug"))[0]["debug"] is True
+    assert "debug" not in results(fit("other", "--number_of_epochs=1"))[0]
+
+
+def test_augmentation_may_be_switched_off(fit):
+    assert results(fit("fold", "--augmentations=[]", "--number_of_epochs=1"))[0]["n"] == 16
+
+
 def test_first_best_epoch_wins():
     found = max([checkpoint(1, 0.4), checkpoint(2, 0.3), checkpoint(3, 0.3), checkpoint(4, 0.5)], key=train.first_best)
     assert found.meta["epoch"] == 2
@@ -338,6 +406,17 @@ def test_corpus_root_comes_from_the_environment(fit, demo_corpus, monkeypatch):
         (["--fold=0"], r"fold must be a whole number from 1 to 5 \(.*Session1, .*Session5\), got 0"),
         (["--fold=6"], "fold must be a whole number from 1 to 5 .*, got 6"),
         (["--fold=a"], "fold must be a whole number from 1 to 5 .*, got 'a'"),
+        (["--max_grad_norm=-1"], "max_grad_norm must be positive, got -1.0; .inf does not clip"),
+        (["--freeze_encoder=no"], "freeze_encoder must be True or False, got 'no'"),
+        (["--lr=fast"], r"lr must be a number \(in the file it is 0.002\), got 'fast'"),
+        (["--lr=-1"], "lr must be a number between 0 and inf, got -1"),
+        (["--number_of_epochs=0"], "number_of_epochs must be a number from 1 to inf, got 0"),
+        (["--mixup_prob=2"], "mixup_prob must be a number from 0 to 1, got 2"),
+        (["--max_train_s=0"], "max_train_s must be a number from 0.025 to inf, got 0"),
+        (["--waveform_scale=rms"], "waveform_scale must be one of .*got 'rms'"),
+        (["--emotions=[ang, ang, hap, sad, neu]"], "emotions must be a list of at least two different labels"),
+        (["--emotions=ang"], "emotions must be a list of at least two different labels, got ang"),
+        (["--output_folder="], "output_folder must name a folder, got None"),
         (["--seed=-1"], "seed must be a whole number from 0, got -1"),
         (["--validation=loso"], "validation must be one of random, group, none, got 'loso'"),
         (["--tested_weights=first"], "tested_weights must be best or last, got 'first'"),
