@@ -57,9 +57,15 @@ def posteriors(folder):
     return np.array([[float(row[emo]) for emo in metrics["emotions"]] for row in rows])
 
 
+def newest_checkpoint(folder):
+    """Find the checkpoint that was saved last; names tell it to the second only."""
+    times = {path: yaml.safe_load((path / "CKPT.yaml").read_text())["unixtime"] for path in folder.glob("save/CKPT*")}
+    return max(times, key=times.get)
+
+
 def last_checkpoint(folder):
     """Load the weights of the newest checkpoint."""
-    newest = sorted((folder / "save").glob("CKPT*"))[-1]
+    newest = newest_checkpoint(folder)
     return {
         path.name: torch.load(path) for path in sorted(newest.glob("*.ckpt")) if path.name[:3] in ("enc", "f_0", "cen")
     }
@@ -74,7 +80,7 @@ def assert_same_weights(one, other):
 
 def history(folder):
     """Read the numbers of every epoch out of the newest checkpoint."""
-    return json.loads((sorted((folder / "save").glob("CKPT*"))[-1] / "history.ckpt").read_text())
+    return json.loads((newest_checkpoint(folder) / "history.ckpt").read_text())
 
 
 def test_fold_folder_is_complete_and_consistent(fit, capsys):
@@ -203,7 +209,7 @@ def test_both_learning_rates_follow_the_schedule(fit):
     options = ["--lr=0.0001", "--lr_centers=0.001", "--lr_divisor=1.25", "--lr_last_epoch=2", "--number_of_epochs=4"]
     folder = fit("fold", *options, "--validation=none")
     assert [epoch["lr"] for epoch in history(folder)] == pytest.approx([1e-4, 0.8e-4, 0.64e-4, 0.64e-4])
-    newest = sorted((folder / "save").glob("CKPT*"))[-1]
+    newest = newest_checkpoint(folder)
     for name, lr in (("network", 1e-4), ("centers", 1e-3)):
         group = torch.load(newest / f"optimizer_{name}.ckpt")["param_groups"][0]
         assert group["lr"] == pytest.approx(0.64 * lr)
