@@ -296,8 +296,9 @@ def complete_settings(hparams_file, overrides, run_opts):
         raise InputError(NO_CORPUS)
     paths = {"data_folder": corpus, **{key: settings[key] for key in ("corpus_csv", "output_folder")}}
     overrides.update({key: str(Path(path).expanduser().resolve()) for key, path in paths.items() if path})
-    if Path(settings["encoder_source"] or "").is_dir() and settings["encoder_source"]:  # else it is a Hub id
-        overrides["encoder_source"] = str(Path(settings["encoder_source"]).resolve())
+    source = settings["encoder_source"]
+    if source and Path(source).is_dir():  # else it is a Hub id
+        overrides["encoder_source"] = str(Path(source).resolve())
     return read_settings(hparams_file, overrides, own_checks=("fold", "seed"))
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -318,6 +319,19 @@ def test_options_of_speechbrain_are_saved_and_compared(fit):
     assert_same_weights(last_checkpoint(folder), last_checkpoint(whole))
     with pytest.raises(InputError, match="max_grad_norm is 0.01 there, inf now"):
         fit("fold", *options[1:])
+
+
+def test_paths_are_made_absolute_and_hub_ids_are_kept(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hub").mkdir()
+    options = "data_folder: tree\noutput_folder: ~/out\nencoder_source: {}"
+    yaml_file, run_opts = root / "hparams/demo.yaml", sb.parse_arguments([str(root / "hparams/demo.yaml")])[1]
+    settings, overrides = train.complete_settings(yaml_file, options.format("hub"), run_opts)
+    assert settings["data_folder"] == overrides["data_folder"] == str(tmp_path / "tree")
+    assert settings["output_folder"] == str(Path("~/out").expanduser().resolve())
+    assert settings["encoder_source"] == str(tmp_path / "hub")
+    settings, _ = train.complete_settings(yaml_file, options.format("facebook/hubert-large-ll60k"), run_opts)
+    assert settings["encoder_source"] == "facebook/hubert-large-ll60k"
 
 
 def test_debug_results_say_that_they_are_none(fit):
