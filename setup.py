@@ -38,8 +38,12 @@ setup(
         "numpy>=1.26",
         "soundfile>=0.12",
         "soxr>=0.5",
+        "scipy>=1.11",  # bootstrap intervals
         "torchmetrics>=1.4",
         "matplotlib>=3.8",
+        "markdown>=3.5",  # report.html out of report.md
+        "filelock>=3.12",  # one process in a run's folder
+        "rich>=13.0",  # one display over many runs
         "tensorboard>=2.15",
         "tqdm>=4.66",
     ],

@@ -44,3 +44,31 @@ def check_number(name, value, low, high, inclusive=True):
         return
     bounds = f"from {low} to {high}" if inclusive else f"between {low} and {high}"
     raise InputError(f"{name} must be a number {bounds}, got {value!r}.")
+
+
+def check_whole_number(name, value, low):
+    """Refuse a value that is no whole number, or below its bound.
+
+    Arguments
+    ---------
+    name : str
+        The argument's name, for the message.
+    value : int
+        What was given.
+    low : int
+        The lowest that is allowed.
+
+    Raises
+    ------
+    InputError
+        Names the argument, the bound and the value.
+
+    Example
+    -------
+    >>> check_whole_number("seed", 0, 0)
+    >>> check_whole_number("batch_size", 1.5, 1)
+    Traceback (most recent call last):
+    speechbrain_ext.errors.InputError: batch_size must be a whole number from 1, got 1.5.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise InputError(f"{name} must be a whole number from {low}, got {value!r}.")

@@ -1,9 +1,14 @@
 """A run's folder: the settings it was started with, and the refusal to mix two runs in one folder."""
 
+import contextlib
 import difflib
+import errno
+import hashlib
 import json
+import logging
 from pathlib import Path
 
+import filelock
 import ruamel.yaml
 from hyperpyyaml import resolve_references
 from hyperpyyaml.core import recursive_update
@@ -11,8 +16,12 @@ from hyperpyyaml.core import recursive_update
 from speechbrain_ext.atomic_write import atomic_write, write_json
 from speechbrain_ext.errors import InputError
 
+logger = logging.getLogger(__name__)
+logging.getLogger("filelock").setLevel(logging.INFO)  # it logs every step of its own
+
 RUN_FILE = "run.json"
 HYPERPARAMS_FILE = "hyperparams.yaml"
+LOCK_FILE = ".lock"
 CURE = "Choose another --output_folder, or delete that one."
 
 
@@ -95,12 +104,29 @@ def claim_run_folder(folder, identity, hparams_file, overrides, may_change=()):
     InputError
         If the folder belongs to another run, with what differs. Nothing in it has been changed then.
     """
+    settings = _merged(hparams_file, overrides)
+    _refuse_another_run(folder, identity, settings, may_change)
+    write_json(identity, Path(folder) / RUN_FILE)
+    with atomic_write(Path(folder) / HYPERPARAMS_FILE) as file:
+        yaml = ruamel.yaml.YAML()
+        yaml.width = 10**6  # no line breaks within values
+        yaml.dump(settings, file)
+
+
+def check_run_folder(folder, identity, hparams_file, overrides, may_change=()):
+    """Refuse a folder that belongs to another run, as `claim_run_folder` does, and write nothing."""
+    _refuse_another_run(folder, identity, _merged(hparams_file, overrides), may_change)
+
+
+def _merged(hparams_file, overrides):
+    settings = ruamel.yaml.YAML().load(Path(hparams_file).read_text(encoding="utf-8"))
+    recursive_update(settings, overrides or {})
+    return settings
+
+
+def _refuse_another_run(folder, identity, settings, may_change):
     folder = Path(folder)
     run_file, saved_file = folder / RUN_FILE, folder / HYPERPARAMS_FILE
-    yaml = ruamel.yaml.YAML()
-    yaml.width = 10**6  # no line breaks within values
-    settings = yaml.load(Path(hparams_file).read_text(encoding="utf-8"))
-    recursive_update(settings, overrides)
     if run_file.exists():
         try:
             before = json.loads(run_file.read_text(encoding="utf-8"))
@@ -118,9 +144,74 @@ def claim_run_folder(folder, identity, hparams_file, overrides, may_change=()):
     elif saved_file.exists() or (folder / "save").exists():
         raise InputError(f"{folder} holds a run that this program did not start. {CURE}")
 
-    write_json(identity, run_file)
-    with atomic_write(saved_file) as file:
-        yaml.dump(settings, file)
+
+@contextlib.contextmanager
+def hold_run_folder(folder, timeout_s=30.0):
+    """Keep every other process out of a run's folder; the system lets go of it when this process dies.
+
+    Arguments
+    ---------
+    folder : str or pathlib.Path
+        The run's folder, made where it is missing.
+    timeout_s : float
+        How long to wait for another process, such as one that is being killed.
+
+    Raises
+    ------
+    InputError
+        If another process still works there.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        logger.warning("Another process works in %s: waiting for it, at most %.0f s.", folder, timeout_s)
+        try:
+            lock.acquire(timeout=timeout_s)
+        except filelock.Timeout:
+            raise InputError(
+                f"{folder} is in use by another process. Wait until it has ended, or choose another --output_folder."
+            ) from None
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        logger.warning("The file system of %s has no locks: see to it that one process alone works there.", folder)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def settings_fingerprint(hparams_file, overrides=None, leave_out=()):
+    """Compute a fingerprint of a run's settings, alike for the file with overrides and for the saved one.
+
+    Arguments
+    ---------
+    hparams_file : str or pathlib.Path
+        The YAML file.
+    overrides : dict, optional
+        The overrides, as `read_settings` returns them.
+    leave_out : tuple of str
+        Top-level keys that do not count.
+
+    Returns
+    -------
+    str
+        SHA-256 as a hexadecimal number.
+    """
+    counted = {key: value for key, value in _plain(_merged(hparams_file, overrides)).items() if key not in leave_out}
+    return hashlib.sha256(json.dumps(_numbers_alike(counted), sort_keys=True).encode()).hexdigest()
+
+
+def _numbers_alike(node):
+    """Turn whole numbers into floats: 0 and 0.0 are the same setting."""
+    if isinstance(node, dict):
+        return {key: _numbers_alike(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_numbers_alike(value) for value in node]
+    return float(node) if isinstance(node, int) and not isinstance(node, bool) else node
 
 
 def _check_types(defaults, overrides):

@@ -1,16 +1,43 @@
-"""What a tested fold leaves behind: test_metrics.json, predictions.csv, confusion.png and curves.png."""
+"""What a fold leaves behind: epochs.json, and once tested test_metrics.json, predictions.csv and two pictures."""
 
 import csv
+import json
 import platform
 from importlib.metadata import version
 from pathlib import Path
 
+from fold_settings import NOT_SETTINGS
+
 from speechbrain_ext import __version__
 from speechbrain_ext.atomic_write import atomic_write, write_json
 from speechbrain_ext.plots import plot_confusion, plot_curves
+from speechbrain_ext.run_folder import HYPERPARAMS_FILE, RUN_FILE, settings_fingerprint
+
+EPOCHS_FILE = "epochs.json"
 
 
-def write_results(brain, hparams, fold, identity):
+def write_epochs(folder, epochs):
+    """Write the numbers of all epochs so far into a fold's folder, for whoever watches it."""
+    write_json(epochs, Path(folder) / EPOCHS_FILE)
+
+
+def read_epochs(folder):
+    """Read the numbers of a fold's epochs; an empty list where none has ended."""
+    path = Path(folder) / EPOCHS_FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+
+def is_finished(folder, identity, settings):
+    """Tell whether a folder holds the results of this very run, given its identity and settings' fingerprint."""
+    try:
+        found = json.loads((Path(folder) / "test_metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    asked = {**identity, "settings": settings, "debug": False}
+    return {"debug": False, **found}.items() >= asked.items()
+
+
+def write_results(brain, hparams, manifest, fold):
     """Write predictions.csv, the pictures and, last, test_metrics.json into the fold's folder; print the result.
 
     Arguments
@@ -19,12 +46,15 @@ def write_results(brain, hparams, fold, identity):
         After `evaluate`: its metrics, predictions, epochs, test_loss and tested_epoch are written.
     hparams : dict
         The hyperparameters.
+    manifest : dict
+        The corpus.
     fold : speechbrain_ext.folds.Fold
         The fold.
-    identity : dict
-        What identifies the run: fold, seed, manifest.
     """
     folder = Path(hparams["output_folder"])
+    identity = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    if brain.debug:
+        identity["debug"] = True  # a few batches only: no result
     emotions = list(hparams["emotions"])
     found = brain.metrics.compute()
     with atomic_write(folder / "predictions.csv") as file:
@@ -48,13 +78,17 @@ def write_results(brain, hparams, fold, identity):
         "tested_epoch": brain.tested_epoch,
         "n_epochs": len(brain.epochs),
         "test_group": fold.test_group,
+        "n_folds": len({entry["group"] for entry in manifest.values()}),
         "validation": hparams["validation"],
         **identity,
+        "settings": settings_fingerprint(folder / HYPERPARAMS_FILE, leave_out=NOT_SETTINGS),
         "versions": {
             "python": platform.python_version(),
             "speechbrain_ext": __version__,
             **{name: version(name) for name in ("speechbrain", "torch", "torchaudio", "transformers")},
         },
+        "epochs": brain.epochs,
+        "speakers": {utt_id: manifest[utt_id]["speaker"] for utt_id in sorted(brain.predictions)},
     }
     write_json(results, folder / "test_metrics.json")
     print(f"\nFold {hparams['fold']}, tested on {fold.test_group} with the weights of epoch {brain.tested_epoch}:")

@@ -9,6 +9,7 @@ Kang, Zhang and Jiang, "Learning Robust Self-Attention Features for Speech Emoti
 Mixup", ICASSP 2023.
 """
 
+import contextlib
 import logging
 import os
 import sys
@@ -20,48 +21,21 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import speechbrain as sb  # noqa: E402
 import torch  # noqa: E402
-from fold_results import write_results  # noqa: E402
+from fold_results import read_epochs, write_epochs, write_results  # noqa: E402
+from fold_settings import MAY_CHANGE, complete_settings, data_root, describe_corpus, fold_of, identity_of  # noqa: E402
 from hyperpyyaml import load_hyperpyyaml  # noqa: E402
-from iemocap_prepare import describe_iemocap  # noqa: E402
-from speechbrain.utils.distributed import run_on_main  # noqa: E402
+from speechbrain.utils.distributed import ddp_barrier, if_main_process, run_on_main  # noqa: E402
 
-from speechbrain_ext.audio import SHORTEST_S, read_audio  # noqa: E402
+from speechbrain_ext.audio import read_audio  # noqa: E402
 from speechbrain_ext.batching import PairedBatchSampler, PairedDataset, collate_pairs  # noqa: E402
-from speechbrain_ext.errors import InputError, check_number  # noqa: E402
-from speechbrain_ext.folds import make_fold  # noqa: E402
-from speechbrain_ext.manifest import (  # noqa: E402
-    build_manifest,
-    fingerprint,
-    read_corpus_csv,
-    read_manifest,
-    write_manifest,
-)
+from speechbrain_ext.errors import InputError  # noqa: E402
+from speechbrain_ext.manifest import read_manifest, write_manifest  # noqa: E402
 from speechbrain_ext.metrics import EmotionMetrics  # noqa: E402
-from speechbrain_ext.run_folder import claim_run_folder, read_settings  # noqa: E402
+from speechbrain_ext.run_folder import claim_run_folder, hold_run_folder  # noqa: E402
 from speechbrain_ext.seeding import derive_seed  # noqa: E402
-from speechbrain_ext.waveform_scale import SCALES, pad_with_mean, scale_waveforms  # noqa: E402
+from speechbrain_ext.waveform_scale import pad_with_mean, scale_waveforms  # noqa: E402
 
 logger = logging.getLogger(__name__)
-
-NO_CORPUS = (
-    "no corpus was given. Set --data_folder=/path/to/IEMOCAP_full_release (or the variable IEMOCAP_ROOT). IEMOCAP is "
-    "free for research and is requested at https://sail.usc.edu/iemocap/iemocap_release.htm. Without it, `make demo` "
-    "makes a synthetic corpus and runs everything."
-)
-
-# A resumed run may differ in these: they change nothing in its results.
-MAY_CHANGE = (
-    "data_folder",
-    "corpus_csv",
-    "output_folder",
-    "allow_incomplete",
-    "tensorboard",
-    "num_workers",
-    "number_of_epochs",
-    "eval_batch_size",
-    "encoder_save_path",
-)
-
 
 class EmotionBrain(sb.Brain):
     """The paper's model: mixup, truncated HuBERT, projection, recognition and center loss."""
@@ -129,12 +103,14 @@ class EmotionBrain(sb.Brain):
     def close_epoch(self, epoch, valid_stats, meta):
         """Log, step the schedules, decide about stopping, and save: the best epoch and the last one are kept."""
         lr = self.schedulers["network"].get_last_lr()[0]
-        self.hparams.history.add(epoch=epoch, lr=lr, train_loss=self.train_loss, **valid_stats)
+        test_stats = self.track_test() if self.hparams.track_test else {}
+        self.hparams.history.add(epoch=epoch, lr=lr, train_loss=self.train_loss, **valid_stats, **test_stats)
         for train_logger in self.hparams.train_loggers:
             train_logger.log_stats(
                 stats_meta={"epoch": epoch, "lr": lr},
                 train_stats={"loss": self.train_loss},
                 valid_stats={key.replace("valid_", ""): value for key, value in valid_stats.items()},
+                test_stats={key.replace("test_", ""): value for key, value in test_stats.items()},
             )
         for scheduler in self.schedulers.values():
             scheduler.step()
@@ -143,6 +119,16 @@ class EmotionBrain(sb.Brain):
         self.checkpointer.save_and_keep_only(
             meta={"epoch": epoch, **meta}, importance_keys=[first_best] if "error" in meta else []
         )
+        run_on_main(write_epochs, args=[self.hparams.output_folder, self.hparams.history.epochs])
+
+    def track_test(self):
+        """Measure what choosing the epoch on the test fold would give; nothing in the run depends on it."""
+        self.on_stage_start(sb.Stage.TEST)
+        self.modules.eval()
+        for batch in self.tracked_test:
+            self.evaluate_batch(batch, sb.Stage.TEST)
+        found = self.metrics.compute()
+        return {"test_WA": found["WA"], "test_UA": found["UA"]}
 
     def on_evaluate_start(self, max_key=None, min_key=None):
         """Load the weights that the protocol tests: those of the first best epoch, or of the last."""
@@ -246,90 +232,6 @@ def plan_batches(hparams, manifest, fold):
     )
 
 
-def describe_corpus(settings):
-    """Describe and check the corpus that the settings name; the paths in the manifest begin with "{data_root}"."""
-    if settings["corpus_csv"]:
-        return build_manifest(read_corpus_csv(settings["corpus_csv"]), data_root(settings), settings["sample_rate"])
-    return describe_iemocap(data_root(settings), settings["allow_incomplete"])
-
-
-def data_root(settings):
-    """Return the folder that the manifest's paths are relative to."""
-    return Path(settings["corpus_csv"]).parent if settings["corpus_csv"] else Path(settings["data_folder"])
-
-
-def fold_of(settings, manifest):
-    """Split the corpus as the settings say."""
-    return make_fold(
-        manifest,
-        settings["fold"],
-        validation=settings["validation"],
-        valid_fraction=settings["valid_fraction"],
-        seed=settings["seed"],
-        emotions=list(settings["emotions"]),
-    )
-
-
-def prepare_folder(settings, hparams_file, overrides):
-    """Check what can be checked before a model is built; leave settings and manifest in the fold's folder."""
-    manifest = describe_corpus(settings)
-    fold_of(settings, manifest)
-    identity = {"fold": settings["fold"], "seed": settings["seed"], "manifest": fingerprint(manifest)}
-    claim_run_folder(settings["output_folder"], identity, hparams_file, overrides, MAY_CHANGE)
-    write_manifest(manifest, Path(settings["output_folder"]) / "manifest.json")
-
-
-def complete_settings(hparams_file, overrides, run_opts):
-    """Read the settings, with absolute paths and with SpeechBrain's options where the file has a key for them.
-
-    Returns
-    -------
-    tuple
-        (settings, overrides), as `read_settings` returns them.
-    """
-    settings, overrides = read_settings(hparams_file, overrides, own_checks=("fold", "seed"))
-    given = {key: run_opts[key] for key in run_opts.overridden_args if key in settings}
-    overrides.update(given)  # they change the results, so they are saved and compared like any other key
-    check_settings({**settings, **given})
-    corpus = settings["data_folder"] or os.environ.get("IEMOCAP_ROOT")
-    if not corpus and not settings["corpus_csv"]:
-        raise InputError(NO_CORPUS)
-    paths = {"data_folder": corpus, **{key: settings[key] for key in ("corpus_csv", "output_folder")}}
-    overrides.update({key: str(Path(path).expanduser().resolve()) for key, path in paths.items() if path})
-    source = settings["encoder_source"]
-    if source and Path(source).is_dir():  # else it is a Hub id
-        overrides["encoder_source"] = str(Path(source).resolve())
-    return read_settings(hparams_file, overrides, own_checks=("fold", "seed"))
-
-
-def check_settings(settings):
-    """Refuse, before anything is read or built, values that no run can use."""
-    if isinstance(settings["seed"], bool) or not isinstance(settings["seed"], int) or settings["seed"] < 0:
-        raise InputError(f"seed must be a whole number from 0, got {settings['seed']!r}.")
-    if settings["tested_weights"] not in ("best", "last"):
-        raise InputError(f"tested_weights must be best or last, got {settings['tested_weights']!r}.")
-    if settings["waveform_scale"] not in SCALES:
-        raise InputError(f"waveform_scale must be one of {SCALES}, got {settings['waveform_scale']!r}.")
-    emotions = settings["emotions"]
-    if not isinstance(emotions, list) or len(emotions) < 2 or len(set(emotions)) < len(emotions):
-        raise InputError(f"emotions must be a list of at least two different labels, got {emotions}.")
-    if not settings["output_folder"] or Path(settings["output_folder"]).is_file():
-        raise InputError(f"output_folder must name a folder, got {settings['output_folder']!r}.")
-    for key in ("augment_prob", "mixup_prob"):
-        check_number(key, settings[key], 0, 1)
-    for key in ("batch_size", "eval_batch_size", "number_of_epochs", "num_layers", "sort_window", "emb_dim"):
-        check_number(key, settings[key], 1, float("inf"))
-    for key in ("num_workers", "lambda_c", "patience"):
-        check_number(key, settings[key], 0, float("inf"))
-    for key in ("lr", "lr_centers", "lr_divisor"):
-        check_number(key, settings[key], 0, float("inf"), inclusive=False)
-    for key in ("max_train_s", "max_eval_s", "fixed_length_s"):
-        if settings[key] is not None:
-            check_number(key, settings[key], SHORTEST_S, float("inf"))
-    if not settings["max_grad_norm"] > 0:  # SpeechBrain would go up the gradient
-        raise InputError(f"max_grad_norm must be positive, got {settings['max_grad_norm']}; .inf does not clip.")
-
-
 def resolve_precision(precision, device):
     """Choose bf16 where "auto" meets a CUDA card that has it, else fp32."""
     if precision != "auto":
@@ -337,12 +239,37 @@ def resolve_precision(precision, device):
     return "bf16" if device.startswith("cuda") and torch.cuda.is_bf16_supported() else "fp32"
 
 
+@contextlib.contextmanager
+def prepared_folder(settings, hparams_file, overrides):
+    """Check what can be checked before a model is built; hold the fold's folder, with settings and manifest in it."""
+    manifest = describe_corpus(settings)
+    fold_of(settings, manifest)
+    folder = Path(settings["output_folder"])
+    with hold_run_folder(folder):
+        n_epochs = len(read_epochs(folder))
+        if n_epochs > settings["number_of_epochs"]:
+            raise InputError(
+                f"{folder} has been trained for {n_epochs} epochs, more than number_of_epochs "
+                f"({settings['number_of_epochs']}). Raise it, or choose another --output_folder."
+            )
+        claim_run_folder(folder, identity_of(settings, manifest), hparams_file, overrides, MAY_CHANGE)
+        write_manifest(manifest, folder / "manifest.json")
+        yield
+
+
 def main(argv):
     """Train and test one fold."""
     hparams_file, run_opts, overrides = sb.parse_arguments(argv)
     sb.utils.distributed.ddp_init_group(run_opts)
     settings, overrides = complete_settings(hparams_file, overrides, run_opts)
-    run_on_main(prepare_folder, args=[settings, hparams_file, overrides])
+    on_main = if_main_process()
+    with prepared_folder(settings, hparams_file, overrides) if on_main else contextlib.nullcontext():
+        ddp_barrier()  # the others read what the main process has written
+        run_fold(settings, hparams_file, run_opts, overrides)
+
+
+def run_fold(settings, hparams_file, run_opts, overrides):
+    """Train one fold in its prepared folder, and test it."""
     sb.create_experiment_directory(settings["output_folder"])
     with open(hparams_file, encoding="utf-8") as file:
         hparams = load_hyperpyyaml(file, overrides)
@@ -353,8 +280,7 @@ def main(argv):
         tensorboard_folder = Path(hparams["output_folder"]) / "tensorboard"
         hparams["train_loggers"].append(sb.utils.train_logger.TensorboardLogger(str(tensorboard_folder)))
 
-    manifest_file = Path(hparams["output_folder"]) / "manifest.json"
-    manifest = read_manifest(manifest_file, data_root(settings))
+    manifest = read_manifest(Path(hparams["output_folder"]) / "manifest.json", data_root(settings))
     fold = fold_of(settings, manifest)
     datasets = dataio_prep(hparams, manifest, fold)
     logger.info(
@@ -368,6 +294,8 @@ def main(argv):
     brain.train_sampler = plan_batches(hparams, manifest, fold)
     loader_kwargs = {"num_workers": hparams["num_workers"], "pin_memory": device.startswith("cuda")}
     eval_kwargs = {**loader_kwargs, "batch_size": hparams["eval_batch_size"], "collate_fn": collate_pairs}
+    if hparams["track_test"]:
+        brain.tracked_test = brain.make_dataloader(datasets["test"], sb.Stage.TEST, ckpt_prefix=None, **eval_kwargs)
     brain.fit(
         hparams["epoch_counter"],
         datasets["train"],
@@ -377,10 +305,7 @@ def main(argv):
     )
     brain.epochs = list(hparams["history"].epochs)  # loading the tested weights goes back to their epoch
     brain.evaluate(datasets["test"], test_loader_kwargs=dict(eval_kwargs))  # evaluate() changes what it is given
-    identity = {"fold": hparams["fold"], "seed": hparams["seed"], "manifest": fingerprint(read_manifest(manifest_file))}
-    if brain.debug:
-        identity["debug"] = True  # a few batches only: no result
-    run_on_main(write_results, args=[brain, hparams, fold, identity])
+    run_on_main(write_results, args=[brain, hparams, manifest, fold])
 
 
 if __name__ == "__main__":

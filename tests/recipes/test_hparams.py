@@ -49,7 +49,8 @@ def test_first_line_is_the_command(root, name):
 @pytest.mark.parametrize("name", FILES)
 def test_every_key_is_used(root, name):
     text = (root / "hparams" / name).read_text()
-    code = (root / "recipes/IEMOCAP/train.py").read_text() + (root / "recipes/IEMOCAP/fold_results.py").read_text()
+    scripts = ("train.py", "fold_settings.py", "fold_results.py")
+    code = "".join((root / "recipes/IEMOCAP" / script).read_text() for script in scripts)
     for key in YAML().load(text):
         referred = re.search(rf"!ref .*<{key}(\.\w+)?>", text)
         read = re.search(rf"""(\["{key}"\]|hparams\.{key}\b)""", code)

@@ -430,7 +430,7 @@ def test_corpus_root_comes_from_the_environment(fit, demo_corpus, monkeypatch):
         (["--freeze_encoder=no"], "freeze_encoder must be True or False, got 'no'"),
         (["--lr=fast"], r"lr must be a number \(in the file it is 0.002\), got 'fast'"),
         (["--lr=-1"], "lr must be a number between 0 and inf, got -1"),
-        (["--number_of_epochs=0"], "number_of_epochs must be a number from 1 to inf, got 0"),
+        (["--number_of_epochs=0"], "number_of_epochs must be a whole number from 1, got 0"),
         (["--mixup_prob=2"], "mixup_prob must be a number from 0 to 1, got 2"),
         (["--max_train_s=0"], "max_train_s must be a number from 0.025 to inf, got 0"),
         (["--waveform_scale=rms"], "waveform_scale must be one of .*got 'rms'"),
