@@ -9,6 +9,7 @@ HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "speechbrain_ext" / "__init__.py").read_text(encoding="utf-8"))[1]
 
 DEMO = ["espeakng-loader>=0.2.4"]  # speech synthesis for the demo corpus, with its voices
+RAY = ["ray>=2.40"]  # many runs on many machines
 DEV = [
     "hypothesis>=6.100",  # property tests
     "pytest>=8.0",
@@ -47,5 +48,5 @@ setup(
         "tensorboard>=2.15",
         "tqdm>=4.66",
     ],
-    extras_require={"demo": DEMO, "dev": DEMO + DEV},
+    extras_require={"demo": DEMO, "ray": RAY, "dev": DEMO + RAY + DEV},
 )

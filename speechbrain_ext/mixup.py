@@ -226,3 +226,39 @@ class ConventionalMixup(PairMixup):
     def label_weight(self, n_samples, partner_n_samples, lam):
         """Weight of each clip's own label by eq. 2: lambda, [B]."""
         return lam
+
+
+def make_mixup(method="label_adaptive", lam=0.5, alpha=1.0, **kwargs):
+    """Make a mixup by the name of its method, so that a YAML file can switch by one key.
+
+    Arguments
+    ---------
+    method : str
+        "label_adaptive" or "conventional".
+    lam : float
+        See `LengthAdaptiveMixup`.
+    alpha : float
+        See `ConventionalMixup`.
+    **kwargs
+        What both share, see `PairMixup`.
+
+    Returns
+    -------
+    PairMixup
+        The module.
+
+    Raises
+    ------
+    InputError
+        If the method is unknown.
+
+    Example
+    -------
+    >>> make_mixup("conventional", alpha=0.4)
+    ConventionalMixup()
+    """
+    if method == "label_adaptive":
+        return LengthAdaptiveMixup(lam=lam, **kwargs)
+    if method == "conventional":
+        return ConventionalMixup(alpha=alpha, **kwargs)
+    raise InputError(f"the mixup method must be label_adaptive or conventional, got {method!r}.")

@@ -1,4 +1,4 @@
-"""Pictures of a fold: the confusion matrix and the learning curves."""
+"""Pictures: confusion matrix, learning curves, WA and UA over folds and over the values of a setting."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -79,6 +79,65 @@ def plot_curves(epochs, path, best_epoch=None, title=""):
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.legend()
     figure.suptitle(title)
+    _save(figure, path)
+
+
+def plot_folds(runs, path, title=""):
+    """Draw WA and UA of every run, by fold: one dot a seed, the mean over seeds as a bar, the mean of folds as a line.
+
+    Arguments
+    ---------
+    runs : list of dict
+        One a run: fold, WA and UA (fractions).
+    path : str or pathlib.Path
+        Where the PNG is written.
+    title : str
+        Title of the picture.
+    """
+    folds = sorted({run["fold"] for run in runs})
+    figure = Figure(figsize=(max(5, 1.2 * len(folds)), 3.8), layout="constrained")
+    axes = figure.add_subplot()
+    for name, offset, colour in (("WA", -0.2, "tab:blue"), ("UA", 0.2, "tab:orange")):
+        by_fold = [[100 * run[name] for run in runs if run["fold"] == fold] for fold in folds]
+        places = np.arange(len(folds)) + offset
+        axes.bar(places, [np.mean(values) for values in by_fold], width=0.36, color=colour, alpha=0.6, label=name)
+        for place, values in zip(places, by_fold):
+            axes.plot([place] * len(values), values, ".", color="black", markersize=5)
+        overall = np.mean([100 * run[name] for run in runs])
+        axes.axhline(overall, color=colour, linestyle="--", linewidth=1, label=f"mean {name} {overall:.2f}%")
+    axes.set(xticks=range(len(folds)), xticklabels=folds, xlabel="fold", ylabel="%", ylim=(0, 100))
+    axes.set_title(title, fontsize="medium", wrap=True)
+    figure.legend(loc="outside lower center", ncols=4, fontsize="small")
+    _save(figure, path)
+
+
+def plot_sweep(values, series, path, xlabel, title=""):
+    """Draw accuracies against the values of a setting.
+
+    Arguments
+    ---------
+    values : list of float
+        The setting's values.
+    series : dict
+        Name of a curve -> one number in percent for each value, or None where it is not known.
+    path : str or pathlib.Path
+        Where the PNG is written.
+    xlabel : str
+        What the setting is.
+    title : str
+        Title of the picture.
+    """
+    figure = Figure(figsize=(5.6, 3.8), layout="constrained")
+    axes = figure.add_subplot()
+    for name, numbers in series.items():
+        known = [(value, number) for value, number in zip(values, numbers) if number is not None]
+        if known:
+            axes.plot(*zip(*known), marker="o", label=name)
+    axes.set(xlabel=xlabel, ylabel="%")
+    axes.set_title(title, fontsize="medium", wrap=True)
+    axes.grid(alpha=0.3)
+    if axes.lines:
+        axes.legend()
     _save(figure, path)
 
 

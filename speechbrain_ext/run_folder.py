@@ -1,14 +1,10 @@
 """A run's folder: the settings it was started with, and the refusal to mix two runs in one folder."""
 
-import contextlib
 import difflib
-import errno
 import hashlib
 import json
-import logging
 from pathlib import Path
 
-import filelock
 import ruamel.yaml
 from hyperpyyaml import resolve_references
 from hyperpyyaml.core import recursive_update
@@ -16,12 +12,8 @@ from hyperpyyaml.core import recursive_update
 from speechbrain_ext.atomic_write import atomic_write, write_json
 from speechbrain_ext.errors import InputError
 
-logger = logging.getLogger(__name__)
-logging.getLogger("filelock").setLevel(logging.INFO)  # it logs every step of its own
-
 RUN_FILE = "run.json"
 HYPERPARAMS_FILE = "hyperparams.yaml"
-LOCK_FILE = ".lock"
 CURE = "Choose another --output_folder, or delete that one."
 
 
@@ -143,45 +135,6 @@ def _refuse_another_run(folder, identity, settings, may_change):
                 raise InputError(f"{folder} holds a run with other settings: {'; '.join(changed)}. {CURE}")
     elif saved_file.exists() or (folder / "save").exists():
         raise InputError(f"{folder} holds a run that this program did not start. {CURE}")
-
-
-@contextlib.contextmanager
-def hold_run_folder(folder, timeout_s=30.0):
-    """Keep every other process out of a run's folder; the system lets go of it when this process dies.
-
-    Arguments
-    ---------
-    folder : str or pathlib.Path
-        The run's folder, made where it is missing.
-    timeout_s : float
-        How long to wait for another process, such as one that is being killed.
-
-    Raises
-    ------
-    InputError
-        If another process still works there.
-    """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(folder / LOCK_FILE)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        logger.warning("Another process works in %s: waiting for it, at most %.0f s.", folder, timeout_s)
-        try:
-            lock.acquire(timeout=timeout_s)
-        except filelock.Timeout:
-            raise InputError(
-                f"{folder} is in use by another process. Wait until it has ended, or choose another --output_folder."
-            ) from None
-    except (NotImplementedError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-            raise
-        logger.warning("The file system of %s has no locks: see to it that one process alone works there.", folder)
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def settings_fingerprint(hparams_file, overrides=None, leave_out=()):

@@ -8,7 +8,7 @@ import pytest
 from hyperpyyaml import load_hyperpyyaml
 
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.run_folder import claim_run_folder, read_settings
+from speechbrain_ext.run_folder import check_run_folder, claim_run_folder, read_settings, settings_fingerprint
 
 HPARAMS = """\
 # python train.py small.yaml
@@ -428,3 +428,40 @@ def test_read_settings_refuses_a_value_of_another_kind(tmp_path, option, message
     overrides = "flag: true\nlr: 2\nname: 3\nlist: []"
     assert read_settings(tmp_path / "h.yaml", overrides)[0] == {"flag": True, "lr": 2, "name": 3, "list": []}
     assert read_settings(tmp_path / "h.yaml", "lr: fast", own_checks=("lr",))[1] == {"lr": "fast"}
+
+
+def test_check_refuses_as_claim_does_and_writes_nothing(claim, hparams_file, tmp_path):
+    check_run_folder(tmp_path / "run", IDENTITY, hparams_file, {}, MAY_CHANGE)
+    assert not (tmp_path / "run").exists()
+    folder = claim()
+    before = contents(folder)
+    check_run_folder(folder, IDENTITY, hparams_file, {"number_of_epochs": 3}, MAY_CHANGE)
+    with pytest.raises(InputError, match="holds another run: seed is 1 there, 2 now"):
+        check_run_folder(folder, {**IDENTITY, "seed": 2}, hparams_file, {}, MAY_CHANGE)
+    with pytest.raises(InputError, match="holds a run with other settings: lr is 0.0001 there, 0.5 now"):
+        check_run_folder(folder, IDENTITY, hparams_file, {"lr": 0.5}, MAY_CHANGE)
+    assert contents(folder) == before
+
+
+def test_fingerprint_is_that_of_the_saved_settings(claim, hparams_file):
+    options = "lr: 1\nemotions: [joy, rage]\ndata_folder: /here\n"
+    saved = claim(options) / "hyperparams.yaml"
+    overrides = read_settings(hparams_file, options)[1]
+    leave_out = ("data_folder", "seed")
+    found = settings_fingerprint(saved, leave_out=leave_out)
+    assert re.fullmatch("[0-9a-f]{64}", found)
+    assert settings_fingerprint(hparams_file, overrides, leave_out) == found
+    same = {**overrides, "lr": 1.0, "data_folder": "/there", "seed": 9}
+    assert settings_fingerprint(hparams_file, same, leave_out) == found
+    for changed in ({"lr": 2}, {"emotions": ["rage", "joy"]}, {"augmentations": []}, {"note": 0}, {"note": False}):
+        assert settings_fingerprint(hparams_file, {**overrides, **changed}, leave_out) != found, changed
+    assert settings_fingerprint(hparams_file, {**overrides, "seed": 9}) != settings_fingerprint(hparams_file, overrides)
+
+
+def test_fingerprint_sees_classes_and_not_comments(hparams_file):
+    found = settings_fingerprint(hparams_file)
+    text = hparams_file.read_text()
+    hparams_file.write_text(text.replace("# 1 to 5", "# or another"))
+    assert settings_fingerprint(hparams_file) == found
+    hparams_file.write_text(text.replace("Counter {gain: 1}", "OrderedDict {gain: 1}"))
+    assert settings_fingerprint(hparams_file) != found

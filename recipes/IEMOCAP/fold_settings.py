@@ -92,6 +92,8 @@ def check_settings(settings):
     check_whole_number("seed", settings["seed"], 0)
     if settings["tested_weights"] not in ("best", "last"):
         raise InputError(f"tested_weights must be best or last, got {settings['tested_weights']!r}.")
+    if settings["mixup_method"] not in ("label_adaptive", "conventional"):
+        raise InputError(f"mixup_method must be label_adaptive or conventional, got {settings['mixup_method']!r}.")
     if settings["waveform_scale"] not in SCALES:
         raise InputError(f"waveform_scale must be one of {SCALES}, got {settings['waveform_scale']!r}.")
     emotions = settings["emotions"]

@@ -31,11 +31,13 @@ from speechbrain_ext.batching import PairedBatchSampler, PairedDataset, collate_
 from speechbrain_ext.errors import InputError  # noqa: E402
 from speechbrain_ext.manifest import read_manifest, write_manifest  # noqa: E402
 from speechbrain_ext.metrics import EmotionMetrics  # noqa: E402
-from speechbrain_ext.run_folder import claim_run_folder, hold_run_folder  # noqa: E402
+from speechbrain_ext.run_folder import claim_run_folder  # noqa: E402
+from speechbrain_ext.run_lock import hold_run_folder  # noqa: E402
 from speechbrain_ext.seeding import derive_seed  # noqa: E402
 from speechbrain_ext.waveform_scale import pad_with_mean, scale_waveforms  # noqa: E402
 
 logger = logging.getLogger(__name__)
+
 
 class EmotionBrain(sb.Brain):
     """The paper's model: mixup, truncated HuBERT, projection, recognition and center loss."""

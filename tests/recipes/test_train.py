@@ -1,87 +1,26 @@
 """The recipe, really run on a small demo corpus with a small encoder."""
 
-import csv
+import functools
 import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
+import filelock
 import numpy as np
 import pytest
 import soundfile
 import speechbrain as sb
 import torch
 import yaml
+from fold_reading import assert_same_weights, history, last_checkpoint, newest_checkpoint, posteriors, results
 from hyperpyyaml import load_hyperpyyaml
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix
 
 import train
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.mixup import LengthAdaptiveMixup
-
-TINY = (
-    "--encoder_config={hidden_size: 16, num_hidden_layers: 2, num_attention_heads: 2, intermediate_size: 16, "
-    "conv_dim: [8, 8], conv_kernel: [400, 4], conv_stride: [160, 4], num_conv_pos_embeddings: 4, "
-    "num_conv_pos_embedding_groups: 4}"
-)
-SMALL = [TINY, "--num_layers=2", "--max_train_s=1.5", "--num_workers=0", "--number_of_epochs=3", "--noprogressbar"]
-
-
-@pytest.fixture
-def fit(root, demo_corpus, tmp_path, monkeypatch):
-    """Return a function that trains one fold and returns its folder."""
-    monkeypatch.delenv("IEMOCAP_ROOT", raising=False)
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the experiment folder sets its own
-
-    def run(name, *options, yaml="hparams/demo.yaml", data_folder=demo_corpus):
-        folder = tmp_path / name
-        corpus = [f"--data_folder={data_folder}"] if data_folder else []
-        train.main([str(root / yaml), *corpus, f"--output_folder={folder}", *SMALL, *options])
-        return folder
-
-    return run
-
-
-def results(folder):
-    """Read a fold's numbers and predictions."""
-    metrics = json.loads((folder / "test_metrics.json").read_text())
-    with open(folder / "predictions.csv", newline="") as file:
-        return metrics, list(csv.DictReader(file))
-
-
-def posteriors(folder):
-    """Read a fold's posteriors, [N, C]."""
-    metrics, rows = results(folder)
-    return np.array([[float(row[emo]) for emo in metrics["emotions"]] for row in rows])
-
-
-def newest_checkpoint(folder):
-    """Find the checkpoint that was saved last; names tell it to the second only."""
-    times = {path: yaml.safe_load((path / "CKPT.yaml").read_text())["unixtime"] for path in folder.glob("save/CKPT*")}
-    return max(times, key=times.get)
-
-
-def last_checkpoint(folder):
-    """Load the weights of the newest checkpoint."""
-    newest = newest_checkpoint(folder)
-    return {
-        path.name: torch.load(path) for path in sorted(newest.glob("*.ckpt")) if path.name[:3] in ("enc", "f_0", "cen")
-    }
-
-
-def assert_same_weights(one, other):
-    assert one.keys() == other.keys()
-    for name, weights in one.items():
-        for key, value in weights.items():
-            assert torch.equal(value, other[name][key]), f"{name}: {key}"
-
-
-def history(folder):
-    """Read the numbers of every epoch out of the newest checkpoint."""
-    return json.loads((newest_checkpoint(folder) / "history.ckpt").read_text())
+from speechbrain_ext.mixup import ConventionalMixup, LengthAdaptiveMixup
+from speechbrain_ext.run_lock import hold_run_folder
+from speechbrain_ext.seeding import derive_seed
 
 
 def test_fold_folder_is_complete_and_consistent(fit, capsys):
@@ -106,6 +45,11 @@ def test_fold_folder_is_complete_and_consistent(fit, capsys):
     assert metrics["test_group"] == "Session2"
     assert metrics["versions"]["torch"] == torch.__version__.split("+")[0]
     assert json.loads((folder / "run.json").read_text())["manifest"] == metrics["manifest"]
+    assert metrics["n_folds"] == 5
+    assert metrics["epochs"] == history(folder) == json.loads((folder / "epochs.json").read_text())
+    assert [entry["epoch"] for entry in metrics["epochs"]] == [1, 2, 3]
+    assert not any("test_WA" in entry for entry in metrics["epochs"])  # unless it is asked for
+    assert metrics["speakers"] == {row["id"]: f"Ses02_{row['id'].split('_')[-1][0]}" for row in rows}
 
     said = capsys.readouterr().out
     assert f"WA {100 * metrics['WA']:.2f}%   UA {100 * metrics['UA']:.2f}%   (16 utterances)" in said
@@ -311,29 +255,6 @@ def test_clips_reach_the_model_as_the_protocol_says(fit, demo_corpus, monkeypatc
         assert found == pytest.approx(expected, rel=1e-5)
 
 
-def test_options_of_speechbrain_are_saved_and_compared(fit):
-    options = ["--max_grad_norm=0.01", "--precision=bf16", "--grad_accumulation_factor=2"]
-    whole = fit("whole", *options)
-    folder = fit("fold", *options, "--number_of_epochs=1")
-    train.main([str(folder / "hyperparams.yaml"), "--noprogressbar", "--number_of_epochs=3"])
-    assert_same_weights(last_checkpoint(folder), last_checkpoint(whole))
-    with pytest.raises(InputError, match="max_grad_norm is 0.01 there, inf now"):
-        fit("fold", *options[1:])
-
-
-def test_paths_are_made_absolute_and_hub_ids_are_kept(root, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "hub").mkdir()
-    options = "data_folder: tree\noutput_folder: ~/out\nencoder_source: {}"
-    yaml_file, run_opts = root / "hparams/demo.yaml", sb.parse_arguments([str(root / "hparams/demo.yaml")])[1]
-    settings, overrides = train.complete_settings(yaml_file, options.format("hub"), run_opts)
-    assert settings["data_folder"] == overrides["data_folder"] == str(tmp_path / "tree")
-    assert settings["output_folder"] == str(Path("~/out").expanduser().resolve())
-    assert settings["encoder_source"] == str(tmp_path / "hub")
-    settings, _ = train.complete_settings(yaml_file, options.format("facebook/hubert-large-ll60k"), run_opts)
-    assert settings["encoder_source"] == "facebook/hubert-large-ll60k"
-
-
 def test_debug_results_say_that_they_are_none(fit):
     assert results(fit("fold", "--debug"))[0]["debug"] is True
     assert "debug" not in results(fit("other", "--number_of_epochs=1"))[0]
@@ -396,94 +317,6 @@ def test_authors_code_runs_as_described(fit, monkeypatch):
     assert results(folder)[0]["tested_epoch"] == 3
 
 
-def test_another_corpus_comes_as_csv(fit, tmp_path):
-    rng = np.random.default_rng(0)
-    with open(tmp_path / "corpus.csv", "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["id", "wav", "emo", "speaker", "group"])
-        for i in range(24):
-            soundfile.write(tmp_path / f"{i}.wav", 0.1 * rng.standard_normal((4000, 1 + i % 2)), 8000)
-            writer.writerow([f"utt{i:02d}", f"{i}.wav", ("joy", "rage")[i % 2], f"s{i % 6}", f"g{i % 3}"])
-    folder = fit(
-        "fold", "--emotions=[joy, rage]", f"--corpus_csv={tmp_path / 'corpus.csv'}", "--fold=3", "--valid_fraction=0.2",
-        "--data_folder=null", data_folder=None,
-    )  # fmt: skip
-    metrics, rows = results(folder)
-    assert metrics["test_group"] == "g2"
-    assert metrics["emotions"] == ["joy", "rage"]
-    assert len(rows) == 8
-
-
-def test_corpus_root_comes_from_the_environment(fit, demo_corpus, monkeypatch):
-    monkeypatch.setenv("IEMOCAP_ROOT", str(demo_corpus))
-    folder = fit("fold", "--data_folder=null", "--number_of_epochs=1", data_folder=None)
-    assert results(folder)[0]["n"] == 16
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--fold=0"], r"fold must be a whole number from 1 to 5 \(.*Session1, .*Session5\), got 0"),
-        (["--fold=6"], "fold must be a whole number from 1 to 5 .*, got 6"),
-        (["--fold=a"], "fold must be a whole number from 1 to 5 .*, got 'a'"),
-        (["--max_grad_norm=-1"], "max_grad_norm must be positive, got -1.0; .inf does not clip"),
-        (["--freeze_encoder=no"], "freeze_encoder must be True or False, got 'no'"),
-        (["--lr=fast"], r"lr must be a number \(in the file it is 0.002\), got 'fast'"),
-        (["--lr=-1"], "lr must be a number between 0 and inf, got -1"),
-        (["--number_of_epochs=0"], "number_of_epochs must be a whole number from 1, got 0"),
-        (["--mixup_prob=2"], "mixup_prob must be a number from 0 to 1, got 2"),
-        (["--max_train_s=0"], "max_train_s must be a number from 0.025 to inf, got 0"),
-        (["--waveform_scale=rms"], "waveform_scale must be one of .*got 'rms'"),
-        (["--emotions=[ang, ang, hap, sad, neu]"], "emotions must be a list of at least two different labels"),
-        (["--emotions=ang"], "emotions must be a list of at least two different labels, got ang"),
-        (["--output_folder="], "output_folder must name a folder, got None"),
-        (["--seed=-1"], "seed must be a whole number from 0, got -1"),
-        (["--validation=loso"], "validation must be one of random, group, none, got 'loso'"),
-        (["--tested_weights=first"], "tested_weights must be best or last, got 'first'"),
-        (["--lamda_c=0.1"], r"--lamda_c is unknown: .*demo.yaml has no such key. Did you mean --lambda_c"),
-        (["--data_folder=/nowhere"], "the data folder /nowhere does not exist"),
-        (["--emotions=[ang, hap, sad]"], "the label 'neu' is unknown; the emotions are ang, hap, sad"),
-        (["--emotions=[ang, hap, sad, neu, fea]"], "no utterance of 'fea' is left to train on in fold 1"),
-        (["--encoder_source={tmp_path}"], "holds no checkpoint that can be read"),
-        (["--test_only"], "holds no finished epoch to test. Run without --test_only"),
-        (["--num_layers=3"], "num_layers is 3, but the config has 2 layers: choose 1 to 2"),
-    ],
-)
-def test_wrong_options_are_refused(fit, tmp_path, options, message):
-    with pytest.raises(InputError, match=message):
-        fit("fold", *(option.format(tmp_path=tmp_path) for option in options))
-
-
-def test_missing_corpus_says_where_to_get_it(fit):
-    with pytest.raises(InputError, match=r"--data_folder=.*IEMOCAP_ROOT.*sail.usc.edu/iemocap.*make demo"):
-        fit("fold", "--data_folder=null", data_folder=None)
-
-
-@pytest.mark.parametrize(
-    ("option", "message"),
-    [
-        ("--fold=2", "holds another run: fold is 1 there, 2 now. Choose another --output_folder"),
-        ("--seed=5", "holds another run: seed is 1 there, 5 now"),
-        ("--lr=0.5", "holds a run with other settings: lr is 0.002 there, 0.5 now"),
-    ],
-)
-def test_stale_folder_is_refused_and_kept(fit, option, message):
-    folder = fit("fold", "--number_of_epochs=1")
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    with pytest.raises(InputError, match=message):
-        fit("fold", option)
-    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
-
-
-def test_folder_of_another_corpus_is_refused(fit, demo_corpus, tmp_path):
-    fit("fold", "--number_of_epochs=1")
-    copy = shutil.copytree(demo_corpus, tmp_path / "copy")
-    path = next(copy.glob("Session3/sentences/wav/*/[!.]*.wav"))
-    soundfile.write(path, np.zeros(9999), 16000)
-    with pytest.raises(InputError, match="holds another run: manifest is '[0-9a-f]{64}' there, '[0-9a-f]{64}' now"):
-        fit("fold", data_folder=copy)
-
-
 def test_recording_that_breaks_later_names_its_utterance(fit, demo_corpus, tmp_path, monkeypatch):
     """A file that was fine when it was checked and is not when it is read."""
     copy = shutil.copytree(demo_corpus, tmp_path / "copy")
@@ -492,20 +325,6 @@ def test_recording_that_breaks_later_names_its_utterance(fit, demo_corpus, tmp_p
     monkeypatch.setattr(train, "plan_batches", lambda *a: path.write_bytes(b"") or plan(*a))
     with pytest.raises(InputError, match=f"{path.stem}: .* cannot be read as audio"):
         fit("fold", "--validation=none", data_folder=copy)
-
-
-def test_wrong_option_prints_a_sentence_without_a_traceback(root, demo_corpus, tmp_path):
-    run = subprocess.run(
-        [sys.executable, root / "train.py", root / "hparams/demo.yaml", f"--data_folder={demo_corpus}", "--fold=9"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": ""},
-    )
-    assert run.returncode == 1
-    assert run.stderr.splitlines()[-1].startswith("train.py: fold must be a whole number from 1 to 5")
-    assert "Traceback" not in run.stderr
-    assert not list(tmp_path.iterdir())
 
 
 def test_precision_is_bf16_where_the_card_has_it(monkeypatch):
@@ -533,12 +352,6 @@ def test_bf16_run_keeps_losses_and_posteriors_in_fp32(fit, monkeypatch):
     assert np.isfinite(posteriors(folder)).all()
 
 
-def test_encoder_source_may_be_corrected_after_a_refusal(fit, tmp_path):
-    with pytest.raises(InputError, match="holds no checkpoint that can be read"):
-        fit("fold", f"--encoder_source={tmp_path}", "--number_of_epochs=1")
-    assert results(fit("fold", "--number_of_epochs=1"))[0]["n"] == 16
-
-
 def test_loso_makes_one_step_at_full_size(root, tmp_path):
     """22 layers of HuBERT-Large with random weights learn from a batch of two on the CPU."""
     overrides = {"encoder_source": None, "output_folder": str(tmp_path / "fold"), "seed": 1}
@@ -564,3 +377,63 @@ def test_loso_makes_one_step_at_full_size(root, tmp_path):
     for name, old in before.items():
         changed = not torch.equal(old, dict(brain.modules.named_parameters())[name])
         assert changed is (name not in frozen), name
+
+
+def test_tracking_the_test_fold_changes_nothing(fit):
+    options = ["--mixup_prob=0.5", "--augment_prob=0.8", "--projection_dropout=0.3", "--number_of_epochs=4"]
+    plain, tracked = fit("plain", *options), fit("tracked", "--track_test=True", *options)
+    assert (tracked / "predictions.csv").read_bytes() == (plain / "predictions.csv").read_bytes()
+    assert_same_weights(last_checkpoint(tracked), last_checkpoint(plain))
+    assert results(tracked)[0]["tested_epoch"] == results(plain)[0]["tested_epoch"]
+    assert "test WA" in (tracked / "train_log.txt").read_text()
+    without = [{key: value for key, value in entry.items() if "test_" not in key} for entry in history(tracked)]
+    assert without == history(plain)
+
+
+@pytest.mark.parametrize("validation", ["random", "none"])
+def test_tracked_numbers_are_those_of_the_test_fold(fit, monkeypatch, validation):
+    """Decisions that change with the epoch: the last tracked numbers are the results of testing the last weights."""
+    forward = train.EmotionBrain.compute_forward
+
+    def decide(brain, batch, stage):
+        log_posteriors, emb, targets = forward(brain, batch, stage)
+        if stage == sb.Stage.TEST:
+            epoch = brain.hparams.epoch_counter.current
+            n_wrong = [derive_seed(utt_id, epoch) % 2 for utt_id in batch.id]
+            log_posteriors = torch.stack([10 * row.roll(n) for row, n in zip(targets, n_wrong)]).log_softmax(dim=1)
+        return log_posteriors, emb, targets
+
+    monkeypatch.setattr(train.EmotionBrain, "compute_forward", decide)
+    folder = fit("fold", "--track_test=True", "--tested_weights=last", f"--validation={validation}")
+    metrics, rows = results(folder)
+    tracked = metrics["epochs"]
+    for entry in tracked:
+        right = [derive_seed(row["id"], entry["epoch"]) % 2 == 0 for row in rows]
+        assert entry["test_WA"] == pytest.approx(sum(right) / 16)
+    assert len({entry["test_WA"] for entry in tracked}) > 1
+    assert tracked[-1]["test_WA"] == metrics["WA"]
+    assert tracked[-1]["test_UA"] == metrics["UA"]
+
+
+def test_fewer_epochs_than_trained_are_refused(fit):
+    fit("fold")
+    with pytest.raises(
+        InputError, match=r"trained for 3 epochs, more than number_of_epochs \(2\). Raise it, or choose"
+    ):
+        fit("fold", "--number_of_epochs=2")
+
+
+def test_folder_in_use_is_refused_and_kept(fit, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(train, "hold_run_folder", functools.partial(hold_run_folder, timeout_s=0.1))
+    (tmp_path / "fold").mkdir()
+    with filelock.FileLock(tmp_path / "fold" / ".lock"):
+        with pytest.raises(InputError, match="fold is in use by another process. Wait until it has ended, or choose"):
+            fit("fold")
+    assert [path.name for path in (tmp_path / "fold").iterdir()] == [".lock"]
+
+
+def test_mixup_method_is_one_key(root, tmp_path):
+    for method, kind in (("label_adaptive", LengthAdaptiveMixup), ("conventional", ConventionalMixup)):
+        with open(root / "hparams/demo.yaml") as file:
+            hparams = load_hyperpyyaml(file, {"output_folder": str(tmp_path), "mixup_method": method})
+        assert type(hparams["modules"]["mixup"]) is kind

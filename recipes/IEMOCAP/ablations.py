@@ -1,0 +1,251 @@
+#!/usr/bin/env python3
+"""Run the paper's studies (Fig. 2, Tables 1 and 2) and the validation protocols; print them beside the paper's numbers.
+
+    python recipes/IEMOCAP/ablations.py hparams/loso.yaml --data_folder=/path/to/IEMOCAP_full_release --jobs=5
+    python recipes/IEMOCAP/ablations.py hparams/loso.yaml --tables=table2 --seeds=1,2,3 --folds=1-5
+    python recipes/IEMOCAP/ablations.py --preset=demo --jobs=2        # all of it on the synthetic demo corpus
+
+The grids stand in ablations.yaml. Every run is what train.py does with a row's overrides; given again, the command
+skips what is finished. Writes ablations.md, .json and .html, and a picture of each curve.
+"""
+
+import argparse
+import re
+import signal
+import sys
+from pathlib import Path
+from statistics import mean, stdev
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a checkout runs without being installed
+
+from make_demo_corpus import make_demo_corpus  # noqa: E402
+from report import are_iemocap, percent, table, to_html  # noqa: E402
+from ruamel.yaml import YAML, YAMLError  # noqa: E402
+from run_loso import (  # noqa: E402
+    add_pool_options,
+    parse_numbers,
+    parse_options,
+    plan_folds,
+    print_report,
+    run_all,
+    tell_failures,
+)
+
+from speechbrain_ext.atomic_write import atomic_write, write_json  # noqa: E402
+from speechbrain_ext.errors import InputError  # noqa: E402
+from speechbrain_ext.plots import plot_sweep  # noqa: E402
+from speechbrain_ext.result_set import read_result_set  # noqa: E402
+from speechbrain_ext.summary import NAMES  # noqa: E402
+
+GRID_FILE = Path(__file__).resolve().parent / "ablations.yaml"
+DEMO_CORPUS = "demo_corpus"
+NOT_IEMOCAP = (
+    "**These runs are not on IEMOCAP: the numbers say nothing about IEMOCAP. The paper's numbers stand beside them for "
+    "the form of the tables only.**"
+)
+
+
+def read_grids(path, preset=None):
+    """Read the grids, with what a preset changes in them.
+
+    Arguments
+    ---------
+    path : str or pathlib.Path
+        A YAML file such as ablations.yaml.
+    preset : str, optional
+        One of the file's presets.
+
+    Returns
+    -------
+    tuple
+        (grids: name -> dict of title, columns, folds, shared, rows and perhaps curve; the preset's hyperparameter file,
+        or None).
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or a grid lacks something.
+    """
+    try:
+        grids = YAML(typ="safe").load(Path(path))
+    except (OSError, YAMLError) as error:
+        raise InputError(f"the grid file {path} cannot be read: {error}") from error
+    if not isinstance(grids, dict):
+        raise InputError(f"{path} holds no grids (name: title, columns, folds, rows).")
+    presets = grids.pop("presets", None) or {}
+    if preset is not None and preset not in presets:
+        raise InputError(f"--preset must be one of {', '.join(presets) or '(there is none)'}, got {preset!r}.")
+    chosen = presets.get(preset) or {}
+    for name, grid in grids.items():
+        changes = chosen.get(name) or {}
+        grid["shared"] = {**(grid.get("shared") or {}), **(changes.get("shared") or {})}
+        grid["rows"] = changes.get("rows") or grid.get("rows")
+        for key in ("title", "columns", "folds", "rows"):
+            if not grid.get(key):
+                raise InputError(f"{path}: the grid {name!r} lacks {key!r}.")
+        for row in grid["rows"]:
+            if not {"name", "cells", "overrides"} <= row.keys() or len(row["cells"]) != len(grid["columns"]):
+                raise InputError(
+                    f"{path}: a row of {name!r} needs name, overrides and cells (one for each of "
+                    f"{', '.join(grid['columns'])}), got {row}."
+                )
+    return grids, chosen.get("hparams_file")
+
+
+def as_option(key, value):
+    """Write an override as train.py's command line takes it."""
+    if isinstance(value, (list, tuple)):
+        value = f"[{', '.join(map(str, value))}]"
+    return f"--{key}={'null' if value is None else value}"
+
+
+def plan_grid(name, grid, hparams_file, others, seeds, folds, folder, manifest):
+    """Plan the runs of one grid: rows by seeds by folds.
+
+    A row's own overrides come last, so that no option of the command line undoes what the row is about.
+
+    Returns
+    -------
+    tuple
+        (list of PlannedRun, manifest).
+    """
+    runs = []
+    for row in grid["rows"]:
+        options = [as_option(*item) for item in grid["shared"].items()]
+        options += [*others, *(as_option(*item) for item in row["overrides"].items())]
+        labels = {"table": name, "row": row["name"]}
+        found, manifest = plan_folds(
+            [str(hparams_file), *options], seeds, folds or grid["folds"], folder / name / row["name"], labels, manifest
+        )
+        runs += found
+    return runs, manifest
+
+
+def collect(grid, folder):
+    """Read a grid's finished runs.
+
+    Returns
+    -------
+    list of dict
+        One a row: name, cells, paper ([WA, UA] in percent, or None), n_runs, ids (set), and WA and UA as {"mean",
+        "std"} over its runs (None where it has none).
+    """
+    rows = []
+    for row in grid["rows"]:
+        entry = {key: row.get(key) for key in ("name", "cells", "paper")}
+        entry.update(n_runs=0, ids=set(), **dict.fromkeys(NAMES))
+        row_folder = folder / row["name"]
+        if any(row_folder.rglob("test_metrics.json")):
+            runs = read_result_set(row_folder, allow=("incomplete",)).runs
+            entry.update(n_runs=len(runs), ids={utt_id for run in runs for utt_id in run.ids})
+            for name in NAMES:
+                values = [run.metrics[name] for run in runs]
+                entry[name] = {"mean": mean(values), "std": stdev(values) if len(values) > 1 else None}
+        rows.append(entry)
+    return rows
+
+
+def cell(found):
+    """Write a mean and its spread in percent; a dash where there is none."""
+    if found is None:
+        return "-"
+    return percent(found["mean"]) + ("" if found["std"] is None else f" ± {percent(found['std'])}")
+
+
+def to_markdown(grids, tables, pictures):
+    """Write all tables as the paper prints them, its numbers in the next columns."""
+    sections = ["# Ablations"]
+    ids = {utt_id for rows in tables.values() for row in rows for utt_id in row["ids"]}
+    if not ids or not are_iemocap(ids):
+        sections.append(NOT_IEMOCAP)
+    for name, rows in tables.items():
+        header = [*grids[name]["columns"], "WA (%)", "UA (%)", "paper's WA (%)", "paper's UA (%)", "runs"]
+        body = [
+            [*row["cells"], cell(row["WA"]), cell(row["UA"]),
+             *([f"{value:.2f}" for value in row["paper"]] if row["paper"] else ["-", "-"]), row["n_runs"]]
+            for row in rows
+        ]  # fmt: skip
+        sections += [f"## {grids[name]['title']}", table(header, body, "l" * len(rows[0]["cells"]) + "rrrrr")]
+        if name in pictures:
+            sections.append(f"![{grids[name]['title']}]({pictures[name]})")
+    sections.append("±: standard deviation over the runs of a row (folds and seeds, n - 1).")
+    return "\n\n".join(sections) + "\n"
+
+
+def write_tables(grids, folder):
+    """Write ablations.md, .json, .html and the curves from the runs below a folder; return the Markdown."""
+    tables = {name: collect(grid, folder / name) for name, grid in grids.items()}
+    pictures = {}
+    for name, grid in grids.items():
+        if grid.get("curve"):
+            pictures[name] = f"{name}.png"
+            draw(grid, tables[name], folder / pictures[name])
+    text = to_markdown(grids, tables, pictures)
+    plain = {name: [{k: v for k, v in row.items() if k != "ids"} for row in rows] for name, rows in tables.items()}
+    write_json(plain, folder / "ablations.json")
+    with atomic_write(folder / "ablations.md") as file:
+        file.write(text)
+    with atomic_write(folder / "ablations.html") as file:
+        file.write(to_html(text, folder))
+    return text
+
+
+def draw(grid, rows, path):
+    """Draw ours and the paper's numbers against a setting."""
+    series = {f"{name}, ours": [100 * row[name]["mean"] if row[name] else None for row in rows] for name in NAMES}
+    for i, name in enumerate(NAMES):
+        series[f"{name}, the paper's"] = [row["paper"][i] if row["paper"] else None for row in rows]
+    plot_sweep([row["cells"][0] for row in rows], series, path, grid["columns"][0], grid["title"])
+
+
+def main(argv):
+    """Run the grids and print their tables. Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("hparams_file", nargs="?", help="for instance hparams/loso.yaml; a preset has its own")
+    parser.add_argument("--preset", help="demo: small and offline")
+    parser.add_argument("--grid", default=str(GRID_FILE), help="another YAML file of grids")
+    parser.add_argument("--tables", help="names of grids, joined by commas; default: all")
+    parser.add_argument("--folds", help="such as 1-5, or all; default: the grid's own")
+    parser.add_argument("--seeds", default="1", help="such as 1,2,3")
+    parser.add_argument("--results_folder", help="default: results/ablations/<name of the hyperparameter file>")
+    options, others = parse_options(argv, add_pool_options(parser))
+    grids, preset_file = read_grids(options.grid, options.preset)
+    if options.tables:
+        unknown = [name for name in options.tables.split(",") if name not in grids]
+        if unknown:
+            raise InputError(f"--tables must be among {', '.join(grids)}, got {unknown[0]!r}.")
+        grids = {name: grids[name] for name in options.tables.split(",")}
+    hparams_file = options.hparams_file or (preset_file and Path(__file__).resolve().parent / preset_file)
+    if not hparams_file:
+        raise InputError("no hyperparameter file was given: name one, such as hparams/loso.yaml, or set --preset=demo.")
+    if options.preset == "demo" and not any(re.match("--(data_folder|corpus_csv)", option) for option in others):
+        others = [*others, f"--data_folder={DEMO_CORPUS}"]
+        if not Path(DEMO_CORPUS).exists():
+            make_demo_corpus(DEMO_CORPUS)
+    folder = Path(options.results_folder or Path("results") / "ablations" / Path(hparams_file).stem)
+
+    runs, manifest = [], None
+    seeds = parse_numbers("--seeds", options.seeds)
+    for name, grid in grids.items():
+        planned, manifest = plan_grid(name, grid, hparams_file, others, seeds, options.folds, folder, manifest)
+        runs += planned
+    failed = run_all(runs, folder / "logs", options)
+    print(write_tables(grids, folder))
+    if failed:
+        tell_failures(failed, len(runs))
+        return 1
+    if "protocols" in grids:
+        print_report([folder / "protocols" / row["name"] for row in grids["protocols"]["rows"]])
+    return 0
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the runs first, as Ctrl-C does
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except InputError as error:
+        sys.exit(f"ablations.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit("ablations.py: interrupted. The same command goes on where it was.")

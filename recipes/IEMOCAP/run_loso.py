@@ -1,0 +1,284 @@
+#!/usr/bin/env python3
+"""Train and test every fold with every seed, and report on all of them: the paper's protocol by one command.
+
+    python recipes/IEMOCAP/run_loso.py hparams/loso.yaml --data_folder=/path/to/IEMOCAP_full_release --seeds=1,2,3
+    ... --jobs=5                              # five runs at a time on this machine, sharing its GPUs
+    ... --ray                                 # as tasks of a Ray on this machine
+    ... --ray_address=auto                    # as tasks of the Ray cluster that this machine belongs to
+
+Every run is one process and exactly what train.py does with the same options. Given again, the command skips what is
+finished and goes on with what is not.
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))  # a checkout runs without being installed
+
+import speechbrain as sb  # noqa: E402
+import torch  # noqa: E402
+from fold_results import is_finished  # noqa: E402
+from fold_settings import MAY_CHANGE, NOT_SETTINGS, complete_settings, describe_corpus, fold_of, identity_of  # noqa: E402
+from report import write_report  # noqa: E402
+
+from speechbrain_ext.errors import InputError, check_whole_number  # noqa: E402
+from speechbrain_ext.job_pool import Job, run_jobs  # noqa: E402
+from speechbrain_ext.run_display import RunDisplay, WatchedRun  # noqa: E402
+from speechbrain_ext.run_folder import check_run_folder, settings_fingerprint  # noqa: E402
+
+TRAIN = Path(__file__).resolve().parent / "train.py"
+PATHS = ("data_folder", "corpus_csv", "encoder_source", "output_folder")
+OWN_OPTIONS = {"fold": "--folds", "seed": "--seeds", "output_folder": "--results_folder"}
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run: train.py's arguments, what its settings say, and whether its results are there already."""
+
+    name: str
+    labels: dict
+    arguments: tuple
+    settings: dict
+    finished: bool
+
+    @property
+    def folder(self):
+        """The run's folder."""
+        return Path(self.settings["output_folder"])
+
+
+def plan_run(arguments, labels, manifest=None):
+    """Read and check what train.py would be started with, before anything is started.
+
+    Arguments
+    ---------
+    arguments : list of str
+        train.py's command line, the hyperparameter file first.
+    labels : dict
+        What tells the run from the others, such as {"seed": 1, "fold": 2}.
+    manifest : dict, optional
+        The corpus, when it has been described before.
+
+    Returns
+    -------
+    tuple
+        (PlannedRun, manifest).
+
+    Raises
+    ------
+    InputError
+        If train.py would refuse it.
+    """
+    hparams_file, run_opts, overrides = sb.parse_arguments(arguments)
+    settings, overrides = complete_settings(hparams_file, overrides, run_opts)
+    manifest = manifest or describe_corpus(settings)
+    fold_of(settings, manifest)
+    identity = identity_of(settings, manifest)
+    fingerprint = settings_fingerprint(hparams_file, overrides, leave_out=NOT_SETTINGS)
+    finished = is_finished(settings["output_folder"], identity, fingerprint)
+    if not finished:
+        check_run_folder(settings["output_folder"], identity, hparams_file, overrides, MAY_CHANGE)
+    # A worker on another machine has another working directory.
+    paths = [f"--{key}={overrides[key]}" for key in PATHS if overrides.get(key)]
+    arguments = (str(Path(hparams_file).resolve()), *arguments[1:], *paths)
+    name = ", ".join(f"{key} {value}" for key, value in labels.items())
+    return PlannedRun(name, labels, arguments, settings, finished), manifest
+
+
+def plan_folds(arguments, seeds, folds, results_folder, labels=None, manifest=None):
+    """Plan the runs of all seeds and folds.
+
+    Arguments
+    ---------
+    arguments : list of str
+        train.py's command line without fold, seed and output folder, the hyperparameter file first.
+    seeds : list of int
+        The seeds.
+    folds : str
+        Such as "1-3,5"; "all" for as many as the corpus has.
+    results_folder : str or pathlib.Path
+        The runs' folders are seed<seed>/fold<fold> in it.
+    labels : dict, optional
+        What else tells these runs from others.
+    manifest : dict, optional
+        The corpus, when it has been described before.
+
+    Returns
+    -------
+    tuple
+        (list of PlannedRun, manifest).
+    """
+
+    def plan(seed, fold, manifest):
+        own = [f"--seed={seed}", f"--fold={fold}", f"--output_folder={results_folder}/seed{seed}/fold{fold}"]
+        return plan_run([*arguments, *own], {**(labels or {}), "seed": seed, "fold": fold}, manifest)
+
+    if folds == "all":
+        _, manifest = plan(seeds[0], 1, manifest)
+        folds = range(1, len({entry["group"] for entry in manifest.values()}) + 1)
+    else:
+        folds = parse_numbers("--folds", folds)
+    runs = []
+    for seed in seeds:
+        for fold in folds:
+            run, manifest = plan(seed, fold, manifest)
+            runs.append(run)
+    return runs, manifest
+
+
+def run_all(runs, log_folder, options):
+    """Run what is not finished, several at a time, with one progress display over all.
+
+    Arguments
+    ---------
+    runs : list of PlannedRun
+        The runs, in the order in which they start.
+    log_folder : pathlib.Path
+        Where each run's output goes, one file a run.
+    options : argparse.Namespace
+        As `add_pool_options` reads them.
+
+    Returns
+    -------
+    list of speechbrain_ext.job_pool.JobEvent
+        The runs that failed, each with the last lines of its log.
+    """
+    jobs = [
+        Job(
+            name=run.name,
+            command=(sys.executable, str(TRAIN), *run.arguments, "--noprogressbar"),
+            log_file=str(log_folder / f"{run.name.replace(', ', '_').replace(' ', '')}.log"),
+        )
+        for run in runs
+        if not run.finished
+    ]
+    watched = [WatchedRun(run.name, str(run.folder), run.settings["number_of_epochs"], run.labels) for run in runs]
+    failed = []
+    pool, n_parallel = start_pool(jobs, options)
+    with RunDisplay(watched, n_parallel) as display, contextlib.closing(pool):
+        for run in runs:
+            if run.finished:
+                display.set_state(run.name, "finished before")
+        for event in pool:
+            if event:
+                display.set_state(event.name, {"started": "running"}.get(event.state, event.state))
+                failed += [event] if event.state == "failed" else []
+            display.refresh()
+    return failed
+
+
+def start_pool(jobs, options):
+    """Choose where the jobs run. Returns (generator of events, how many run at once)."""
+    if options.ray or options.ray_address:
+        from speechbrain_ext.ray_pool import run_jobs_on_ray
+
+        pool = run_jobs_on_ray(
+            jobs,
+            address=options.ray_address,
+            cpus_per_job=options.cpus_per_run or 1,
+            gpus_per_job=options.gpus_per_run,
+            python_path=(str(ROOT),),
+        )
+        return pool, 1  # more will be seen when they run
+    devices = () if any(argument.startswith("--device") for job in jobs for argument in job.command) else cuda_devices()
+    n_parallel = options.jobs if options.jobs is not None else max(1, len(devices))
+    check_whole_number("--jobs", n_parallel, 1)
+    n_threads = options.cpus_per_run or max(1, (os.cpu_count() or 1) // n_parallel)
+    env = {} if "OMP_NUM_THREADS" in os.environ or n_parallel == 1 else {"OMP_NUM_THREADS": str(n_threads)}
+    return run_jobs(jobs, n_parallel, devices=devices, env=env), n_parallel
+
+
+def cuda_devices():
+    """Name the CUDA devices that this process may use, as CUDA_VISIBLE_DEVICES does."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return tuple(visible.split(",")) if visible else tuple(str(i) for i in range(torch.cuda.device_count()))
+
+
+def tell_failures(failed, n_runs):
+    """Print which runs failed, with the last lines of their logs."""
+    for event in failed:
+        print(f"\n{event.name} failed (exit status {event.returncode}):\n{event.tail}", file=sys.stderr)
+    print(f"\n{len(failed)} of {n_runs} runs failed. The same command tries them again.", file=sys.stderr)
+
+
+def print_report(folders):
+    """Write and print the report, or say what it still lacks."""
+    try:
+        print(write_report(folders))
+    except InputError as error:
+        print(f"No report yet: {error}")
+
+
+def parse_numbers(name, text):
+    """Read "1-3,5" as [1, 2, 3, 5]."""
+    numbers = []
+    for part in text.split(","):
+        low, dash, high = part.strip().partition("-")
+        if not low.isdecimal() or (dash and not high.isdecimal()) or (dash and int(high) < int(low)):
+            raise InputError(f"{name} must be whole numbers such as 1-5 or 1,3, got {text!r}.")
+        numbers += range(int(low), int(high or low) + 1)
+    if len(set(numbers)) < len(numbers):
+        raise InputError(f"{name} names a number twice: {text!r}.")
+    return numbers
+
+
+def add_pool_options(parser):
+    """Add the options that say where and how many at a time."""
+    parser.add_argument("--jobs", type=int, help="runs at a time on this machine; default: one a GPU, else one")
+    parser.add_argument("--ray", action="store_true", help="run as tasks of a Ray on this machine")
+    parser.add_argument("--ray_address", help="run as tasks of a Ray cluster: auto, or host:port")
+    parser.add_argument("--gpus_per_run", type=float, help="for Ray; default: 1 where the cluster has a GPU")
+    parser.add_argument("--cpus_per_run", type=int, help="CPU cores for each run")
+    return parser
+
+
+def parse_options(argv, parser):
+    """Read the own options; all others are train.py's, each written as one word: --key=value."""
+    own = {name for action in parser._actions for name in action.option_strings}
+    others = [word for word in argv if word.startswith("--") and word.partition("=")[0] not in own]
+    for option in others:
+        key = option.lstrip("-").partition("=")[0]
+        if key in OWN_OPTIONS:
+            raise InputError(f"--{key} is different in every run: use {OWN_OPTIONS[key]}.")
+    options, strays = parser.parse_known_args([word for word in argv if word not in others])
+    if strays:
+        raise InputError(f"{strays[0]!r} belongs to no option: write train.py's options as --key=value.")
+    return options, others
+
+
+def main(argv):
+    """Run all folds and seeds. Returns the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("hparams_file", help="for instance hparams/loso.yaml; all its keys are options")
+    parser.add_argument("--folds", default="all", help="such as 1-5 or 1,3; default: every fold of the corpus")
+    parser.add_argument("--seeds", default="1", help="such as 1,2,3")
+    parser.add_argument("--results_folder", help="default: results/<name of the hyperparameter file>")
+    options, others = parse_options(argv, add_pool_options(parser))
+    results_folder = Path(options.results_folder or Path("results") / Path(options.hparams_file).stem)
+
+    seeds = parse_numbers("--seeds", options.seeds)
+    runs, _ = plan_folds([options.hparams_file, *others], seeds, options.folds, results_folder)
+    failed = run_all(runs, results_folder / "logs", options)
+    if failed:
+        tell_failures(failed, len(runs))
+        return 1
+    print_report([results_folder])
+    return 0
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the runs first, as Ctrl-C does
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except InputError as error:
+        sys.exit(f"run_loso.py: {error}")
+    except KeyboardInterrupt:
+        sys.exit("run_loso.py: interrupted. The same command goes on where it was.")

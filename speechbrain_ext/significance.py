@@ -1,0 +1,266 @@
+"""How sure a WA, a UA or a difference between two systems is: bootstrap over utterances or speakers, McNemar's test.
+
+A unit is what is drawn: an utterance, or a speaker with all of their utterances. The utterances of one speaker are no
+independent draws, so intervals over speakers are the honest ones for speakers that were never heard, and the wider.
+"""
+
+import numpy as np
+from scipy.stats import binomtest, bootstrap
+
+from speechbrain_ext.errors import InputError, check_number
+
+CELLS = 2**20  # resamples times units at once: some 40 MB
+
+
+def accuracies(hits, totals):
+    """Compute WA and UA, as `EmotionMetrics` does, from counts.
+
+    Arguments
+    ---------
+    hits : numpy.ndarray
+        Correct decisions among the clips of each true class, [..., C].
+    totals : numpy.ndarray
+        Clips of each true class, [..., C].
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        (WA, UA), fractions, [...]. UA is the mean recall of the classes that occur; both are 0 where there is no clip.
+
+    Raises
+    ------
+    InputError
+        If the shapes differ.
+
+    Example
+    -------
+    >>> WA, UA = accuracies([9, 0, 0], [9, 0, 1])
+    >>> float(WA), float(UA)
+    (0.9, 0.5)
+    """
+    hits, totals = np.asarray(hits), np.asarray(totals)
+    if hits.shape != totals.shape:
+        raise InputError(f"hits and totals must have the same shape, got {hits.shape} and {totals.shape}.")
+    WA = hits.sum(axis=-1) / np.maximum(totals.sum(axis=-1), 1)
+    recalls = hits / np.maximum(totals, 1)  # 0 for a class that does not occur
+    UA = recalls.sum(axis=-1) / np.maximum((totals > 0).sum(axis=-1), 1)
+    return WA, UA
+
+
+def unit_counts(units, true, predicted, n_classes):
+    """Count clips and correct decisions of each unit and true class.
+
+    Arguments
+    ---------
+    units : sequence of str
+        The unit of each decision: the utterance's id, or the speaker. With several seeds a unit's decisions add up.
+    true, predicted : sequence of int
+        Class indices from 0, as many as units.
+    n_classes : int
+        C.
+
+    Returns
+    -------
+    tuple
+        (labels: list of the U units, sorted; hits: numpy.ndarray, [U, C]; totals: numpy.ndarray, [U, C]).
+
+    Raises
+    ------
+    InputError
+        If the lengths differ, or an index is no class.
+
+    Example
+    -------
+    >>> labels, hits, totals = unit_counts(["f1", "m1", "f1"], [0, 0, 1], [0, 1, 1], n_classes=2)
+    >>> labels, hits.tolist(), totals.tolist()
+    (['f1', 'm1'], [[1, 1], [0, 0]], [[1, 1], [1, 0]])
+    """
+    units, true, predicted = np.asarray(units), np.asarray(true), np.asarray(predicted)
+    if units.ndim != 1 or not units.shape == true.shape == predicted.shape:
+        raise InputError(
+            "units, true and predicted must be flat and have one entry a decision, got the shapes "
+            f"{units.shape}, {true.shape} and {predicted.shape}."
+        )
+    for name, classes in (("true", true), ("predicted", predicted)):
+        wrong = classes[~np.isin(classes, np.arange(n_classes))]
+        if wrong.size:
+            raise InputError(f"{name} must hold class indices from 0 to {n_classes - 1}, got {wrong[0]}.")
+    labels, rows = np.unique(units, return_inverse=True)
+    shape = len(labels), n_classes
+    hits, totals = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    np.add.at(totals, (rows, true.astype(np.int64)), 1)  # an empty list comes as floats
+    np.add.at(hits, (rows, true.astype(np.int64)), true == predicted)
+    return labels.tolist(), hits, totals
+
+
+def bootstrap_intervals(hits, totals, confidence=0.95, n_resamples=9999, seed=0):
+    """Compute percentile bootstrap intervals of WA and UA.
+
+    As many units as there are, are drawn with replacement; WA and UA are computed anew from each draw (Bisani and Ney,
+    "Bootstrap estimates for confidence intervals in ASR performance evaluation", ICASSP 2004). With ten speakers or so
+    an interval over speakers is still somewhat too narrow, and with less than five it says little.
+
+    Arguments
+    ---------
+    hits, totals : numpy.ndarray
+        Counts of each unit and true class, [U, C], as `unit_counts` returns them.
+    confidence : float
+        Share of the draws within the interval, in (0, 1).
+    n_resamples : int
+        Number of draws.
+    seed : int
+        Seed of the draws.
+
+    Returns
+    -------
+    dict or None
+        {"WA": (low, high), "UA": (low, high)}, fractions. None with fewer than two units: nothing can be drawn then.
+
+    Raises
+    ------
+    InputError
+        If shapes, counts or an option cannot be.
+
+    Example
+    -------
+    >>> bootstrap_intervals([[1], [0]], [[1], [1]])
+    {'WA': (0.0, 1.0), 'UA': (0.0, 1.0)}
+    """
+    hits, totals = _checked("hits and totals", hits, totals)
+
+    def statistic(sums):
+        return np.stack(accuracies(*np.split(sums, 2, axis=-1)))  # [B, 2 C] -> [2, B]
+
+    return _intervals(statistic, np.hstack([hits, totals]), confidence, n_resamples, seed)
+
+
+def paired_bootstrap(counts_a, counts_b, confidence=0.95, n_resamples=9999, seed=0):
+    """Compute by how much system a is better than system b, with percentile bootstrap intervals.
+
+    Each draw of units is applied to both systems, so that what is hard for both cancels out. An interval without 0
+    speaks for a difference.
+
+    Arguments
+    ---------
+    counts_a, counts_b : tuple of numpy.ndarray
+        (hits, totals) of each system, [U, C], row by row for the same units. The totals may differ, as they do where
+        one system was run with more seeds.
+    confidence, n_resamples, seed
+        As in `bootstrap_intervals`.
+
+    Returns
+    -------
+    dict
+        {"WA": {"difference": a - b, "interval": (low, high)}, "UA": {...}}, fractions; the interval is None with fewer
+        than two units.
+
+    Raises
+    ------
+    InputError
+        If shapes, counts or an option cannot be, or there is no unit.
+
+    Example
+    -------
+    >>> totals = [[2, 2], [2, 2]]
+    >>> paired_bootstrap(([[2, 1], [1, 2]], totals), ([[1, 1], [1, 1]], totals))["WA"]
+    {'difference': 0.25, 'interval': (0.25, 0.25)}
+    """
+    hits_a, totals_a = _checked("counts_a", *counts_a)
+    hits_b, totals_b = _checked("counts_b", *counts_b)
+    if hits_a.shape != hits_b.shape:
+        raise InputError(
+            f"counts_a and counts_b must be of the same units and classes, got {hits_a.shape} and {hits_b.shape}."
+        )
+    if not len(hits_a):
+        raise InputError("counts_a and counts_b hold no unit: the two systems have none in common.")
+
+    def statistic(sums):
+        hits_a, totals_a, hits_b, totals_b = np.split(sums, 4, axis=-1)  # [B, 4 C] -> four of [B, C]
+        return np.stack(accuracies(hits_a, totals_a)) - np.stack(accuracies(hits_b, totals_b))  # [2, B]
+
+    counts = np.hstack([hits_a, totals_a, hits_b, totals_b])
+    differences = statistic(counts.sum(axis=0))
+    intervals = _intervals(statistic, counts, confidence, n_resamples, seed) or {}
+    return {
+        name: {"difference": float(difference), "interval": intervals.get(name)}
+        for name, difference in zip(("WA", "UA"), differences)
+    }
+
+
+def mcnemar(correct_a, correct_b):
+    """Test whether two systems err equally often: the exact form of McNemar's test.
+
+    If they do, an utterance that only one of them gets right is as likely to be a's as b's; p is that of the two-sided
+    binomial test (McNemar, "Note on the sampling error of the difference between correlated proportions or
+    percentages", Psychometrika 12, 1947). Utterances count as independent: each may come once, so in one seed only.
+
+    Arguments
+    ---------
+    correct_a, correct_b : numpy.ndarray
+        Whether each system is right, for the same utterances in the same order, bool, [N].
+
+    Returns
+    -------
+    dict
+        only_a, only_b (numbers of utterances that this system alone gets right), p (1.0 where both are 0).
+
+    Raises
+    ------
+    InputError
+        If the arrays are not boolean, flat and of one length.
+
+    Example
+    -------
+    >>> mcnemar([True] + [False] * 5, [False] + [True] * 5)
+    {'only_a': 1, 'only_b': 5, 'p': 0.21875}
+    """
+    correct_a, correct_b = np.asarray(correct_a), np.asarray(correct_b)
+    for name, correct in (("correct_a", correct_a), ("correct_b", correct_b)):
+        if correct.dtype != bool or correct.ndim != 1:
+            raise InputError(f"{name} must be a flat array of bool, got {correct.dtype} of shape {correct.shape}.")
+    if correct_a.shape != correct_b.shape:
+        raise InputError(
+            f"correct_a and correct_b must be of the same utterances, got {len(correct_a)} and {len(correct_b)}."
+        )
+    only_a, only_b = int((correct_a & ~correct_b).sum()), int((correct_b & ~correct_a).sum())
+    p = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    return {"only_a": only_a, "only_b": only_b, "p": p}
+
+
+def _checked(name, hits, totals):
+    hits, totals = np.asarray(hits, dtype=float), np.asarray(totals, dtype=float)
+    if hits.ndim != 2 or hits.shape != totals.shape:
+        raise InputError(f"{name} must be [units, classes] twice, got the shapes {hits.shape} and {totals.shape}.")
+    if (hits < 0).any() or not (hits <= totals).all():
+        raise InputError(f"{name}: the hits of a unit must be from 0 to its clips. Count them with unit_counts.")
+    if (totals.sum(axis=1) == 0).any():
+        raise InputError(f"{name}: unit {int(totals.sum(axis=1).argmin())} has no clips. Leave it out.")
+    return hits, totals
+
+
+def _intervals(statistic, counts, confidence, n_resamples, seed):
+    """Draw rows of counts [U, K] and take the percentiles of the statistic: sums [B, K] -> (WA, UA) [2, B]."""
+    check_number("confidence", confidence, 0, 1, inclusive=False)
+    if isinstance(n_resamples, bool) or not isinstance(n_resamples, int) or n_resamples < 1:
+        raise InputError(f"n_resamples must be a whole number from 1, got {n_resamples!r}.")
+    n_units = len(counts)
+    if n_units < 2:
+        return None
+
+    def resampled(drawn, axis):
+        del axis  # drawn is [B, U], units along the last
+        offsets = n_units * np.arange(len(drawn))[:, None]  # rows apart, so that one bincount does for all
+        weights = np.bincount((drawn + offsets).ravel(), minlength=drawn.size).reshape(drawn.shape)
+        return statistic(weights @ counts)  # [B, U] @ [U, K] -> [B, K]
+
+    found = bootstrap(
+        (np.arange(n_units),),
+        resampled,
+        vectorized=True,
+        batch=max(1, CELLS // n_units),
+        n_resamples=n_resamples,
+        confidence_level=confidence,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return {name: (float(low), float(high)) for name, low, high in zip(("WA", "UA"), found.low, found.high)}

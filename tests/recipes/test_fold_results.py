@@ -1,0 +1,44 @@
+"""What a fold leaves behind, and how its results are recognised."""
+
+import json
+
+import pytest
+from fold_results import is_finished, read_epochs, write_epochs
+from fold_settings import NOT_SETTINGS
+
+from speechbrain_ext.run_folder import settings_fingerprint
+
+IDENTITY = {"fold": 1, "seed": 2, "manifest": "ab"}
+
+
+def test_epochs_come_back(tmp_path):
+    assert read_epochs(tmp_path) == []
+    write_epochs(tmp_path, [{"epoch": 1, "train_loss": 0.5}])
+    assert read_epochs(tmp_path) == [{"epoch": 1, "train_loss": 0.5}]
+
+
+@pytest.mark.parametrize(
+    "change", [{"fold": 2}, {"seed": 1}, {"manifest": "cd"}, {"settings": "other"}, {"debug": True}]
+)
+def test_results_of_another_run_are_not_taken_for_finished(tmp_path, change):
+    found = {**IDENTITY, "settings": "ff", "WA": 0.5}
+    assert not is_finished(tmp_path, IDENTITY, "ff")
+    (tmp_path / "test_metrics.json").write_text(json.dumps(found))
+    assert is_finished(tmp_path, IDENTITY, "ff")
+    (tmp_path / "test_metrics.json").write_text(json.dumps({**found, **change}))
+    assert not is_finished(tmp_path, IDENTITY, "ff")
+
+
+def test_broken_results_are_not_taken_for_finished(tmp_path):
+    (tmp_path / "test_metrics.json").write_text('{"fold": 1,')
+    assert not is_finished(tmp_path, IDENTITY, "ff")
+
+
+def test_saved_settings_have_the_fingerprint_of_what_was_asked(fit, root, demo_corpus):
+    folder = fit("fold", "--number_of_epochs=1", "--lambda_c=0")
+    found = json.loads((folder / "test_metrics.json").read_text())["settings"]
+    assert found == settings_fingerprint(folder / "hyperparams.yaml", leave_out=NOT_SETTINGS)
+    again = fit("elsewhere", "--number_of_epochs=1", "--lambda_c=0.0", "--fold=2", "--seed=3")
+    assert json.loads((again / "test_metrics.json").read_text())["settings"] == found
+    longer = fit("longer", "--number_of_epochs=2", "--lambda_c=0")
+    assert json.loads((longer / "test_metrics.json").read_text())["settings"] != found
