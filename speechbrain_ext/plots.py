@@ -141,6 +141,36 @@ def plot_sweep(values, series, path, xlabel, title=""):
     _save(figure, path)
 
 
+def plot_bars(labels, series, path, title=""):
+    """Draw accuracies of several systems as bars side by side.
+
+    Arguments
+    ---------
+    labels : list of str
+        The systems.
+    series : dict
+        Name of a number -> one in percent for each system, or None where it is not known.
+    path : str or pathlib.Path
+        Where the PNG is written.
+    title : str
+        Title of the picture.
+    """
+    series = {name: numbers for name, numbers in series.items() if any(number is not None for number in numbers)}
+    figure = Figure(figsize=(7, 1.2 + 0.22 * len(labels) * (len(series) + 1)), layout="constrained")
+    axes = figure.add_subplot()
+    for i, (name, numbers) in enumerate(series.items()):
+        places = [row + (i + 0.5) / (len(series) + 1) for row, number in enumerate(numbers) if number is not None]
+        known = [number for number in numbers if number is not None]
+        bars = axes.barh(places, known, height=0.9 / (len(series) + 1), label=name)
+        axes.bar_label(bars, fmt="%.1f", fontsize="x-small", padding=2)
+    axes.set(yticks=[row + 0.4 for row in range(len(labels))], yticklabels=labels, xlabel="%", xlim=(0, 100))
+    axes.invert_yaxis()
+    axes.set_title(title, fontsize="medium", wrap=True)
+    if series:
+        figure.legend(loc="outside lower center", ncols=len(series), fontsize="small")
+    _save(figure, path)
+
+
 def _save(figure, path):
     with atomic_write(path, binary=True) as file:
         figure.savefig(file, format="png", dpi=120)

@@ -169,7 +169,7 @@ class Decisions:
                 *unit_counts(self.speakers.astype(str), self.true, self.predicted, n_classes)[1:]
             )
         return {
-            "n": len(self.ids),
+            "n_utterances": len(set(self.ids)),
             "WA": float(WA),
             "UA": float(UA),
             "over_utterances": bootstrap_intervals(*counts),

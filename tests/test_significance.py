@@ -173,18 +173,34 @@ def test_bootstrap_intervals_are_repeatable_and_depend_on_the_seed():
     assert first["UA"] == pytest.approx(other["UA"], abs=0.02)
 
 
-def test_bootstrap_intervals_are_the_same_in_batches(monkeypatch):
+@pytest.mark.parametrize(("cells", "sizes"), [(3100, [3000] * 99 + [2700]), (1, [300] * 999)])
+def test_bootstrap_intervals_are_the_same_in_batches(monkeypatch, cells, sizes):
+    """999 draws of 300 units, as many at once as the cells have room for, and never less than one."""
     true, predicted = random_system()
     counts = single_counts(true, true == predicted, 4)
     at_once = bootstrap_intervals(*counts, **CHOICES)
-    sizes = []
-    bincount = np.bincount
+    found, bincount = [], np.bincount
     monkeypatch.setattr(
-        np, "bincount", lambda x, minlength: sizes.append(minlength) or bincount(x, minlength=minlength)
+        np, "bincount", lambda x, minlength: found.append(minlength) or bincount(x, minlength=minlength)
     )
-    monkeypatch.setattr("speechbrain_ext.significance.CELLS", 3100)
+    monkeypatch.setattr("speechbrain_ext.significance.CELLS", cells)
     assert bootstrap_intervals(*counts, **CHOICES) == at_once
-    assert sizes == [3000] * 99 + [2700]  # 10 resamples of 300 units each, 999 of them
+    assert found == sizes
+
+
+def test_bootstrap_intervals_of_one_draw_are_a_point():
+    true, predicted = random_system()
+    found = bootstrap_intervals(*single_counts(true, true == predicted, 4), n_resamples=1)
+    assert found["WA"][0] == found["WA"][1] and found["UA"][0] == found["UA"][1]
+
+
+def test_findings_are_plain_values_that_json_takes():
+    counts = [[1, 0], [0, 1]], [[1, 1], [0, 2]]
+    pair = paired_bootstrap(counts, counts, **CHOICES)["UA"]
+    values = [*bootstrap_intervals(*counts, **CHOICES)["WA"], pair["difference"], *pair["interval"]]
+    assert {type(value) for value in values} == {float}
+    assert [type(value) for value in mcnemar(*discordant(1, 5)).values()] == [int, int, float]
+    assert {type(label) for label in unit_counts(["a", "b"], [0, 1], [0, 1], 2)[0]} == {str}
 
 
 @pytest.mark.parametrize("n_units", [0, 1])
@@ -212,6 +228,7 @@ def test_bootstrap_intervals_refuse_what_are_no_counts(hits, totals, message):
     [
         ({"confidence": 95}, "^confidence must be a number between 0 and 1, got 95"),
         ({"n_resamples": 0}, "^n_resamples must be a whole number from 1, got 0"),
+        ({"n_resamples": True}, "^n_resamples must be a whole number from 1, got True"),
         ({"n_resamples": 10.5}, "^n_resamples must be a whole number from 1, got 10.5"),
     ],
 )

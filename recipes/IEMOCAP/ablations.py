@@ -6,7 +6,7 @@
     python recipes/IEMOCAP/ablations.py --preset=demo --jobs=2        # all of it on the synthetic demo corpus
 
 The grids stand in ablations.yaml. Every run is what train.py does with a row's overrides; given again, the command
-skips what is finished. Writes ablations.md, .json and .html, and a picture of each curve.
+skips what is finished. Writes ablations.md, .json and .html, and a picture of each table.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from run_loso import (  # noqa: E402
 
 from speechbrain_ext.atomic_write import atomic_write, write_json  # noqa: E402
 from speechbrain_ext.errors import InputError  # noqa: E402
-from speechbrain_ext.plots import plot_sweep  # noqa: E402
+from speechbrain_ext.plots import plot_bars, plot_sweep  # noqa: E402
 from speechbrain_ext.result_set import read_result_set  # noqa: E402
 from speechbrain_ext.summary import NAMES  # noqa: E402
 
@@ -58,8 +58,8 @@ def read_grids(path, preset=None):
     Returns
     -------
     tuple
-        (grids: name -> dict of title, columns, folds, shared, rows and perhaps curve; the preset's hyperparameter file,
-        or None).
+        (grids: name -> dict of title, columns, folds, shared, rows and perhaps curve, the setting on its x axis; the
+        preset's hyperparameter file, or None).
 
     Raises
     ------
@@ -127,12 +127,12 @@ def collect(grid, folder):
     Returns
     -------
     list of dict
-        One a row: name, cells, paper ([WA, UA] in percent, or None), n_runs, ids (set), and WA and UA as {"mean",
-        "std"} over its runs (None where it has none).
+        One a row: name, cells, overrides, paper ([WA, UA] in percent, or None), n_runs, ids (set), and WA and UA as
+        {"mean", "std"} over its runs (None where it has none).
     """
     rows = []
     for row in grid["rows"]:
-        entry = {key: row.get(key) for key in ("name", "cells", "paper")}
+        entry = {key: row.get(key) for key in ("name", "cells", "overrides", "paper")}
         entry.update(n_runs=0, ids=set(), **dict.fromkeys(NAMES))
         row_folder = folder / row["name"]
         if any(row_folder.rglob("test_metrics.json")):
@@ -152,12 +152,9 @@ def cell(found):
     return percent(found["mean"]) + ("" if found["std"] is None else f" ± {percent(found['std'])}")
 
 
-def to_markdown(grids, tables, pictures):
+def to_markdown(grids, tables, is_iemocap):
     """Write all tables as the paper prints them, its numbers in the next columns."""
-    sections = ["# Ablations"]
-    ids = {utt_id for rows in tables.values() for row in rows for utt_id in row["ids"]}
-    if not ids or not are_iemocap(ids):
-        sections.append(NOT_IEMOCAP)
+    sections = ["# Ablations"] + ([] if is_iemocap else [NOT_IEMOCAP])
     for name, rows in tables.items():
         header = [*grids[name]["columns"], "WA (%)", "UA (%)", "paper's WA (%)", "paper's UA (%)", "runs"]
         body = [
@@ -166,21 +163,35 @@ def to_markdown(grids, tables, pictures):
             for row in rows
         ]  # fmt: skip
         sections += [f"## {grids[name]['title']}", table(header, body, "l" * len(rows[0]["cells"]) + "rrrrr")]
-        if name in pictures:
-            sections.append(f"![{grids[name]['title']}]({pictures[name]})")
+        sections.append(f"![{grids[name]['title']}]({name}.png)")
     sections.append("±: standard deviation over the runs of a row (folds and seeds, n - 1).")
     return "\n\n".join(sections) + "\n"
 
 
-def write_tables(grids, folder):
-    """Write ablations.md, .json, .html and the curves from the runs below a folder; return the Markdown."""
-    tables = {name: collect(grid, folder / name) for name, grid in grids.items()}
-    pictures = {}
-    for name, grid in grids.items():
-        if grid.get("curve"):
-            pictures[name] = f"{name}.png"
-            draw(grid, tables[name], folder / pictures[name])
-    text = to_markdown(grids, tables, pictures)
+def write_tables(grids, asked, folder):
+    """Write ablations.md, .json, .html and the pictures from the runs below a folder.
+
+    Arguments
+    ---------
+    grids : dict
+        All grids, as `read_grids` returns them.
+    asked : iterable of str
+        The names of those that are written in any case; others are where there are runs of them.
+    folder : pathlib.Path
+        The runs of a row are in <grid>/<row>/.
+
+    Returns
+    -------
+    str
+        The tables, in Markdown.
+    """
+    found = {name: collect(grid, folder / name) for name, grid in grids.items()}
+    tables = {name: rows for name, rows in found.items() if name in asked or any(row["n_runs"] for row in rows)}
+    ids = {utt_id for rows in tables.values() for row in rows for utt_id in row["ids"]}
+    is_iemocap = bool(ids) and are_iemocap(ids)
+    for name, rows in tables.items():
+        draw(grids[name], rows, folder / f"{name}.png", "" if is_iemocap else "\n(ours: not on IEMOCAP)")
+    text = to_markdown(grids, tables, is_iemocap)
     plain = {name: [{k: v for k, v in row.items() if k != "ids"} for row in rows] for name, rows in tables.items()}
     write_json(plain, folder / "ablations.json")
     with atomic_write(folder / "ablations.md") as file:
@@ -190,12 +201,16 @@ def write_tables(grids, folder):
     return text
 
 
-def draw(grid, rows, path):
-    """Draw ours and the paper's numbers against a setting."""
+def draw(grid, rows, path, caution):
+    """Draw ours and the paper's numbers: against the setting that a grid's `curve` names, else as bars."""
     series = {f"{name}, ours": [100 * row[name]["mean"] if row[name] else None for row in rows] for name in NAMES}
     for i, name in enumerate(NAMES):
         series[f"{name}, the paper's"] = [row["paper"][i] if row["paper"] else None for row in rows]
-    plot_sweep([row["cells"][0] for row in rows], series, path, grid["columns"][0], grid["title"])
+    title = grid["title"] + caution
+    if grid.get("curve"):
+        plot_sweep([row["overrides"][grid["curve"]] for row in rows], series, path, grid["columns"][0], title)
+    else:
+        plot_bars([", ".join(map(str, row["cells"])) for row in rows], series, path, title)
 
 
 def main(argv):
@@ -212,11 +227,10 @@ def main(argv):
     parser.add_argument("--results_folder", help="default: results/ablations/<name of the hyperparameter file>")
     options, others = parse_options(argv, add_pool_options(parser))
     grids, preset_file = read_grids(options.grid, options.preset)
-    if options.tables:
-        unknown = [name for name in options.tables.split(",") if name not in grids]
-        if unknown:
-            raise InputError(f"--tables must be among {', '.join(grids)}, got {unknown[0]!r}.")
-        grids = {name: grids[name] for name in options.tables.split(",")}
+    asked = options.tables.split(",") if options.tables else list(grids)
+    for name in asked:
+        if name not in grids:
+            raise InputError(f"--tables must be among {', '.join(grids)}, got {name!r}.")
     hparams_file = options.hparams_file or (preset_file and Path(__file__).resolve().parent / preset_file)
     if not hparams_file:
         raise InputError("no hyperparameter file was given: name one, such as hparams/loso.yaml, or set --preset=demo.")
@@ -228,16 +242,16 @@ def main(argv):
 
     runs, manifest = [], None
     seeds = parse_numbers("--seeds", options.seeds)
-    for name, grid in grids.items():
-        planned, manifest = plan_grid(name, grid, hparams_file, others, seeds, options.folds, folder, manifest)
+    for name in asked:
+        planned, manifest = plan_grid(name, grids[name], hparams_file, others, seeds, options.folds, folder, manifest)
         runs += planned
     failed = run_all(runs, folder / "logs", options)
-    print(write_tables(grids, folder))
+    print(write_tables(grids, asked, folder))
     if failed:
         tell_failures(failed, len(runs))
         return 1
-    if "protocols" in grids:
-        print_report([folder / "protocols" / row["name"] for row in grids["protocols"]["rows"]])
+    if "protocols" in asked:
+        print_report([folder / "protocols" / row["name"] for row in grids["protocols"]["rows"]], folder / "protocols")
     return 0
 
 

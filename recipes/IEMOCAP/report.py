@@ -252,7 +252,7 @@ def system_sections(system, files):
     sections.append(f"![Confusion matrix, pooled over all runs]({files['confusion']})")
     if system["parts"]:
         rows = [
-            [part, found["n"] // len(system["seeds"]), percent(found["WA"]), interval(found["over_speakers"], "WA"),
+            [part, found["n_utterances"], percent(found["WA"]), interval(found["over_speakers"], "WA"),
              percent(found["UA"]), interval(found["over_speakers"], "UA")]
             for part, found in system["parts"].items()
         ]  # fmt: skip

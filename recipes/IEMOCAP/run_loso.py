@@ -207,10 +207,10 @@ def tell_failures(failed, n_runs):
     print(f"\n{len(failed)} of {n_runs} runs failed. The same command tries them again.", file=sys.stderr)
 
 
-def print_report(folders):
+def print_report(folders, out=None):
     """Write and print the report, or say what it still lacks."""
     try:
-        print(write_report(folders))
+        print(write_report(folders, out))
     except InputError as error:
         print(f"No report yet: {error}")
 

@@ -91,7 +91,7 @@ def test_grid_is_run_and_printed_beside_the_papers_numbers(root, grid_file, demo
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()
         writer.writerows({**row, "predicted": row["true"]} for row in rows)
-    row = cells_of(ablations.write_tables(ablations.read_grids(grid_file)[0], folder), ["1", "one layer"])
+    row = cells_of(ablations.write_tables(ablations.read_grids(grid_file)[0], [], folder), ["1", "one layer"])
     mean, std = (metrics["WA"] + 1) / 2, (1 - metrics["WA"]) / 2**0.5
     assert row[2] == f"{100 * mean:.2f} ± {100 * std:.2f}"
     assert row[-1] == "2"
@@ -108,7 +108,8 @@ def test_row_beats_the_command_line_which_beats_what_rows_share(root, grid_file,
 
 def test_tables_without_results_say_so(grid_file, tmp_path):
     grids, _ = ablations.read_grids(grid_file)
-    text = ablations.write_tables(grids, tmp_path / "out")
+    assert "A small study" not in ablations.write_tables(grids, [], tmp_path / "out")
+    text = ablations.write_tables(grids, ["small"], tmp_path / "out")
     assert cells_of(text, ["1", "one layer"]) == ["1", "one layer", "-", "-", "69.46", "70.66", "0"]
 
 
