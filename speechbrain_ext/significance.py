@@ -107,7 +107,7 @@ def bootstrap_intervals(hits, totals, confidence=0.95, n_resamples=9999, seed=0)
     confidence : float
         Share of the draws within the interval, in (0, 1).
     n_resamples : int
-        Number of draws.
+        Number of draws, 2 or more.
     seed : int
         Seed of the draws.
 
@@ -241,8 +241,8 @@ def _checked(name, hits, totals):
 def _intervals(statistic, counts, confidence, n_resamples, seed):
     """Draw rows of counts [U, K] and take the percentiles of the statistic: sums [B, K] -> (WA, UA) [2, B]."""
     check_number("confidence", confidence, 0, 1, inclusive=False)
-    if isinstance(n_resamples, bool) or not isinstance(n_resamples, int) or n_resamples < 1:
-        raise InputError(f"n_resamples must be a whole number from 1, got {n_resamples!r}.")
+    if isinstance(n_resamples, bool) or not isinstance(n_resamples, int) or n_resamples < 2:
+        raise InputError(f"n_resamples must be a whole number from 2, got {n_resamples!r}.")
     n_units = len(counts)
     if n_units < 2:
         return None

@@ -220,7 +220,7 @@ def test_run_jobs_on_ray_closed_ends_the_jobs(tmp_path, cluster, monkeypatch, ge
     if not gently:
         monkeypatch.setattr(speechbrain_ext.ray_pool, "CANCEL_S", 0.5)
     family = job(tmp_path, "family", FAMILY, tmp_path, "obedient" if gently else "stubborn")
-    never = job(tmp_path, "never", "import sys, pathlib; pathlib.Path(sys.argv[1]).touch()", tmp_path / "never")
+    never = job(tmp_path, "never", "")
     pool = run_jobs_on_ray([family, never], address=cluster.address, cpus_per_job=2, tick_s=0.05)
     pids = wait_for_family(tmp_path, lambda: next(pool))
     pool.close()
@@ -231,7 +231,7 @@ def test_run_jobs_on_ray_closed_ends_the_jobs(tmp_path, cluster, monkeypatch, ge
     else:  # Ray kills the worker, and the kernel the job's process with it, but not what that has started
         wait_until(lambda: not is_alive(pids[0]))
         os.kill(pids[1], signal.SIGKILL)
-    assert not (tmp_path / "never").exists()
+    assert not Path(never.log_file).exists()
     assert "attempt 2" not in Path(family.log_file).read_text()
 
 

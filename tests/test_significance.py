@@ -188,10 +188,8 @@ def test_bootstrap_intervals_are_the_same_in_batches(monkeypatch, cells, sizes):
     assert found == sizes
 
 
-def test_bootstrap_intervals_of_one_draw_are_a_point():
-    true, predicted = random_system()
-    found = bootstrap_intervals(*single_counts(true, true == predicted, 4), n_resamples=1)
-    assert found["WA"][0] == found["WA"][1] and found["UA"][0] == found["UA"][1]
+def test_bootstrap_intervals_take_two_draws():
+    assert set(bootstrap_intervals([[1], [0]], [[1], [1]], n_resamples=2)) == {"WA", "UA"}
 
 
 def test_findings_are_plain_values_that_json_takes():
@@ -227,9 +225,9 @@ def test_bootstrap_intervals_refuse_what_are_no_counts(hits, totals, message):
     ("option", "message"),
     [
         ({"confidence": 95}, "^confidence must be a number between 0 and 1, got 95"),
-        ({"n_resamples": 0}, "^n_resamples must be a whole number from 1, got 0"),
-        ({"n_resamples": True}, "^n_resamples must be a whole number from 1, got True"),
-        ({"n_resamples": 10.5}, "^n_resamples must be a whole number from 1, got 10.5"),
+        ({"n_resamples": 1}, "^n_resamples must be a whole number from 2, got 1"),
+        ({"n_resamples": True}, "^n_resamples must be a whole number from 2, got True"),
+        ({"n_resamples": 10.5}, "^n_resamples must be a whole number from 2, got 10.5"),
     ],
 )
 def test_bootstrap_intervals_refuse_options_that_cannot_be(option, message):

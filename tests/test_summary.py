@@ -157,7 +157,7 @@ def test_pooled_accuracies_equal_those_of_scikit_learn_over_all_decisions():
     found = summarise(result_set)
     true, predicted = flat(result_set, "true"), flat(result_set, "predicted")
     pooled = found["pooled"]
-    assert pooled["n"] == len(true) == 2 * (13 + 30 + 8)
+    assert found["n_utterances"] == pooled["n_utterances"] == len(true) / 2 == 13 + 30 + 8
     assert pooled["WA"] == pytest.approx(accuracy_score(true, predicted), abs=1e-12)
     assert pooled["UA"] == pytest.approx(balanced_accuracy_score(true, predicted), abs=1e-12)
     assert list(pooled["recall"]) == list(EMOTIONS) and pooled["absent"] == []
@@ -193,7 +193,7 @@ def test_pooled_interval_over_utterances_does_not_shrink_with_the_same_decisions
     once = random_set((40,), seeds=(1,)).runs[0]
     again = make_run(2, 1, once.true.tolist(), once.predicted.tolist(), speakers=once.speakers)
     one, two = (summarise(make_set(*runs))["pooled"] for runs in ((once,), (once, again)))
-    assert two["n"] == 2 * one["n"]
+    assert two["n_utterances"] == one["n_utterances"] == 40
     assert two["over_utterances"] == one["over_utterances"]
     assert two["over_speakers"] == one["over_speakers"]
 
@@ -230,7 +230,7 @@ def test_parts_are_summarised_apart():
         true, predicted, units, speakers = (
             [flat(result_set, key)[i] for i in rows] for key in ("true", "predicted", "ids", "speakers")
         )
-        assert found[name]["n"] == len(rows)
+        assert found[name]["n_utterances"] == len(rows) / 2 == len(set(units))
         assert found[name]["WA"] == pytest.approx(accuracy_score(true, predicted), abs=1e-12)
         assert found[name]["UA"] == pytest.approx(balanced_accuracy_score(true, predicted), abs=1e-12)
         assert_intervals(found[name]["over_utterances"], true, predicted, units)

@@ -11,7 +11,6 @@ skips what is finished. Writes ablations.md, .json and .html, and a picture of e
 
 import argparse
 import re
-import signal
 import sys
 from pathlib import Path
 from statistics import mean, stdev
@@ -28,6 +27,7 @@ from run_loso import (  # noqa: E402
     plan_folds,
     print_report,
     run_all,
+    run_command,
     tell_failures,
 )
 
@@ -256,10 +256,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the runs first, as Ctrl-C does
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except InputError as error:
-        sys.exit(f"ablations.py: {error}")
-    except KeyboardInterrupt:
-        sys.exit("ablations.py: interrupted. The same command goes on where it was.")
+    run_command("ablations.py", main)

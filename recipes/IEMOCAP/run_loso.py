@@ -274,11 +274,16 @@ def main(argv):
     return 0
 
 
-if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the runs first, as Ctrl-C does
+def run_command(name, main):
+    """Run a script's main function: runs are ended before it is, and what is wrong is said in a sentence."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     try:
         sys.exit(main(sys.argv[1:]))
     except InputError as error:
-        sys.exit(f"run_loso.py: {error}")
+        sys.exit(f"{name}: {error}")
     except KeyboardInterrupt:
-        sys.exit("run_loso.py: interrupted. The same command goes on where it was.")
+        sys.exit(f"{name}: interrupted. The same command goes on where it was.")
+
+
+if __name__ == "__main__":
+    run_command("run_loso.py", main)

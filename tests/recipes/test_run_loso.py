@@ -1,17 +1,23 @@
 """All folds and seeds by one command: skipped, resumed, retried and reported as it says."""
 
+import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import filelock
 import pytest
 import run_loso
 import torch
 from fold_reading import SMALL, results
+from test_ray_pool import NODE, cluster, ray_folder  # noqa: F401
 
+from speechbrain_ext import ray_pool
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.ray_pool import run_jobs_on_ray
 
 # Ends fold 2 with an error, and leaves the others' names in the log.
 STUB = """
@@ -224,3 +230,59 @@ def test_wrong_option_prints_a_sentence_without_a_traceback(root, command, tmp_p
     assert run.stderr.splitlines()[-1].startswith("run_loso.py: fold must be a whole number from 1 to 5")
     assert "Traceback" not in run.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_ray_node_dies_and_no_fold_is_lost_or_counted_twice(command, cluster, tmp_path, capsys, monkeypatch):  # noqa: F811
+    """Five folds on two nodes; one node is killed while a fold is trained on it."""
+    import ray
+
+    node = cluster.add_node(num_cpus=1, **NODE)
+    raylet = node.all_processes["raylet"][0].process.pid
+    folder = tmp_path / "loso"
+    lost = []
+
+    def fold_there():
+        """Find a fold that has begun on the second node: a child of a worker of its raylet."""
+        for path in folder.glob("seed1/fold*"):
+            for pid in pids_with(f"--output_folder={path}"):
+                if parent_of(parent_of(pid)) == raylet and (path / "epochs.json").exists():
+                    return path.name
+
+    def run_jobs_and_kill_the_node(*args, **kwargs):
+        for event in run_jobs_on_ray(*args, tick_s=0.05, **kwargs):
+            if not lost and (name := fold_there()):
+                lost.append(name)
+                cluster.remove_node(node, allow_graceful=False)
+            yield event
+
+    monkeypatch.setattr(ray_pool, "run_jobs_on_ray", run_jobs_and_kill_the_node)
+    ray.init(address=cluster.address, log_to_driver=False)
+    try:
+        cluster.wait_for_nodes()
+        assert run_loso.main(command(f"--results_folder={folder}", "--ray", "--number_of_epochs=8")) == 0
+    finally:
+        ray.shutdown()
+    assert len(lost) == 1
+    assert "5 of 5 finished" in capsys.readouterr().out
+    for fold in range(1, 6):
+        attempts = (folder / "logs" / f"seed1_fold{fold}.log").read_text().count("#### attempt 1 of 2")
+        assert attempts == (2 if lost == [f"fold{fold}"] else 1)
+        assert len(results(folder / f"seed1/fold{fold}")[0]["epochs"]) == 8
+    runs = json.loads((folder / "report.json").read_text())["systems"][0]["runs"]
+    assert [(run["seed"], run["fold"]) for run in runs] == [(1, fold) for fold in range(1, 6)]
+
+
+def pids_with(word):
+    """Find the processes whose command line holds a word."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # gone, or somebody else's
+            if word.encode() in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+    return found
+
+
+def parent_of(pid):
+    """Return a process's parent, or None once it is gone."""
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
