@@ -39,7 +39,7 @@ setup(
         "numpy>=1.26",
         "soundfile>=0.12",
         "soxr>=0.5",
-        "scipy>=1.11",  # bootstrap intervals
+        "scipy>=1.15",  # bootstrap(rng=...)
         "torchmetrics>=1.4",
         "matplotlib>=3.8",
         "markdown>=3.5",  # report.html out of report.md

@@ -19,10 +19,9 @@ ALLOWANCES = ("incomplete", "mixed", "duplicates")
 CURE = "Test that run again (--test_only), or delete its folder."
 
 NUMBER = (int, float)
-REQUIRED = dict(WA=NUMBER, UA=NUMBER, recall=dict, absent=list, n=int, emotions=list, confusion=list, test_loss=NUMBER)
-REQUIRED.update(tested_epoch=int, n_epochs=int, test_group=str, validation=str, fold=int, seed=int, manifest=str)
-REQUIRED.update(versions=dict)
-OPTIONAL = dict(settings=str, n_folds=int, epochs=list, speakers=dict, debug=bool)  # older runs lack them
+REQUIRED = dict(WA=NUMBER, UA=NUMBER, n=int, emotions=list, confusion=list, fold=int, seed=int, manifest=str)
+OPTIONAL = dict(test_group=str, validation=str, tested_epoch=int, n_epochs=int)
+OPTIONAL.update(settings=str, n_folds=int, epochs=list, speakers=dict, debug=bool)
 KINDS = {int: "a whole number", NUMBER: "a number", str: "a text", list: "a list", dict: "an object", bool: "a bool"}
 
 
@@ -35,7 +34,7 @@ class Run:
     folder : pathlib.Path
         Where it lies.
     metrics : dict
-        What test_metrics.json holds; settings, n_folds, epochs, speakers and debug are None where it lacks them.
+        What test_metrics.json holds; what only newer runs have, such as settings and n_folds, is None where it lacks.
     ids : tuple of str
         The N tested utterances, in the order of predictions.csv.
     true, predicted : numpy.ndarray
@@ -158,7 +157,7 @@ def _read_run(path, speaker_of):
     confusion = np.zeros((len(emotions), len(emotions)), dtype=np.int64)
     np.add.at(confusion, (true, predicted), 1)
     WA, UA = accuracies(confusion.diagonal(), confusion.sum(axis=1))
-    found = {"n": len(decisions), "confusion": confusion.tolist(), "WA": float(WA), "UA": float(UA)}
+    found = {"n": len(decisions), "confusion": confusion.tolist(), "WA": WA, "UA": UA}
     for key, value in found.items():
         same = math.isclose(value, metrics[key], abs_tol=1e-9) if key in ("WA", "UA") else value == metrics[key]
         if not same:
@@ -285,11 +284,11 @@ def _check_complete(folder, runs, allowed):
     """Return a note on the folds that a seed lacks."""
     known = [run.metrics["n_folds"] for run in runs if run.metrics["n_folds"] is not None]
     folds = range(1, max(known) + 1) if known else sorted({run.fold for run in runs})
-    wanted = product(sorted({run.seed for run in runs}), folds)
+    begun = _find_begun(folder)
+    wanted = product(sorted({run.seed for run in runs} | {seed for seed, _ in begun}), folds)
     present = {(run.seed, run.fold) for run in runs}
     gaps = {run: "seed {} lacks fold {}".format(*run) for run in wanted if run not in present}
     if gaps and not allowed:
-        begun = _find_begun(folder)
         parts = [text + " (begun, not finished)" * (run in begun) for run, text in gaps.items()]
         raise InputError(
             f"the runs below {folder} are incomplete: {_listing(parts)}. Run what is missing, or set "

@@ -241,7 +241,7 @@ def _checked(name, hits, totals):
 def _intervals(statistic, counts, confidence, n_resamples, seed):
     """Draw rows of counts [U, K] and take the percentiles of the statistic: sums [B, K] -> (WA, UA) [2, B]."""
     check_number("confidence", confidence, 0, 1, inclusive=False)
-    if isinstance(n_resamples, bool) or not isinstance(n_resamples, int) or n_resamples < 2:
+    if not isinstance(n_resamples, int) or n_resamples < 2:
         raise InputError(f"n_resamples must be a whole number from 2, got {n_resamples!r}.")
     n_units = len(counts)
     if n_units < 2:

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -323,6 +324,21 @@ def test_run_job_crashed_parent_leaves_nobody_behind(tmp_path):
     event = run_job(job(tmp_path, "a", FAMILY.rstrip("\n") + crash, tmp_path, "obedient"), retries=0)
     assert event == JobEvent("a", "failed", 3)
     assert not is_alive(int((tmp_path / "child").read_text()))
+
+
+def test_run_jobs_thread_that_cannot_be_started_is_raised_and_ends_the_others(tmp_path, monkeypatch):
+    start, started = threading.Thread.start, []
+
+    def start_one(thread):
+        if started:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_one)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        next(run_jobs([job(tmp_path, name, "import time; time.sleep(120)") for name in "ab"], 2))
+    assert not started[0].is_alive()
 
 
 @linux_only

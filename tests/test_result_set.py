@@ -11,16 +11,16 @@ from speechbrain_ext.errors import InputError
 from speechbrain_ext.result_set import ALLOWANCES, read_result_set
 
 EMOTIONS = ["ang", "sad"]
-# Of three "ang" two are right, of one "sad" none: WA 2/4, UA (2/3 + 0) / 2.
-LABELS = [("ang", "ang"), ("ang", "ang"), ("ang", "sad"), ("sad", "ang")]
+# Of three "ang" one is right, the one "sad" is: WA 2/4, UA (1/3 + 1) / 2.
+LABELS = [("ang", "ang"), ("ang", "sad"), ("ang", "sad"), ("sad", "sad")]
 METRICS = {
     "WA": 0.5,
-    "UA": 1 / 3,
-    "recall": {"ang": 2 / 3, "sad": 0.0},
+    "UA": 2 / 3,
+    "recall": {"ang": 1 / 3, "sad": 1.0},
     "absent": [],
     "n": 4,
     "emotions": EMOTIONS,
-    "confusion": [[2, 1], [1, 0]],
+    "confusion": [[1, 2], [0, 1]],
     "test_loss": 0.7,
     "tested_epoch": 3,
     "n_epochs": 5,
@@ -76,7 +76,7 @@ def test_result_set_is_read_from_the_two_files_alone(tmp_path):
     (run,) = found.runs
     assert (run.folder, run.fold, run.seed) == (tmp_path / "deep" / "er" / "x", 1, 1)
     assert run.ids == ("f1_0", "f1_1", "f1_2", "f1_3")
-    assert run.true.tolist() == [0, 0, 0, 1] and run.predicted.tolist() == [0, 0, 1, 0]
+    assert run.true.tolist() == [0, 0, 0, 1] and run.predicted.tolist() == [0, 1, 1, 1]
     assert run.true.dtype == run.predicted.dtype == int
     assert {key: run.metrics[key] for key in METRICS} == METRICS
     assert (run.metrics["settings"], run.metrics["epochs"]) == ("5e" * 32, [{"epoch": 1}])
@@ -88,17 +88,22 @@ def test_result_set_takes_the_folder_of_one_run(tmp_path):
 
 
 def test_result_set_is_sorted_by_seed_and_fold_as_numbers(tmp_path):
-    pairs = [(seed, fold) for seed in (10, 2) for fold in (1, 2, 10)]
+    pairs = [(seed, fold) for seed in (10, 8, 1) for fold in (10, 8, 1)]
     write_runs(tmp_path, *pairs)
     found = read_result_set(tmp_path)
     assert [(run.seed, run.fold) for run in found.runs] == sorted(pairs)
-    assert (found.seeds, found.folds) == ((2, 10), (1, 2, 10))
+    assert found.seeds == found.folds == (1, 8, 10)
+    assert isinstance(found.runs, tuple)
 
 
 def test_result_set_optional_keys_that_lack_are_none(tmp_path):
     write_run(tmp_path / "x")
     (run,) = read_result_set(tmp_path).runs
     assert {run.metrics[key] for key in ("settings", "n_folds", "speakers", "debug")} == {None}
+    for key in ("test_group", "tested_epoch", "n_epochs", "validation", "versions", "recall"):
+        path = tmp_path / "x" / "test_metrics.json"
+        path.write_text(json.dumps({name: value for name, value in METRICS.items() if name != key}))
+        assert read_result_set(tmp_path).runs[0].metrics.get(key) is None
     assert run.metrics["epochs"] is None and run.speakers is None
 
 
@@ -134,7 +139,7 @@ def test_result_set_refuses_an_unknown_allowance(tmp_path, allow):
     assert refusal(tmp_path, allow) == f"allow must be among incomplete, mixed, duplicates, got {word!r}."
 
 
-@pytest.mark.parametrize("key", METRICS)
+@pytest.mark.parametrize("key", ["WA", "UA", "n", "emotions", "confusion", "fold", "seed", "manifest"])
 def test_result_set_refuses_metrics_without_a_key(tmp_path, key):
     write_run(tmp_path / "x", without=[key])
     assert refusal(tmp_path, ALLOWANCES).startswith(f"{tmp_path}/x/test_metrics.json lacks {key!r}. Test that run ")
@@ -225,9 +230,9 @@ def test_result_set_refuses_predictions_that_cannot_be(tmp_path, row, message):
     ("change", "message"),
     [
         ({"n": 5}, "n is 4, there 5"),
-        ({"confusion": [[2, 1], [0, 1]]}, "confusion is [[2, 1], [1, 0]], there [[2, 1], [0, 1]]"),
+        ({"confusion": [[1, 0], [2, 1]]}, "confusion is [[1, 2], [0, 1]], there [[1, 0], [2, 1]]"),
         ({"WA": 0.500001}, "WA is 0.5, there 0.500001"),
-        ({"UA": 0.5}, "UA is 0.3333333333333333, there 0.5"),
+        ({"UA": 0.5}, "UA is 0.6666666666666666, there 0.5"),
     ],
 )
 def test_result_set_refuses_metrics_that_are_not_those_of_the_predictions(tmp_path, change, message):
@@ -236,10 +241,15 @@ def test_result_set_refuses_metrics_that_are_not_those_of_the_predictions(tmp_pa
     assert refusal(tmp_path, ALLOWANCES).startswith(expected)
 
 
+def test_result_set_takes_metrics_that_are_rounded_otherwise(tmp_path):
+    write_run(tmp_path / "x", UA=2 / 3 + 1e-15)
+    assert len(read_result_set(tmp_path).runs) == 1
+
+
 def test_result_set_refuses_other_emotions_and_another_order(tmp_path):
     write_run(tmp_path / "a", fold=1)
     # The same decisions counted in the other order: right in itself.
-    write_run(tmp_path / "b", fold=2, emotions=EMOTIONS[::-1], confusion=[[0, 1], [1, 2]])
+    write_run(tmp_path / "b", fold=2, emotions=EMOTIONS[::-1], confusion=[[1, 0], [2, 1]])
     assert refusal(tmp_path, ALLOWANCES) == (
         f"the emotions, or their order, differ: ['ang', 'sad'] in {tmp_path}/a, ['sad', 'ang'] in {tmp_path}/b. "
         "Give the folders apart."
@@ -354,10 +364,16 @@ def test_result_set_incomplete_knows_the_last_fold_from_the_runs_alone(tmp_path)
 
 
 def test_result_set_incomplete_without_the_number_of_folds_takes_what_some_seed_has(tmp_path):
-    write_runs(tmp_path, (1, 2), (1, 4), (2, 4), (2, 5))
-    assert ": seed 1 lacks fold 5, seed 2 lacks fold 2. Run" in refusal(tmp_path)
-    write_runs(tmp_path, (1, 5), (2, 2))
+    write_runs(tmp_path, (8, 8), (8, 1), (1, 2))
+    assert ": seed 1 lacks fold 1, seed 1 lacks fold 8, seed 8 lacks fold 2. Run" in refusal(tmp_path)
+    write_runs(tmp_path, (1, 1), (1, 8), (8, 2))
     assert read_result_set(tmp_path).notes == ()
+
+
+def test_result_set_incomplete_of_mixed_corpora_takes_the_larger_number_of_folds(tmp_path):
+    write_run(tmp_path / "a", fold=1, n_folds=1)
+    write_run(tmp_path / "b", fold=2, n_folds=3, manifest="b" * 64)
+    assert ": seed 1 lacks fold 3. Run" in refusal(tmp_path, ["mixed"])
 
 
 def test_result_set_incomplete_names_five_and_counts_the_others(tmp_path):
@@ -365,6 +381,8 @@ def test_result_set_incomplete_names_five_and_counts_the_others(tmp_path):
     five = ", ".join(f"seed 1 lacks fold {fold}" for fold in range(1, 6))
     assert f": {five} and 2 more. Run" in refusal(tmp_path)
     assert read_result_set(tmp_path, ["incomplete"]).notes == (f"incomplete: {five} and 2 more",)
+    write_runs(tmp_path, (1, 6), (1, 7))
+    assert read_result_set(tmp_path, ["incomplete"]).notes == (f"incomplete: {five}",)
 
 
 def test_result_set_incomplete_says_what_was_begun(tmp_path):
@@ -372,10 +390,17 @@ def test_result_set_incomplete_says_what_was_begun(tmp_path):
     begin_run(tmp_path / "anywhere", {"fold": 3, "seed": 1, "manifest": "a" * 64})
     begin_run(tmp_path / "broken", '{"fold": 4, "seed"')
     begin_run(tmp_path / "odd", "[4]")
-    begin_run(tmp_path / "other", {"fold": 4, "seed": 2})
+    begin_run(tmp_path / "short", {"fold": 4})
     message = refusal(tmp_path)
     assert "incomplete: seed 1 lacks fold 3 (begun, not finished), seed 1 lacks fold 4. Run" in message
     assert read_result_set(tmp_path, ["incomplete"]).notes == ("incomplete: seed 1 lacks fold 3, seed 1 lacks fold 4",)
+
+
+def test_result_set_incomplete_misses_a_seed_that_was_begun_only(tmp_path):
+    write_runs(tmp_path, (1, 1), (1, 2), n_folds=2)
+    begin_run(tmp_path / "seed2", {"fold": 2, "seed": 2, "manifest": "a" * 64})
+    assert "incomplete: seed 2 lacks fold 1, seed 2 lacks fold 2 (begun, not finished). Run" in refusal(tmp_path)
+    assert read_result_set(tmp_path, ["incomplete"]).seeds == (1,)
 
 
 def test_result_set_incomplete_takes_no_tested_run_for_begun(tmp_path):

@@ -297,8 +297,8 @@ def test_report_holds_the_papers_table_and_its_numbers_as_the_papers_alone(writt
 def assert_says_that_it_is_not_iemocap(folder, text):
     """Check the top and our row, in the Markdown and on the page."""
     page = page_of(folder)
-    assert text.split("\n\n")[1].startswith("**These utterances are not IEMOCAP's: ")
-    assert page.texts["p"][0].startswith("These utterances are not IEMOCAP's: ")
+    for said in (text.split("\n\n")[1].strip("*"), page.texts["p"][0]):
+        assert said.startswith("These utterances are not ") and "say nothing about IEMOCAP" in said
     assert "NOT IEMOCAP" in table_with(text, "Method")[-1][0]
     assert any("This project" in cell and "NOT IEMOCAP" in cell for cell in page.texts["td"])
 
@@ -486,6 +486,15 @@ def test_compared_folders_of_different_corpora_are_said_in_the_title_where_allow
     page = page_of(a / "comparison")
     for heading in (text.splitlines()[0], page.texts["title"][0], page.texts["h1"][0]):
         assert "Mixed: " in heading and "aaaaaaaa, bbbbbbbb" in heading
+
+
+def test_compared_folders_of_which_one_is_not_iemocap_say_so(tmp_path, small_iemocap):
+    whole = write_set(tmp_path / "whole", seeds=(1,))
+    other = write_set(tmp_path / "other", seeds=(1,), ids_of=lambda fold: iemocap_ids(1) if fold == 1 else other_ids(2))
+    text = report.write_report([whole, other])
+    assert text.split("\n\n")[1].startswith("**These utterances are not ")
+    rows = [table[-1][0] for table in tables(text) if "Method" in table[0]]
+    assert rows == ["**This project, whole: mean of folds**", "**This project, other: NOT IEMOCAP, mean of folds**"]
 
 
 def test_compared_folders_must_differ(tmp_path, monkeypatch):
