@@ -32,8 +32,10 @@ def plot_confusion(confusion, emotions, path, title=""):
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     ticks = range(len(emotions))
-    axes.set(xticks=ticks, yticks=ticks, xticklabels=emotions, yticklabels=emotions)
-    axes.set(xlabel="predicted", ylabel="true", title=title)
+    axes.set_xticks(ticks, emotions, parse_math=False)
+    axes.set_yticks(ticks, emotions, parse_math=False)
+    axes.set(xlabel="predicted", ylabel="true")
+    _set_title(axes, title)
     for row in ticks:
         for column in ticks:
             axes.text(
@@ -78,7 +80,7 @@ def plot_curves(epochs, path, best_epoch=None, title=""):
         panel.set(xlabel="epoch", ylabel=label)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.legend()
-    figure.suptitle(title)
+    figure.suptitle(title, wrap=True, parse_math=False)
     _save(figure, path)
 
 
@@ -106,7 +108,7 @@ def plot_folds(runs, path, title=""):
         overall = np.mean([100 * run[name] for run in runs])
         axes.axhline(overall, color=colour, linestyle="--", linewidth=1, label=f"mean {name} {overall:.2f}%")
     axes.set(xticks=range(len(folds)), xticklabels=folds, xlabel="fold", ylabel="%", ylim=(0, 100))
-    axes.set_title(title, fontsize="medium", wrap=True)
+    _set_title(axes, title)
     figure.legend(loc="outside lower center", ncols=4, fontsize="small")
     _save(figure, path)
 
@@ -134,7 +136,7 @@ def plot_sweep(values, series, path, xlabel, title=""):
         if known:
             axes.plot(*zip(*known), marker="o", label=name)
     axes.set(xlabel=xlabel, ylabel="%")
-    axes.set_title(title, fontsize="medium", wrap=True)
+    _set_title(axes, title)
     axes.grid(alpha=0.3)
     if axes.lines:
         axes.legend()
@@ -165,10 +167,15 @@ def plot_bars(labels, series, path, title=""):
         axes.bar_label(bars, fmt="%.1f", fontsize="x-small", padding=2)
     axes.set(yticks=[row + 0.4 for row in range(len(labels))], yticklabels=labels, xlabel="%", xlim=(0, 100))
     axes.invert_yaxis()
-    axes.set_title(title, fontsize="medium", wrap=True)
+    _set_title(axes, title)
     if series:
         figure.legend(loc="outside lower center", ncols=len(series), fontsize="small")
     _save(figure, path)
+
+
+def _set_title(panel, title):
+    """Write a title in lines that fit the picture; a dollar sign begins no formula."""
+    panel.set_title(title, fontsize="medium", wrap=True, parse_math=False)
 
 
 def _save(figure, path):

@@ -107,8 +107,9 @@ def compare(set_a, set_b):
     n_classes = len(set_a.emotions)
     counts = [unit_counts(one.ids, one.true, one.predicted, n_classes)[1:] for one in (a, b)]
     over_speakers = None
-    if a.speakers is not None:  # b's speakers are taken from a: it is the same utterance
-        speaker_of = dict(zip(a.ids, a.speakers))
+    known = next((one for one in (a, b) if one.speakers is not None), None)
+    if known is not None:  # the other's are the same: it is the same utterance
+        speaker_of = dict(zip(known.ids, known.speakers))
         over_speakers = paired_bootstrap(
             *(
                 unit_counts([speaker_of[utt_id] for utt_id in one.ids], one.true, one.predicted, n_classes)[1:]

@@ -174,12 +174,12 @@ def test_plot_folds_fits_with_few_and_many_folds(tmp_path, drawn, n_folds):
 
 
 def test_plot_sweep_shows_what_is_known(tmp_path, drawn):
-    series = {"WA": [60.5, None, 62.0], "UA": [None, 61.0, None], "the paper": [None, None, None]}
+    series = {"WA": [60.5, None, 0.0], "UA": [None, 61.0, None], "the paper": [None, None, None]}
     plot_sweep([0.0, 0.1, 0.3], series, tmp_path / "s.png", "alpha", title="mixup")
     assert_is_a_picture(tmp_path / "s.png")
     (axes,) = drawn[0].axes
     assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == ("alpha", "%", "mixup")
-    assert curves_of(axes) == {"WA": ([0.0, 0.3], [60.5, 62.0]), "UA": ([0.1], [61.0])}
+    assert curves_of(axes) == {"WA": ([0.0, 0.3], [60.5, 0.0]), "UA": ([0.1], [61.0])}
     assert {line.get_marker() for line in axes.lines} == {"o"}  # a single value can be seen
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["WA", "UA"]
 

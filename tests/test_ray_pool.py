@@ -13,7 +13,7 @@ from test_job_pool import FAMILY, is_alive, job, python, states, wait_for_family
 import speechbrain_ext.ray_pool
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.job_pool import Job, JobEvent
-from speechbrain_ext.ray_pool import run_jobs_on_ray
+from speechbrain_ext.ray_pool import _LogReader, run_jobs_on_ray
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="follows processes by /proc")
 
@@ -211,6 +211,28 @@ def test_run_jobs_on_ray_folder_that_a_worker_lacks_fails_the_job(tmp_path, clus
     (failed,) = (event for event in pool if event)
     assert (failed.state, failed.returncode) == ("failed", None)
     assert failed.tail.startswith("FileNotFoundError") and failed.tail.endswith("nowhere'")
+
+
+def test_run_jobs_on_ray_log_that_is_not_seen_here_yet_loses_no_event(tmp_path, cluster, monkeypatch):
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(os, "getcwd", lambda: str(tmp_path / "there"))
+    events = states(run_jobs_on_ray([Job("a", python(""), "log")], address=cluster.address))
+    assert events == [("a", "started"), ("a", "finished")]
+    assert (tmp_path / "there" / "log").exists()
+
+
+def test_log_reader_sees_each_attempt_once_and_waits_for_whole_lines(tmp_path):
+    a = job(tmp_path, "a", "")
+    reader = _LogReader(a)
+    Path(a.log_file).parent.mkdir()
+    seen = []
+    for text in ("#### att", "empt 1 of 2 on x\n", "output\n 10%", "\r20%\n\n", "#### attempt 2 of 2 on x\nout"):
+        with open(a.log_file, "a") as log:
+            log.write(text)
+        seen.append([event.state for event in reader.read_events()])
+    assert seen == [[], ["started"], [], [], ["retried"]]
 
 
 def test_run_jobs_on_ray_closed_ends_the_jobs(tmp_path, cluster):

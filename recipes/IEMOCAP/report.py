@@ -13,6 +13,7 @@ import argparse
 import base64
 import hashlib
 import html
+import re
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -27,19 +28,24 @@ from speechbrain_ext import __version__  # noqa: E402
 from speechbrain_ext.atomic_write import atomic_write, write_json  # noqa: E402
 from speechbrain_ext.errors import InputError  # noqa: E402
 from speechbrain_ext.plots import plot_confusion, plot_folds  # noqa: E402
-from speechbrain_ext.result_set import ALLOWANCES, read_result_set  # noqa: E402
+from speechbrain_ext.result_set import ALLOWANCES, METRICS_FILE, read_result_set  # noqa: E402
 from speechbrain_ext.summary import NAMES, compare, summarise  # noqa: E402
 
+MARKS = r"""[&<>"'`*\[\]\\|#~$]|(?<![^\W_])_|_(?![^\W_])"""  # what Markdown would take for its own
 PAPER_FILE = Path(__file__).resolve().parent / "paper.yaml"
 NOT_IEMOCAP = (
-    "**These utterances are not IEMOCAP's: the numbers say nothing about IEMOCAP, and the paper's rows are there for "
-    "the form of the table only.**"
+    "**These utterances are not IEMOCAP's, or not all of them: the numbers say nothing about IEMOCAP as a whole, and "
+    "the paper's rows are there for the form of the table only.**"
 )
 STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+h1, h2 { line-height: 1.25; overflow-wrap: anywhere; }
+h1 { font-size: 1.6rem; }
+h2 { font-size: 1.25rem; }
 table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; }
-th, td { padding: .3rem .8rem; border-bottom: 1px solid #8886; text-align: left; }
+th, td { padding: .3rem .6rem; border-bottom: 1px solid #8886; text-align: left; }
+td:first-child:not([style]) { overflow-wrap: anywhere; min-width: 9rem; }
 td[style*="right"], th[style*="right"] { font-variant-numeric: tabular-nums; }
 tbody tr:has(strong) { background: #8882; }
 img { max-width: 100%; background: white; }
@@ -67,10 +73,11 @@ def are_iemocap(utt_ids):
         if not found:
             return False
         parts[int(found["session"]), found["part"]].append(utt_id)
-    return all(
-        IEMOCAP_PARTS.get(part) == (len(ids), hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16])
-        for part, ids in parts.items()
-    )
+    digests = {
+        part: (len(ids), hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16]) for part, ids in parts.items()
+    }
+    sessions = {session for session, _ in parts}
+    return digests == {part: known for part, known in IEMOCAP_PARTS.items() if part[0] in sessions}
 
 
 def write_report(folders, out=None, allow=()):
@@ -97,10 +104,11 @@ def write_report(folders, out=None, allow=()):
     """
     folders = [Path(folder) for folder in folders]
     out = Path(out) if out else folders[0] if len(folders) == 1 else folders[0] / "comparison"
+    if (out / METRICS_FILE).exists():
+        out = out / "report"  # the pictures of a run stay as they are
     sets = [read_result_set(folder, allow, speaker_of) for folder in folders]
     names = label(folders)
-    if "mixed" not in allow:
-        refuse_other_corpora(sets, names)
+    note = check_same_corpus(sets, names, "mixed" in allow)
     systems = [
         {"name": name, "is_iemocap": is_iemocap(result_set), **summarise(result_set, part_of)}
         for name, result_set in zip(names, sets)
@@ -108,15 +116,14 @@ def write_report(folders, out=None, allow=()):
     comparisons = [
         {"a": name, "b": names[0], **compare(result_set, sets[0])} for name, result_set in zip(names[1:], sets[1:])
     ]
-    files = {}
+    files = []
     for i, system in enumerate(systems):
         suffix = f"_{i + 1}" if len(systems) > 1 else ""
-        files[system["name"]] = {"confusion": f"confusion{suffix}.png", "folds": f"folds{suffix}.png"}
-        plot_confusion(
-            system["pooled"]["confusion"], system["emotions"], out / f"confusion{suffix}.png", name_and_notes(system)
-        )
-        plot_folds(system["runs"], out / f"folds{suffix}.png", name_and_notes(system))
-    text = to_markdown(systems, comparisons, files)
+        files.append({"confusion": f"confusion{suffix}.png", "folds": f"folds{suffix}.png"})
+        title = name_and_notes(system) + ("" if system["is_iemocap"] else " (not IEMOCAP)")
+        plot_confusion(system["pooled"]["confusion"], system["emotions"], out / f"confusion{suffix}.png", title)
+        plot_folds(system["runs"], out / f"folds{suffix}.png", title)
+    text = to_markdown(plain(systems), plain(comparisons), files, note)
     write_json({"version": __version__, "systems": systems, "comparisons": comparisons}, out / "report.json")
     with atomic_write(out / "report.md") as file:
         file.write(text)
@@ -126,8 +133,10 @@ def write_report(folders, out=None, allow=()):
 
 
 def is_iemocap(result_set):
-    """Tell whether a set of runs tests all of IEMOCAP, by its ids."""
-    return are_iemocap({utt_id for run in result_set.runs for utt_id in run.ids})
+    """Tell whether a set of runs tests IEMOCAP, all of it but for folds whose lack the notes tell, by its ids."""
+    n_sessions = len({session for session, _ in IEMOCAP_PARTS})
+    of_all = all(run.metrics["n_folds"] in (None, n_sessions) for run in result_set.runs)
+    return of_all and are_iemocap({utt_id for run in result_set.runs for utt_id in run.ids})
 
 
 def label(folders):
@@ -142,21 +151,34 @@ def label(folders):
     return names
 
 
-def refuse_other_corpora(sets, names):
-    """Refuse to lay results on different corpora side by side."""
+def check_same_corpus(sets, names, allowed):
+    """Refuse to lay results on different corpora side by side, or return a note on it."""
     manifests = [{run.metrics["manifest"] for run in result_set.runs} for result_set in sets]
     for name, manifest in zip(names[1:], manifests[1:]):
         if manifest != manifests[0]:
-            raise InputError(
-                f"{names[0]} and {name} were run on different corpora (manifests "
-                f"{', '.join(m[:8] for m in sorted(manifests[0] | manifest))}). Report on them apart, or set "
-                "--allow=mixed."
-            )
+            which = f"different corpora (manifests {listing(m[:8] for m in sorted(set.union(*manifests)))})"
+            if not allowed:
+                raise InputError(
+                    f"{names[0]} and {name} were run on {which}. Report on them apart, or set --allow=mixed."
+                )
+            return f" [Mixed: {which}]"
+    return ""
 
 
 def name_and_notes(system):
     """Say what a system's numbers are, and loudly what they are not."""
     return system["name"] + "".join(f" [{note[0].upper() + note[1:]}]" for note in system["notes"])
+
+
+def plain(value):
+    """Write all texts in nested data so that Markdown shows them as they are: names come from outside."""
+    if isinstance(value, dict):
+        return {plain(key): plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    if not isinstance(value, str):
+        return value
+    return re.sub(MARKS, lambda found: f"&#{ord(found[0])};", " ".join(value.split()))
 
 
 def percent(value, digits=2):
@@ -173,29 +195,30 @@ def table(header, rows, align=""):
     """Write a Markdown table; `align` has one letter a column, l or r."""
     marks = {"l": "---", "r": "---:"}
     lines = [header, [marks[letter] for letter in align or "l" + "r" * (len(header) - 1)], *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
 def mean_and_spread(system, name):
     """Write the mean of folds with its spreads, in percent."""
     found = system["mean_of_folds"][name]
     spreads = [
-        f"± {percent(found[key])} over {what}" for key, what in (("std_folds", "folds"), ("std_seeds", "seeds"))
-        if found[key] is not None
-    ]  # fmt: skip
+        f"± {percent(found[f'std_{what}'])} over {what}"
+        for what in ("folds", "seeds")
+        if found[f"std_{what}"] is not None
+    ]
     return " ".join([percent(found["mean"]), *spreads])
 
 
-def to_markdown(systems, comparisons, files):
+def to_markdown(systems, comparisons, files, note):
     """Write the whole report in Markdown."""
     names = [name_and_notes(system) for system in systems]
-    parts = [f"# Results of {names[0]}" if len(systems) == 1 else f"# Side by side: {'; '.join(names)}"]
+    parts = [f"# Results of {names[0]}" if len(systems) == 1 else f"# Side by side: {'; '.join(names)}{note}"]
     if not all(system["is_iemocap"] for system in systems):
         parts.append(NOT_IEMOCAP)
     if len(systems) > 1:
         parts += side_by_side(systems) + [section for found in comparisons for section in comparison(found)]
-    for system, name in zip(systems, names):
-        parts += ([f"# Results of {name}"] if len(systems) > 1 else []) + system_sections(system, files[system["name"]])
+    for system, name, pictures in zip(systems, names, files):
+        parts += ([f"# Results of {name}"] if len(systems) > 1 else []) + system_sections(system, pictures)
     parts.append(
         "WA: correct decisions of all. UA: mean recall of the emotions. Mean of folds: WA and UA of each fold, "
         "averaged; the paper's numbers are such means. Pooled: the decisions of all folds as one test set. ±: standard "
@@ -237,7 +260,8 @@ def system_sections(system, files):
         table(
             ["Seed", "Fold", "Test group", "Utterances", "Tested epoch", "WA (%)", "UA (%)"],
             [
-                [run["seed"], run["fold"], run["test_group"], run["n"], f"{run['tested_epoch']} of {run['n_epochs']}",
+                [run["seed"], run["fold"], run["test_group"] or "-", run["n"],
+                 f"{run['tested_epoch']} of {run['n_epochs']}" if run["tested_epoch"] else "-",
                  percent(run["WA"]), percent(run["UA"])]
                 for run in system["runs"]
             ],
@@ -260,7 +284,9 @@ def system_sections(system, files):
         sections += ["## Improvised and scripted, pooled", table(header, rows)]
     if system["selection"]:
         honest, leak = system["selection"]["by_protocol"], system["selection"]["on_test"]
-        chosen = "the last epoch (no validation)" if system["validation"] == ["none"] else "selected on validation"
+        by_last = {"none": "the last epoch (no validation)"}
+        chosen = " or ".join(sorted({by_last.get(way, "selected on validation") for way in system["validation"]}))
+        chosen = chosen or "the tested epoch"
         rows = [
             [f"{chosen} (the result above)", *(percent(honest[name]) for name in NAMES)],
             ["selected on test (LEAK, no result)", *(percent(leak[name]) for name in NAMES)],
@@ -268,8 +294,8 @@ def system_sections(system, files):
         ]
         sections += [
             "## The leak, measured",
-            "Each run's test fold was measured after every epoch. Many published numbers pick the epoch with its best "
-            "WA; nothing in these runs depended on it.",
+            "Each run's test fold was measured after every epoch; nothing in the run depended on it. Read at the epoch "
+            "with the best test WA, the runs would have given the second row.",
             table(["Epoch", "WA (%)", "UA (%)"], rows),
         ]
     return sections
@@ -327,11 +353,13 @@ def listing(items):
 
 def to_html(text, folder):
     """Turn the Markdown into one self-contained page, with the pictures inside."""
-    body = markdown.markdown(html.escape(text, quote=False), extensions=["tables"])
+    body = markdown.markdown(text, extensions=["tables"])
+    for together in (r"± \S+ over \w+", r"\d to [-+\d]"):  # what stays on one line of a narrow cell
+        body = re.sub(together, lambda found: found[0].replace(" ", "&nbsp;"), body)
     for picture in sorted(folder.glob("*.png")):
         data = base64.b64encode(picture.read_bytes()).decode()
         body = body.replace(f'src="{picture.name}"', f'src="data:image/png;base64,{data}"')
-    heading = html.escape(text.splitlines()[0].lstrip("# "))
+    heading = html.escape(html.unescape(text.splitlines()[0].removeprefix("# ")))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -363,5 +391,5 @@ def main(argv):
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except InputError as error:
+    except (InputError, OSError) as error:
         sys.exit(f"report.py: {error}")
