@@ -1,5 +1,7 @@
 """Pictures: confusion matrix, learning curves, WA and UA over folds and over the values of a setting."""
 
+from itertools import cycle
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -99,14 +101,14 @@ def plot_folds(runs, path, title=""):
     folds = sorted({run["fold"] for run in runs})
     figure = Figure(figsize=(max(5, 1.2 * len(folds)), 3.8), layout="constrained")
     axes = figure.add_subplot()
-    for name, offset, colour in (("WA", -0.2, "tab:blue"), ("UA", 0.2, "tab:orange")):
+    for name, offset, colour, line in (("WA", -0.2, "tab:blue", "--"), ("UA", 0.2, "tab:orange", ":")):
         by_fold = [[100 * run[name] for run in runs if run["fold"] == fold] for fold in folds]
         places = np.arange(len(folds)) + offset
         axes.bar(places, [np.mean(values) for values in by_fold], width=0.36, color=colour, alpha=0.6, label=name)
         for place, values in zip(places, by_fold):
             axes.plot([place] * len(values), values, ".", color="black", markersize=5)
         overall = np.mean([100 * run[name] for run in runs])
-        axes.axhline(overall, color=colour, linestyle="--", linewidth=1, label=f"mean {name} {overall:.2f}%")
+        axes.axhline(overall, color=colour, linestyle=line, linewidth=1, label=f"mean {name} {overall:.2f}%")
     axes.set(xticks=range(len(folds)), xticklabels=folds, xlabel="fold", ylabel="%", ylim=(0, 100))
     _set_title(axes, title)
     figure.legend(loc="outside lower center", ncols=4, fontsize="small")
@@ -131,11 +133,11 @@ def plot_sweep(values, series, path, xlabel, title=""):
     """
     figure = Figure(figsize=(5.6, 3.8), layout="constrained")
     axes = figure.add_subplot()
-    for name, numbers in series.items():
+    for (name, numbers), line in zip(series.items(), cycle(["-", "--"])):  # where all emotions are as many, WA is UA
         known = [(value, number) for value, number in zip(values, numbers) if number is not None]
         if known:
-            axes.plot(*zip(*known), marker="o", label=name)
-    axes.set(xlabel=xlabel, ylabel="%")
+            axes.plot(*zip(*known), line, marker="o", label=name)
+    axes.set(xlabel=xlabel, ylabel="%", xticks=values)
     _set_title(axes, title)
     axes.grid(alpha=0.3)
     if axes.lines:

@@ -319,13 +319,13 @@ def side_by_side(systems):
 def comparison(found):
     """Write the paired comparison of two systems."""
     rows = [
-        [f"{name}, difference (points)", f"{100 * over['difference']:+.2f}", difference_interval(over),
+        [name, f"{100 * over['difference']:+.2f}", difference_interval(over),
          difference_interval(found["over_speakers"] and found["over_speakers"][name])]
         for name, over in found["over_utterances"].items()
     ]  # fmt: skip
     sections = [
         f"## {found['a']} minus {found['b']}, pooled, on the same {found['n_utterances']} utterances",
-        table(["", "", "95% over utterances", "95% over speakers"], rows),
+        table(["", "Difference (points)", "95% over utterances", "95% over speakers"], rows),
     ]
     if found["mcnemar"]:
         tests = [
