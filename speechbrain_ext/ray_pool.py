@@ -13,6 +13,8 @@ from pathlib import Path
 from speechbrain_ext.errors import InputError, check_whole_number
 from speechbrain_ext.job_pool import GRACE_S, HEADER, TAIL_LINES, Job, JobEvent, check_jobs
 
+# What in a process's environment changes its results, or where it finds models; a worker elsewhere has its own.
+FORWARDED = ("OMP_", "MKL_", "CUBLAS_", "TORCH_", "PYTORCH_", "SB_", "HF_", "TRANSFORMERS_")
 CONNECT_S = 10.0
 CANCEL_S = 2 * GRACE_S + 5  # what ending a process takes, and Ray's own part
 
@@ -30,8 +32,9 @@ def run_jobs_on_ray(
     """Run jobs as Ray tasks, as many at a time as the nodes have room for.
 
     A Ray that this process is connected to already is used and left as it is. Paths in a job are relative to this
-    process's working directory, which every node must have. OMP_NUM_THREADS is cpus_per_job, unless this process's
-    environment sets it. Close the generator to end all that runs (`contextlib.closing`).
+    process's working directory, which every node must have. Of this process's environment the jobs get what
+    `FORWARDED` names; OMP_NUM_THREADS is cpus_per_job, unless it is among that. Close the generator to end all that
+    runs (`contextlib.closing`).
 
     Arguments
     ---------
@@ -79,7 +82,8 @@ def run_jobs_on_ray(
 def _run_jobs(ray, jobs, address, cpus_per_job, gpus_per_job, retries, worker_deaths, python_path, tick_s):
     if not jobs:
         return
-    env = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(cpus_per_job))}
+    env = {name: value for name, value in os.environ.items() if name.startswith(FORWARDED)}
+    env.setdefault("OMP_NUM_THREADS", str(cpus_per_job))
     python_path = [*map(os.path.abspath, python_path), *filter(None, [os.environ.get("PYTHONPATH")])]
     if python_path:
         env["PYTHONPATH"] = os.pathsep.join(python_path)
@@ -128,7 +132,7 @@ def _connection(ray, address):
                 host, _, port = address.rpartition(":")
                 socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
             ray.init(address=address, **options)
-        except (OSError, ValueError, RuntimeError, OverflowError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             reason = str(error).partition("\n")[0].rstrip(".")
             raise InputError(
                 f"Ray's address must be auto or host:port of a running cluster, got {address!r} ({reason}). "
@@ -185,7 +189,6 @@ class _LogReader:
 
 def _end_events(ray, ref, log):
     """Yield how a job ended."""
-    yield from log.read_events()
     try:
         event = ray.get(ref)
     except ray.exceptions.RayError as error:

@@ -20,7 +20,7 @@ CURE = "Test that run again (--test_only), or delete its folder."
 
 NUMBER = (int, float)
 REQUIRED = dict(WA=NUMBER, UA=NUMBER, n=int, emotions=list, confusion=list, fold=int, seed=int, manifest=str)
-OPTIONAL = dict(test_group=str, validation=str, tested_epoch=int, n_epochs=int)
+OPTIONAL = dict(test_group=str, validation=str, tested_weights=str, tested_epoch=int, n_epochs=int)
 OPTIONAL.update(settings=str, n_folds=int, epochs=list, speakers=dict, debug=bool)
 KINDS = {int: "a whole number", NUMBER: "a number", str: "a text", list: "a list", dict: "an object", bool: "a bool"}
 

@@ -124,6 +124,8 @@ def _refuse_another_run(folder, identity, settings, may_change):
             before = json.loads(run_file.read_text(encoding="utf-8"))
         except ValueError as error:
             raise InputError(f"{run_file} is no JSON: {error}. {CURE}") from error
+        if not isinstance(before, dict):
+            raise InputError(f"{run_file} names no run, it holds {before!r}. {CURE}")
         for key, value in identity.items():
             if before.get(key) != value:
                 raise InputError(

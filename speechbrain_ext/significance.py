@@ -138,7 +138,8 @@ def paired_bootstrap(counts_a, counts_b, confidence=0.95, n_resamples=9999, seed
     """Compute by how much system a is better than system b, with percentile bootstrap intervals.
 
     Each draw of units is applied to both systems, so that what is hard for both cancels out. An interval without 0
-    speaks for a difference.
+    speaks for a difference between these trained models; how much another training of the same system would differ is
+    not in it.
 
     Arguments
     ---------

@@ -25,10 +25,12 @@ def summarise(result_set, part_of=None):
     dict
         Ready for JSON; accuracies are fractions.
 
-        - "folds", "seeds", "emotions", "notes", "validation" (list), "n_utterances", "n_speakers" (None if unknown);
+        - "folds", "seeds", "emotions", "notes", "validation" and "tested_weights" (lists), "n_utterances",
+          "n_speakers" (None if unknown);
         - "runs": one dict a run: folder, seed, fold, test_group, n, WA, UA, tested_epoch, n_epochs;
-        - "mean_of_folds": WA and UA, each {"mean", "std_folds", "std_seeds"}. The mean is over all runs; std_folds is
-          over the folds' means over seeds, std_seeds over the seeds' means over folds (n - 1; None for a single one);
+        - "mean_of_folds": WA and UA, each {"mean", "std_folds", "std_seeds"}. Mean and std_folds are over the folds'
+          means over seeds, std_seeds is over the seeds' means over folds (n - 1; None for a single one, and std_seeds
+          where the seeds have different folds);
         - "pooled": the decisions of all folds taken as one test set (of all seeds, added up): WA, UA, recall, absent,
           confusion, and "over_utterances" and "over_speakers", 95% bootstrap intervals of this WA and UA (or None);
         - "parts": {name: pooled accuracies and intervals of a part};
@@ -54,6 +56,7 @@ def summarise(result_set, part_of=None):
         "folds": list(result_set.folds),
         "seeds": list(result_set.seeds),
         "validation": sorted({run.metrics["validation"] for run in runs if run.metrics["validation"]}),
+        "tested_weights": sorted({run.metrics.get("tested_weights") for run in runs} - {None}),
         "n_utterances": len(set(decisions.ids)),
         "n_speakers": None if decisions.speakers is None else len(set(decisions.speakers)),
         "runs": [_run_row(run, result_set.folder) for run in runs],
@@ -194,7 +197,7 @@ def _run_row(run, folder):
 
 
 def _mean_of_folds(values):
-    """Compute the mean over runs and its spread over folds and over seeds, from (seed, fold, value)."""
+    """Compute the mean over folds and the spread over folds and over seeds, from (seed, fold, value)."""
 
     def means_by(position):
         by = {}
@@ -202,8 +205,13 @@ def _mean_of_folds(values):
             by.setdefault(row[position], []).append(row[2])
         return [mean(found) for found in by.values()]
 
-    spreads = [stdev(means) if len(means) > 1 else None for means in (means_by(1), means_by(0))]
-    return {"mean": mean(row[2] for row in values), "std_folds": spreads[0], "std_seeds": spreads[1]}
+    of_folds, of_seeds = means_by(1), means_by(0)
+    like = len(values) == len(of_folds) * len(of_seeds)  # else the seeds' means are of different folds
+    return {
+        "mean": mean(of_folds),
+        "std_folds": stdev(of_folds) if len(of_folds) > 1 else None,
+        "std_seeds": stdev(of_seeds) if like and len(of_seeds) > 1 else None,
+    }
 
 
 def _selection(runs):

@@ -21,7 +21,7 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSI
 
 # Prints what it does into a file, waits until `wait_for` jobs have begun, and stays a moment for one too many to show.
 MEET = """
-import os, sys, time
+import os, sys, threading, time
 path, name, n_jobs = sys.argv[1], sys.argv[2], int(sys.argv[3])
 def tell(sign):
     with open(path, "a") as file:
@@ -29,13 +29,13 @@ def tell(sign):
 tell("+")
 deadline = time.monotonic() + 30
 while open(path).read().count("+") < n_jobs and time.monotonic() < deadline:
-    time.sleep(0.01)
-time.sleep(0.3)
+    threading.Event().wait(0.01)
+threading.Event().wait(0.3)
 tell("-")
 """
 # Has a process of its own, writes both ids, and waits to be ended; SIGTERM leaves a file, or nothing if ignored.
 FAMILY = """
-import os, pathlib, signal, sys, time
+import os, pathlib, signal, sys, threading, time
 folder, obedient = pathlib.Path(sys.argv[1]), sys.argv[2] == "obedient"
 def leave(*_):
     (folder / f"terminated.{os.getpid()}").touch()
@@ -49,7 +49,7 @@ else:
     os.replace(folder / "child.tmp", folder / "child")
 deadline = time.monotonic() + 120
 while time.monotonic() < deadline:
-    time.sleep(0.05)
+    threading.Event().wait(0.05)
 """
 
 
@@ -57,7 +57,7 @@ def wait_until(condition):
     deadline = time.monotonic() + DEADLINE_S
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
+        threading.Event().wait(0.02)
 
 
 def is_alive(pid):
@@ -268,10 +268,10 @@ def test_run_jobs_numbers_are_checked_at_once(tmp_path, name, value):
 
 def test_run_jobs_ticks_while_nothing_happens(tmp_path):
     code = """
-import pathlib, sys, time
+import pathlib, sys, threading, time
 deadline = time.monotonic() + 30
 while not pathlib.Path(sys.argv[1]).exists() and time.monotonic() < deadline:
-    time.sleep(0.01)
+    threading.Event().wait(0.01)
 """
     start, n_ticks = time.monotonic(), 0
     for event in run_jobs([job(tmp_path, "a", code, tmp_path / "go")], tick_s=0.05):
@@ -337,7 +337,7 @@ def test_run_jobs_thread_that_cannot_be_started_is_raised_and_ends_the_others(tm
 
     monkeypatch.setattr(threading.Thread, "start", start_one)
     with pytest.raises(RuntimeError, match="can't start new thread"):
-        next(run_jobs([job(tmp_path, name, "import time; time.sleep(120)") for name in "ab"], 2))
+        next(run_jobs([job(tmp_path, name, "import signal; signal.alarm(120); signal.pause()") for name in "ab"], 2))
     assert not started[0].is_alive()
 
 

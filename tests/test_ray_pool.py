@@ -19,21 +19,24 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="follows process
 
 # Leaves a file called <job>.<process id>, and ends when the file "go" is there.
 WAIT = """
-import os, pathlib, sys, time
+import os, pathlib, sys, threading, time
 folder, name = pathlib.Path(sys.argv[1]), sys.argv[2]
 (folder / f"{name}.{os.getpid()}").touch()
 deadline = time.monotonic() + 120
-while not (folder / "go").exists() and time.monotonic() < deadline:
-    time.sleep(0.05)
+while not (folder / "go").exists():
+    threading.Event().wait(0.05)
+    if time.monotonic() > deadline:
+        sys.exit("nobody said go")
 """
 # The first time it kills the Ray worker that runs it.
 KILL_WORKER = """
-import os, pathlib, sys, time
+import os, pathlib, signal, sys
 marker = pathlib.Path(sys.argv[1])
 if not marker.exists():
     marker.touch()
     os.kill(os.getppid(), 9)
-    time.sleep(120)
+    signal.alarm(120)
+    signal.pause()
 """
 SYSTEM_CONFIG = {
     # A dead node is noticed within seconds.
@@ -122,11 +125,10 @@ def test_run_jobs_on_ray_starts_one_on_this_machine_and_stops_it(tmp_path, ray_f
 def test_run_jobs_on_ray_node_dies_and_its_job_runs_again_elsewhere(tmp_path, cluster):
     import ray
 
-    node = cluster.add_node(num_cpus=1, **NODE)
-    raylet = node.all_processes["raylet"][0].process.pid
-    ray.init(address=cluster.address, log_to_driver=False)
+    ray.init(address=cluster.address, log_to_driver=False)  # before it could take the node that is to die
     try:
-        cluster.wait_for_nodes()
+        node = cluster.add_node(num_cpus=1, **NODE)
+        raylet = node.all_processes["raylet"][0].process.pid
         names = list("abcde")
         pool = run_jobs_on_ray([job(tmp_path, name, WAIT, tmp_path, name) for name in names], tick_s=0.1)
         events = []
@@ -182,15 +184,18 @@ def test_run_jobs_on_ray_jobs_find_folders_modules_and_threads(tmp_path, cluster
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "users"))
     monkeypatch.delenv("OMP_NUM_THREADS")
     Path("log").write_text("#### attempt 1 of 2 on a day long ago\n")
-    code = "import module_a, module_b, os; print(module_a.x, module_b.x, os.getcwd(), os.environ['OMP_NUM_THREADS'])"
+    names = "[os.environ.get(name) for name in ('OMP_NUM_THREADS', 'SB_DISABLE_QUIRKS', 'OF_THE_USER')]"
+    code = f"import module_a, module_b, os; print(module_a.x, module_b.x, os.getcwd(), *{names})"
+    monkeypatch.setenv("SB_DISABLE_QUIRKS", "allow_tf32")
+    monkeypatch.setenv("OF_THE_USER", "here")
     options = {"address": cluster.address, "cpus_per_job": 2, "python_path": ("../ours",)}
     events = states(run_jobs_on_ray([Job("a", python(code), "log")], **options))
     assert events == [("a", "started"), ("a", "finished")]
-    assert Path("log").read_text().splitlines()[-1] == f"ours users {tmp_path / 'work'} 2"
+    assert Path("log").read_text().splitlines()[-1] == f"ours users {tmp_path / 'work'} 2 allow_tf32 None"
 
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     list(run_jobs_on_ray([Job("a", python(code), "log")], **options))
-    assert Path("log").read_text().splitlines()[-1].endswith(" 3")
+    assert Path("log").read_text().splitlines()[-1].endswith(" 3 allow_tf32 None")
 
 
 def test_run_jobs_on_ray_dead_workers_are_replaced_until_it_is_enough(tmp_path, cluster):
@@ -297,10 +302,11 @@ def test_run_jobs_on_ray_address_without_a_cluster_is_refused(tmp_path, monkeypa
     ray = pytest.importorskip("ray")
 
     def find_none(**_):  # the machine that tests may have a cluster
+        assert address == "auto", "Ray would try for minutes"
         raise ConnectionError("There is none.\nMore words.")
 
     monkeypatch.setattr(ray, "init", find_none)
-    reason = r"There is none" if address == "auto" else r"[^\n]+"
+    reason = "There is none" if address == "auto" else r"[^\n]+"
     message = rf"must be auto or host:port of a running cluster, got '{address}' \({reason}\). Start one"
     with pytest.raises(InputError, match=message):
         list(run_jobs_on_ray([job(tmp_path, "a", "")], address=address))

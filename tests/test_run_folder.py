@@ -465,3 +465,10 @@ def test_fingerprint_sees_classes_and_not_comments(hparams_file):
     assert settings_fingerprint(hparams_file) == found
     hparams_file.write_text(text.replace("Counter {gain: 1}", "OrderedDict {gain: 1}"))
     assert settings_fingerprint(hparams_file) != found
+
+
+def test_run_file_that_names_no_run_is_refused(claim):
+    folder = claim()
+    (folder / "run.json").write_text("null")
+    with pytest.raises(InputError, match="run.json names no run, it holds None. Choose another --output_folder"):
+        claim()

@@ -26,6 +26,7 @@ from run_loso import (  # noqa: E402
     parse_options,
     plan_folds,
     print_report,
+    results_folder_of,
     run_all,
     run_command,
     tell_failures,
@@ -77,6 +78,8 @@ def read_grids(path, preset=None):
         raise InputError(f"--preset must be one of {', '.join(presets) or '(there is none)'}, got {preset!r}.")
     chosen = presets.get(preset) or {}
     for name, grid in grids.items():
+        if not isinstance(grid, dict):
+            raise InputError(f"{path}: the grid {name!r} must hold title, columns, folds and rows, got {grid!r}.")
         changes = chosen.get(name) or {}
         grid["shared"] = {**(grid.get("shared") or {}), **(changes.get("shared") or {})}
         grid["rows"] = changes.get("rows") or grid.get("rows")
@@ -84,10 +87,12 @@ def read_grids(path, preset=None):
             if not grid.get(key):
                 raise InputError(f"{path}: the grid {name!r} lacks {key!r}.")
         for row in grid["rows"]:
-            if not {"name", "cells", "overrides"} <= row.keys() or len(row["cells"]) != len(grid["columns"]):
+            kinds = {"name": (str, int, float), "cells": list, "overrides": dict}
+            fits = isinstance(row, dict) and all(isinstance(row.get(key), kind) for key, kind in kinds.items())
+            if not fits or len(row["cells"]) != len(grid["columns"]):
                 raise InputError(
-                    f"{path}: a row of {name!r} needs name, overrides and cells (one for each of "
-                    f"{', '.join(grid['columns'])}), got {row}."
+                    f"{path}: a row of {name!r} needs name, overrides (key: value) and cells (a list, one for each of "
+                    f"{', '.join(map(str, grid['columns']))}), got {row}."
                 )
     return grids, chosen.get("hparams_file")
 
@@ -99,26 +104,26 @@ def as_option(key, value):
     return f"--{key}={'null' if value is None else value}"
 
 
-def plan_grid(name, grid, hparams_file, others, seeds, folds, folder, manifest):
+def plan_grid(name, grid, hparams_file, others, seeds, folds, folder, corpora):
     """Plan the runs of one grid: rows by seeds by folds.
 
     A row's own overrides come last, so that no option of the command line undoes what the row is about.
 
     Returns
     -------
-    tuple
-        (list of PlannedRun, manifest).
+    list of PlannedRun
+        Row by row.
     """
     runs = []
     for row in grid["rows"]:
         options = [as_option(*item) for item in grid["shared"].items()]
         options += [*others, *(as_option(*item) for item in row["overrides"].items())]
         labels = {"table": name, "row": row["name"]}
-        found, manifest = plan_folds(
-            [str(hparams_file), *options], seeds, folds or grid["folds"], folder / name / row["name"], labels, manifest
+        row_folder = folder / name / str(row["name"])
+        runs += plan_folds(
+            [str(hparams_file), *options], seeds, folds or str(grid["folds"]), row_folder, labels, corpora
         )
-        runs += found
-    return runs, manifest
+    return runs
 
 
 def collect(grid, folder):
@@ -127,21 +132,26 @@ def collect(grid, folder):
     Returns
     -------
     list of dict
-        One a row: name, cells, overrides, paper ([WA, UA] in percent, or None), n_runs, ids (set), and WA and UA as
-        {"mean", "std"} over its runs (None where it has none).
+        One a row: name, cells, overrides, paper ([WA, UA] in percent, or None), n_runs, ids (set), WA and UA as
+        {"mean", "std"} over its runs (None where it has none), and fault: why its runs give no number, or None.
     """
     rows = []
     for row in grid["rows"]:
         entry = {key: row.get(key) for key in ("name", "cells", "overrides", "paper")}
-        entry.update(n_runs=0, ids=set(), **dict.fromkeys(NAMES))
-        row_folder = folder / row["name"]
-        if any(row_folder.rglob("test_metrics.json")):
-            runs = read_result_set(row_folder, allow=("incomplete",)).runs
-            entry.update(n_runs=len(runs), ids={utt_id for run in runs for utt_id in run.ids})
-            for name in NAMES:
-                values = [run.metrics[name] for run in runs]
-                entry[name] = {"mean": mean(values), "std": stdev(values) if len(values) > 1 else None}
+        row_folder = folder / str(row["name"])
+        entry.update(n_runs=0, ids=set(), fault=None, **dict.fromkeys(NAMES))
         rows.append(entry)
+        if not any(row_folder.rglob("test_metrics.json")):
+            continue
+        try:
+            runs = read_result_set(row_folder, allow=("incomplete",)).runs
+        except InputError as error:
+            entry["fault"] = str(error)
+            continue
+        entry.update(n_runs=len(runs), ids={utt_id for run in runs for utt_id in run.ids})
+        for name in NAMES:
+            values = [run.metrics[name] for run in runs]
+            entry[name] = {"mean": mean(values), "std": stdev(values) if len(values) > 1 else None}
     return rows
 
 
@@ -163,6 +173,7 @@ def to_markdown(grids, tables, is_iemocap):
             for row in rows
         ]  # fmt: skip
         sections += [f"## {grids[name]['title']}", table(header, body, "l" * len(rows[0]["cells"]) + "rrrrr")]
+        sections += [f"Row {row['name']} gives no number: {row['fault']}" for row in rows if row["fault"]]
         sections.append(f"![{grids[name]['title']}]({name}.png)")
     sections.append("±: standard deviation over the runs of a row (folds and seeds, n - 1).")
     return "\n\n".join(sections) + "\n"
@@ -182,8 +193,8 @@ def write_tables(grids, asked, folder):
 
     Returns
     -------
-    str
-        The tables, in Markdown.
+    tuple
+        (the tables in Markdown, whether every row asked for has numbers or no runs).
     """
     found = {name: collect(grid, folder / name) for name, grid in grids.items()}
     tables = {name: rows for name, rows in found.items() if name in asked or any(row["n_runs"] for row in rows)}
@@ -198,7 +209,7 @@ def write_tables(grids, asked, folder):
         file.write(text)
     with atomic_write(folder / "ablations.html") as file:
         file.write(to_html(text, folder))
-    return text
+    return text, not any(row["fault"] for name in asked for row in tables[name])
 
 
 def draw(grid, rows, path, caution):
@@ -227,7 +238,7 @@ def main(argv):
     parser.add_argument("--results_folder", help="default: results/ablations/<name of the hyperparameter file>")
     options, others = parse_options(argv, add_pool_options(parser))
     grids, preset_file = read_grids(options.grid, options.preset)
-    asked = options.tables.split(",") if options.tables else list(grids)
+    asked = [name.strip() for name in options.tables.split(",")] if options.tables else list(grids)
     for name in asked:
         if name not in grids:
             raise InputError(f"--tables must be among {', '.join(grids)}, got {name!r}.")
@@ -238,21 +249,22 @@ def main(argv):
         others = [*others, f"--data_folder={DEMO_CORPUS}"]
         if not Path(DEMO_CORPUS).exists():
             make_demo_corpus(DEMO_CORPUS)
-    folder = Path(options.results_folder or Path("results") / "ablations" / Path(hparams_file).stem)
+    folder = results_folder_of(options.results_folder, "ablations", Path(hparams_file).stem)
 
-    runs, manifest = [], None
+    runs, corpora = [], {}
     seeds = parse_numbers("--seeds", options.seeds)
     for name in asked:
-        planned, manifest = plan_grid(name, grids[name], hparams_file, others, seeds, options.folds, folder, manifest)
-        runs += planned
+        runs += plan_grid(name, grids[name], hparams_file, others, seeds, options.folds, folder, corpora)
     failed = run_all(runs, folder / "logs", options)
-    print(write_tables(grids, asked, folder))
+    text, is_sound = write_tables(grids, asked, folder)
+    print(text)
     if failed:
         tell_failures(failed, len(runs))
         return 1
     if "protocols" in asked:
-        print_report([folder / "protocols" / row["name"] for row in grids["protocols"]["rows"]], folder / "protocols")
-    return 0
+        rows = [folder / "protocols" / row["name"] for row in grids["protocols"]["rows"]]
+        is_sound = print_report(rows, folder / "protocols") and is_sound
+    return 0 if is_sound else 1
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from fold_settings import NOT_SETTINGS
 
 from speechbrain_ext import __version__
 from speechbrain_ext.atomic_write import atomic_write, write_json
+from speechbrain_ext.errors import InputError
 from speechbrain_ext.plots import plot_confusion, plot_curves
 from speechbrain_ext.run_folder import HYPERPARAMS_FILE, RUN_FILE, settings_fingerprint
 
@@ -22,9 +23,22 @@ def write_epochs(folder, epochs):
 
 
 def read_epochs(folder):
-    """Read the numbers of a fold's epochs; an empty list where none has ended."""
-    path = Path(folder) / EPOCHS_FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    """Read the numbers of a fold's epochs; an empty list where none has ended, or none can be read."""
+    try:
+        epochs = json.loads((Path(folder) / EPOCHS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return epochs if isinstance(epochs, list) else []
+
+
+def check_epochs(settings):
+    """Refuse a fold's folder that has been trained for more epochs than the settings ask for."""
+    n_epochs = len(read_epochs(settings["output_folder"]))
+    if n_epochs > settings["number_of_epochs"]:
+        raise InputError(
+            f"{settings['output_folder']} has been trained for {n_epochs} epochs, more than number_of_epochs "
+            f"({settings['number_of_epochs']}). Raise it, or choose another --output_folder."
+        )
 
 
 def is_finished(folder, identity, settings):
@@ -33,8 +47,10 @@ def is_finished(folder, identity, settings):
         found = json.loads((Path(folder) / "test_metrics.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
+    if not isinstance(found, dict) or not (Path(folder) / "predictions.csv").is_file():
+        return False
     asked = {**identity, "settings": settings, "debug": False}
-    return {"debug": False, **found}.items() >= asked.items()
+    return all({"debug": False, **found}.get(key) == value for key, value in asked.items())
 
 
 def write_results(brain, hparams, manifest, fold):
@@ -80,6 +96,7 @@ def write_results(brain, hparams, manifest, fold):
         "test_group": fold.test_group,
         "n_folds": len({entry["group"] for entry in manifest.values()}),
         "validation": hparams["validation"],
+        "tested_weights": "last" if hparams["validation"] == "none" else hparams["tested_weights"],
         **identity,
         "settings": settings_fingerprint(folder / HYPERPARAMS_FILE, leave_out=NOT_SETTINGS),
         "versions": {

@@ -224,7 +224,9 @@ def to_markdown(systems, comparisons, files, note):
         "averaged; the paper's numbers are such means. Pooled: the decisions of all folds as one test set. ±: standard "
         "deviation (n - 1). Intervals: 95%, percentile bootstrap of the pooled values, 9999 draws of utterances, or of "
         "speakers with all their utterances; with several seeds an utterance brings all its decisions. Speakers are "
-        "what a new test would draw anew, so their interval is the honest one."
+        "what a new test would draw anew, so their interval is the honest one. Intervals and p are about these trained "
+        "models: what another seed would change is not in them, so two seeds of one system may differ significantly. "
+        "McNemar's test takes utterances as independent."
     )
     return "\n\n".join(parts) + "\n"
 
@@ -235,6 +237,8 @@ def system_sections(system, files):
     paper = YAML(typ="safe").load(PAPER_FILE)["table3"]
     ours = f"**This project, {system['name']}: {'' if system['is_iemocap'] else 'NOT IEMOCAP, '}mean of folds**"
     speakers = "unknown speakers" if system["n_speakers"] is None else f"{system['n_speakers']} speakers"
+    is_thin = system["n_speakers"] is not None and 2 <= system["n_speakers"] < 5
+    few = ["Fewer than five speakers: the interval over them says little."] if is_thin else []
     sections = [
         f"{n_runs} runs: folds {listing(system['folds'])}, seeds {listing(system['seeds'])}; validation "
         f"{listing(system['validation']) or 'unknown'}; {system['n_utterances']} test utterances of {speakers}.",
@@ -247,6 +251,7 @@ def system_sections(system, files):
                 ["95% interval over speakers", *(interval(pooled["over_speakers"], name) for name in NAMES)],
             ],
         ),
+        *few,
         "## Beside the paper's Table 3 (IEMOCAP, LOSO)",
         table(
             ["Method", "Year", "WA (%)", "UA (%)"],
@@ -284,9 +289,9 @@ def system_sections(system, files):
         sections += ["## Improvised and scripted, pooled", table(header, rows)]
     if system["selection"]:
         honest, leak = system["selection"]["by_protocol"], system["selection"]["on_test"]
-        by_last = {"none": "the last epoch (no validation)"}
-        chosen = " or ".join(sorted({by_last.get(way, "selected on validation") for way in system["validation"]}))
-        chosen = chosen or "the tested epoch"
+        known = system["tested_weights"] or ["last" if way == "none" else "best" for way in system["validation"]]
+        ways = {"best": "selected on validation", "last": "the last epoch"}
+        chosen = " or ".join(sorted({ways.get(way, way) for way in known})) or "the tested epoch"
         rows = [
             [f"{chosen} (the result above)", *(percent(honest[name]) for name in NAMES)],
             ["selected on test (LEAK, no result)", *(percent(leak[name]) for name in NAMES)],

@@ -12,7 +12,9 @@ finished and goes on with what is not.
 
 import argparse
 import contextlib
+import itertools
 import os
+import re
 import signal
 import sys
 from dataclasses import dataclass
@@ -23,7 +25,7 @@ sys.path.insert(0, str(ROOT))  # a checkout runs without being installed
 
 import speechbrain as sb  # noqa: E402
 import torch  # noqa: E402
-from fold_results import is_finished  # noqa: E402
+from fold_results import check_epochs, is_finished  # noqa: E402
 from fold_settings import MAY_CHANGE, NOT_SETTINGS, complete_settings, describe_corpus, fold_of, identity_of  # noqa: E402
 from report import write_report  # noqa: E402
 
@@ -53,7 +55,7 @@ class PlannedRun:
         return Path(self.settings["output_folder"])
 
 
-def plan_run(arguments, labels, manifest=None):
+def plan_run(arguments, labels, corpora=None):
     """Read and check what train.py would be started with, before anything is started.
 
     Arguments
@@ -62,13 +64,13 @@ def plan_run(arguments, labels, manifest=None):
         train.py's command line, the hyperparameter file first.
     labels : dict
         What tells the run from the others, such as {"seed": 1, "fold": 2}.
-    manifest : dict, optional
-        The corpus, when it has been described before.
+    corpora : dict, optional
+        What has been described before, so that a corpus is described once; it is added to.
 
     Returns
     -------
-    tuple
-        (PlannedRun, manifest).
+    PlannedRun
+        The run.
 
     Raises
     ------
@@ -77,21 +79,37 @@ def plan_run(arguments, labels, manifest=None):
     """
     hparams_file, run_opts, overrides = sb.parse_arguments(arguments)
     settings, overrides = complete_settings(hparams_file, overrides, run_opts)
-    manifest = manifest or describe_corpus(settings)
+    manifest = corpus_of(settings, {} if corpora is None else corpora)
     fold_of(settings, manifest)
     identity = identity_of(settings, manifest)
     fingerprint = settings_fingerprint(hparams_file, overrides, leave_out=NOT_SETTINGS)
     finished = is_finished(settings["output_folder"], identity, fingerprint)
     if not finished:
+        check_epochs(settings)
         check_run_folder(settings["output_folder"], identity, hparams_file, overrides, MAY_CHANGE)
     # A worker on another machine has another working directory.
-    paths = [f"--{key}={overrides[key]}" for key in PATHS if overrides.get(key)]
+    paths = [f"--{key}={check_path(key, overrides[key])}" for key in PATHS if overrides.get(key)]
     arguments = (str(Path(hparams_file).resolve()), *arguments[1:], *paths)
     name = ", ".join(f"{key} {value}" for key, value in labels.items())
-    return PlannedRun(name, labels, arguments, settings, finished), manifest
+    return PlannedRun(name, labels, arguments, settings, finished)
 
 
-def plan_folds(arguments, seeds, folds, results_folder, labels=None, manifest=None):
+def corpus_of(settings, corpora):
+    """Describe the corpus of a run, unless that has been done."""
+    key = tuple(settings[name] for name in ("data_folder", "corpus_csv", "sample_rate", "allow_incomplete"))
+    if key not in corpora:
+        corpora[key] = describe_corpus(settings)
+    return corpora[key]
+
+
+def check_path(name, path):
+    """Refuse a path that a command line of options in YAML cannot carry."""
+    if re.search(r"=|\s#|:\s|:$|\n", str(path)):
+        raise InputError(f"{name} must be a path without '=', ' #' and ': ', got {str(path)!r}. Rename the folder.")
+    return path
+
+
+def plan_folds(arguments, seeds, folds, results_folder, labels=None, corpora=None):
     """Plan the runs of all seeds and folds.
 
     Arguments
@@ -102,34 +120,36 @@ def plan_folds(arguments, seeds, folds, results_folder, labels=None, manifest=No
         The seeds.
     folds : str
         Such as "1-3,5"; "all" for as many as the corpus has.
-    results_folder : str or pathlib.Path
-        The runs' folders are seed<seed>/fold<fold> in it.
+    results_folder : pathlib.Path
+        The runs' folders are seed<seed>/fold<fold> in it; absolute.
     labels : dict, optional
         What else tells these runs from others.
-    manifest : dict, optional
-        The corpus, when it has been described before.
+    corpora : dict, optional
+        As in `plan_run`.
 
     Returns
     -------
-    tuple
-        (list of PlannedRun, manifest).
+    list of PlannedRun
+        By seed and fold.
     """
+    check_path("--results_folder", results_folder)
+    corpora = {} if corpora is None else corpora
 
-    def plan(seed, fold, manifest):
+    def plan(seed, fold):
         own = [f"--seed={seed}", f"--fold={fold}", f"--output_folder={results_folder}/seed{seed}/fold{fold}"]
-        return plan_run([*arguments, *own], {**(labels or {}), "seed": seed, "fold": fold}, manifest)
+        return plan_run([*arguments, *own], {**(labels or {}), "seed": seed, "fold": fold}, corpora)
 
     if folds == "all":
-        _, manifest = plan(seeds[0], 1, manifest)
-        folds = range(1, len({entry["group"] for entry in manifest.values()}) + 1)
+        groups = {entry["group"] for entry in corpus_of(plan(seeds[0], 1).settings, corpora).values()}
+        folds = range(1, len(groups) + 1)
     else:
         folds = parse_numbers("--folds", folds)
-    runs = []
-    for seed in seeds:
-        for fold in folds:
-            run, manifest = plan(seed, fold, manifest)
-            runs.append(run)
-    return runs, manifest
+    return [plan(seed, fold) for seed in seeds for fold in folds]
+
+
+def results_folder_of(given, *default):
+    """Return the absolute folder that an option names, or the default one in results/."""
+    return Path(given).expanduser().resolve() if given else Path("results", *default).resolve()
 
 
 def run_all(runs, log_folder, options):
@@ -175,7 +195,15 @@ def run_all(runs, log_folder, options):
 
 def start_pool(jobs, options):
     """Choose where the jobs run. Returns (generator of events, how many run at once)."""
-    if options.ray or options.ray_address:
+    for name, value in (("--jobs", options.jobs), ("--cpus_per_run", options.cpus_per_run)):
+        if value is not None:
+            check_whole_number(name, value, 1)
+    on_ray = options.ray or options.ray_address
+    if on_ray and options.jobs is not None:
+        raise InputError("--jobs is for this machine; Ray runs as many at a time as it has room for.")
+    if not on_ray and options.gpus_per_run is not None:
+        raise InputError("--gpus_per_run is for Ray; on this machine --jobs says how many runs share its GPUs.")
+    if on_ray:
         from speechbrain_ext.ray_pool import run_jobs_on_ray
 
         pool = run_jobs_on_ray(
@@ -187,17 +215,21 @@ def start_pool(jobs, options):
         )
         return pool, 1  # more will be seen when they run
     devices = () if any(argument.startswith("--device") for job in jobs for argument in job.command) else cuda_devices()
-    n_parallel = options.jobs if options.jobs is not None else max(1, len(devices))
-    check_whole_number("--jobs", n_parallel, 1)
-    n_threads = options.cpus_per_run or max(1, (os.cpu_count() or 1) // n_parallel)
-    env = {} if "OMP_NUM_THREADS" in os.environ or n_parallel == 1 else {"OMP_NUM_THREADS": str(n_threads)}
+    n_parallel = options.jobs or max(1, len(devices))
+    n_threads = options.cpus_per_run
+    if n_threads is None and n_parallel > 1 and "OMP_NUM_THREADS" not in os.environ:
+        n_threads = max(1, (os.cpu_count() or 1) // n_parallel)
+    env = {"OMP_NUM_THREADS": str(n_threads)} if n_threads else {}
     return run_jobs(jobs, n_parallel, devices=devices, env=env), n_parallel
 
 
 def cuda_devices():
     """Name the CUDA devices that this process may use, as CUDA_VISIBLE_DEVICES does."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return tuple(visible.split(",")) if visible else tuple(str(i) for i in range(torch.cuda.device_count()))
+    if visible is None:
+        return tuple(str(i) for i in range(torch.cuda.device_count()))
+    names = [name.strip() for name in visible.split(",")]
+    return tuple(itertools.takewhile(lambda name: name and not name.startswith("-"), names))  # CUDA stops there too
 
 
 def tell_failures(failed, n_runs):
@@ -208,11 +240,13 @@ def tell_failures(failed, n_runs):
 
 
 def print_report(folders, out=None):
-    """Write and print the report, or say what it still lacks."""
+    """Write and print the report, or say what hinders it. Returns whether there is one."""
     try:
         print(write_report(folders, out))
-    except InputError as error:
+    except (InputError, OSError) as error:
         print(f"No report yet: {error}")
+        return False
+    return True
 
 
 def parse_numbers(name, text):
@@ -262,16 +296,15 @@ def main(argv):
     parser.add_argument("--seeds", default="1", help="such as 1,2,3")
     parser.add_argument("--results_folder", help="default: results/<name of the hyperparameter file>")
     options, others = parse_options(argv, add_pool_options(parser))
-    results_folder = Path(options.results_folder or Path("results") / Path(options.hparams_file).stem)
-
+    results_folder = results_folder_of(options.results_folder, Path(options.hparams_file).stem)
     seeds = parse_numbers("--seeds", options.seeds)
-    runs, _ = plan_folds([options.hparams_file, *others], seeds, options.folds, results_folder)
+    runs = plan_folds([options.hparams_file, *others], seeds, options.folds, results_folder)
     failed = run_all(runs, results_folder / "logs", options)
     if failed:
         tell_failures(failed, len(runs))
         return 1
-    print_report([results_folder])
-    return 0
+    reported = print_report([results_folder])
+    return 0 if reported or options.folds != "all" else 1
 
 
 def run_command(name, main):
@@ -279,7 +312,7 @@ def run_command(name, main):
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     try:
         sys.exit(main(sys.argv[1:]))
-    except InputError as error:
+    except (InputError, OSError) as error:
         sys.exit(f"{name}: {error}")
     except KeyboardInterrupt:
         sys.exit(f"{name}: interrupted. The same command goes on where it was.")

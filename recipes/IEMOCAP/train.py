@@ -21,7 +21,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import speechbrain as sb  # noqa: E402
 import torch  # noqa: E402
-from fold_results import read_epochs, write_epochs, write_results  # noqa: E402
+from fold_results import check_epochs, write_epochs, write_results  # noqa: E402
 from fold_settings import MAY_CHANGE, complete_settings, data_root, describe_corpus, fold_of, identity_of  # noqa: E402
 from hyperpyyaml import load_hyperpyyaml  # noqa: E402
 from speechbrain.utils.distributed import ddp_barrier, if_main_process, run_on_main  # noqa: E402
@@ -248,12 +248,7 @@ def prepared_folder(settings, hparams_file, overrides):
     fold_of(settings, manifest)
     folder = Path(settings["output_folder"])
     with hold_run_folder(folder):
-        n_epochs = len(read_epochs(folder))
-        if n_epochs > settings["number_of_epochs"]:
-            raise InputError(
-                f"{folder} has been trained for {n_epochs} epochs, more than number_of_epochs "
-                f"({settings['number_of_epochs']}). Raise it, or choose another --output_folder."
-            )
+        check_epochs(settings)
         claim_run_folder(folder, identity_of(settings, manifest), hparams_file, overrides, MAY_CHANGE)
         write_manifest(manifest, folder / "manifest.json")
         yield

@@ -91,7 +91,7 @@ def test_grid_is_run_and_printed_beside_the_papers_numbers(root, grid_file, demo
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()
         writer.writerows({**row, "predicted": row["true"]} for row in rows)
-    row = cells_of(ablations.write_tables(ablations.read_grids(grid_file)[0], [], folder), ["1", "one layer"])
+    row = cells_of(ablations.write_tables(ablations.read_grids(grid_file)[0], [], folder)[0], ["1", "one layer"])
     mean, std = (metrics["WA"] + 1) / 2, (1 - metrics["WA"]) / 2**0.5
     assert row[2] == f"{100 * mean:.2f} ± {100 * std:.2f}"
     assert row[-1] == "2"
@@ -108,8 +108,8 @@ def test_row_beats_the_command_line_which_beats_what_rows_share(root, grid_file,
 
 def test_tables_without_results_say_so(grid_file, tmp_path):
     grids, _ = ablations.read_grids(grid_file)
-    assert "A small study" not in ablations.write_tables(grids, [], tmp_path / "out")
-    text = ablations.write_tables(grids, ["small"], tmp_path / "out")
+    assert "A small study" not in ablations.write_tables(grids, [], tmp_path / "out")[0]
+    text, _ = ablations.write_tables(grids, ["small"], tmp_path / "out")
     assert cells_of(text, ["1", "one layer"]) == ["1", "one layer", "-", "-", "69.46", "70.66", "0"]
 
 
@@ -167,12 +167,18 @@ def test_train_accepts_every_row(root, demo_corpus, pool, tmp_path, options):
         (["--preset=demo"], "--preset must be one of quick, got 'demo'"),
         (["--grid={tmp}/missing.yaml"], "the grid file .*missing.yaml cannot be read"),
         (["--grid={tmp}/broken.yaml"], "broken.yaml: the grid 'a' lacks 'columns'"),
-        (["--grid={tmp}/cells.yaml"], "cells.yaml: a row of 'a' needs name, overrides and cells .one for each of X"),
+        (["--grid={tmp}/cells.yaml"], r"cells.yaml: a row of 'a' needs name, .* cells \(a list, one for each of X\)"),
+        (["--grid={tmp}/flat.yaml"], "flat.yaml: the grid 'a' must hold title, columns, folds and rows, got 3"),
+        (["--grid={tmp}/empty.yaml"], "empty.yaml: a row of 'a' needs name, overrides .key: value. and cells"),
         (["--fold=1"], "--fold is different in every run: use --folds"),
     ],
 )
 def test_wrong_options_are_refused(root, grid_file, pool, tmp_path, options, message):
     (tmp_path / "broken.yaml").write_text("a: {title: x}")
+    (tmp_path / "flat.yaml").write_text("a: 3")
+    (tmp_path / "empty.yaml").write_text(
+        "a: {title: x, columns: [X], folds: 1, rows: [{name: r, cells: [1], overrides: }]}"
+    )
     (tmp_path / "cells.yaml").write_text(
         "a: {title: x, columns: [X], folds: '1', rows: [{name: r, cells: [1, 2], overrides: {}}]}"
     )
@@ -186,3 +192,33 @@ def test_wrong_options_are_refused(root, grid_file, pool, tmp_path, options, mes
 def test_hyperparameter_file_is_asked_for(grid_file):
     with pytest.raises(InputError, match="no hyperparameter file was given: name one, such as hparams/loso.yaml"):
         ablations.main([f"--grid={grid_file}"])
+
+
+def test_runs_that_cannot_be_taken_together_are_said_and_the_other_rows_kept(fit, grid_file, tmp_path):
+    fit("out/small/one/seed1/fold5", "--number_of_epochs=1", "--fold=5")
+    fit("out/small/one/seed2/fold5", "--number_of_epochs=1", "--fold=5", "--seed=2", "--lr=0.5")
+    fit("out/small/two/seed1/fold5", "--number_of_epochs=1", "--fold=5")
+    grids, _ = ablations.read_grids(grid_file)
+    text, is_sound = ablations.write_tables(grids, ["small"], tmp_path / "out")
+    assert not is_sound
+    assert "Row one gives no number: the runs below" in text
+    assert cells_of(text, ["1", "one layer"])[2:4] == ["-", "-"]
+    WA = results(tmp_path / "out/small/two/seed1/fold5")[0]["WA"]
+    assert cells_of(text, ["2", "two layers"])[2] == f"{100 * WA:.2f}"
+
+
+def test_rows_may_be_of_different_corpora(root, demo_corpus, pool, tmp_path):
+    shutil.copytree(demo_corpus / "Session1", tmp_path / "half" / "Session1")
+    shutil.copytree(demo_corpus / "Session2", tmp_path / "half" / "Session2")
+    (tmp_path / "grid.yaml").write_text(f"""
+corpora:
+    title: Corpora
+    columns: [Corpus]
+    folds: all
+    rows:
+        - {{name: whole, cells: [whole], overrides: {{data_folder: {demo_corpus}}}}}
+        - {{name: 2, cells: [half], overrides: {{data_folder: {tmp_path / "half"}}}}}
+""")
+    line = [str(root / "hparams/demo.yaml"), f"--grid={tmp_path / 'grid.yaml'}", "--tables= corpora"]
+    ablations.main([*line, f"--results_folder={tmp_path / 'out'}", "--validation=none"])
+    assert [job.name.split(", ")[1] for job in pool] == ["row whole"] * 5 + ["row 2"] * 2

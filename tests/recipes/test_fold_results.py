@@ -24,14 +24,24 @@ def test_results_of_another_run_are_not_taken_for_finished(tmp_path, change):
     found = {**IDENTITY, "settings": "ff", "WA": 0.5}
     assert not is_finished(tmp_path, IDENTITY, "ff")
     (tmp_path / "test_metrics.json").write_text(json.dumps(found))
+    assert not is_finished(tmp_path, IDENTITY, "ff")  # without predictions
+    (tmp_path / "predictions.csv").touch()
     assert is_finished(tmp_path, IDENTITY, "ff")
     (tmp_path / "test_metrics.json").write_text(json.dumps({**found, **change}))
     assert not is_finished(tmp_path, IDENTITY, "ff")
 
 
-def test_broken_results_are_not_taken_for_finished(tmp_path):
-    (tmp_path / "test_metrics.json").write_text('{"fold": 1,')
+@pytest.mark.parametrize("text", ['{"fold": 1,', "[]", "null"])
+def test_broken_results_are_not_taken_for_finished(tmp_path, text):
+    (tmp_path / "predictions.csv").touch()
+    (tmp_path / "test_metrics.json").write_text(text)
     assert not is_finished(tmp_path, IDENTITY, "ff")
+
+
+@pytest.mark.parametrize("text", ['[{"epoch": 1', "null", "3"])
+def test_broken_epochs_are_none(tmp_path, text):
+    (tmp_path / "epochs.json").write_text(text)
+    assert read_epochs(tmp_path) == []
 
 
 def test_saved_settings_have_the_fingerprint_of_what_was_asked(fit, root, demo_corpus):

@@ -377,7 +377,7 @@ def test_report_of_one_run_has_no_spread_and_no_intervals_without_units(tmp_path
     text = report.write_report([folder.parent])
     assert tables(text)[0][1][0] == "Mean of folds" and "±" not in "".join(tables(text)[0][1])
     assert tables(text)[0][3] == ["95% interval over utterances", "-", "-"]
-    assert [row[0] for row in table_with(text, "Epoch")[1:]][0] == "the last epoch (no validation) (the result above)"
+    assert [row[0] for row in table_with(text, "Epoch")[1:]][0] == "the last epoch (the result above)"
     (present,) = (emo for emo, recall in table_with(text, "Emotion")[1:] if recall != "-")
     absent = ", ".join(emo for emo in EMOTIONS if emo != present)
     assert f"No test utterance of {absent}: left out of UA." in text

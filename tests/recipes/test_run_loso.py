@@ -141,7 +141,7 @@ def test_folds_are_all_of_the_corpus_unless_named(command, pool, tmp_path):
 def test_folders_are_those_that_train_takes_by_itself(root, demo_corpus, pool, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     run_loso.main([str(root / f"hparams/{name}.yaml"), f"--data_folder={demo_corpus}", "--folds=2", "--seeds=7"])
-    run, _ = run_loso.plan_run(
+    run = run_loso.plan_run(
         [str(root / f"hparams/{name}.yaml"), f"--data_folder={demo_corpus}", "--fold=2", "--seed=7"], {}
     )
     assert f"--output_folder={run.folder}" in pool[0][0][0].command
@@ -163,6 +163,14 @@ def test_gpus_are_shared_by_visible_device(command, pool, tmp_path, monkeypatch)
     run_loso.main([*line, "--jobs=4"])
     run_loso.main([*line, "--device=cpu"])
     assert [call[1:3] for call in pool] == [(2, ("2", "5")), (4, ("2", "5")), (1, ())]
+    for visible, devices in (
+        ("0,1,", ("0", "1")),
+        ("1,-1,2", ("1",)),
+        ("", ()),
+        ("GPU-ab, GPU-cd", ("GPU-ab", "GPU-cd")),
+    ):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert run_loso.cuda_devices() == devices
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     run_loso.main(line)
@@ -175,7 +183,9 @@ def test_runs_side_by_side_share_the_cores(command, pool, tmp_path, monkeypatch)
     line = command(f"--results_folder={tmp_path / 'loso'}", "--folds=1")
     run_loso.main([*line, "--jobs=4"])
     run_loso.main([*line, "--jobs=4", "--cpus_per_run=3"])
-    assert [call[3] for call in pool] == [{"OMP_NUM_THREADS": "2"}, {"OMP_NUM_THREADS": "3"}]
+    run_loso.main([*line, "--jobs=1", "--cpus_per_run=3"])
+    run_loso.main([*line, "--jobs=1"])
+    assert [call[3].get("OMP_NUM_THREADS") for call in pool] == ["2", "3", "3", None]
 
 
 @pytest.mark.parametrize(
@@ -191,6 +201,11 @@ def test_runs_side_by_side_share_the_cores(command, pool, tmp_path, monkeypatch)
         (["--seeds=1,x"], "--seeds must be whole numbers such as 1-5 or 1,3, got '1,x'"),
         (["--seeds=1,1"], "--seeds names a number twice: '1,1'"),
         (["--jobs=0"], "--jobs must be a whole number from 1, got 0"),
+        (["--cpus_per_run=0"], "--cpus_per_run must be a whole number from 1, got 0"),
+        (["--ray", "--jobs=2"], "--jobs is for this machine; Ray runs as many at a time as it has room for"),
+        (["--gpus_per_run=1"], "--gpus_per_run is for Ray; on this machine --jobs says how many"),
+        (["--results_folder=lr=0.01"], "--results_folder must be a path without '=', .*, got '.*lr=0.01'. Rename"),
+        (["--results_folder=run #2"], "--results_folder must be a path without '=', .*, got '.*run #2'"),
         (["--lamda_c=1"], "--lamda_c is unknown: .* Did you mean --lambda_c"),
         (["--lr", "0.5"], "'0.5' belongs to no option: write train.py's options as --key=value"),
         (["--data_folder=/nowhere"], "the data folder /nowhere does not exist"),
@@ -201,6 +216,27 @@ def test_wrong_options_are_refused_before_anything_starts(command, pool, tmp_pat
         run_loso.main(command(f"--results_folder={tmp_path / 'loso'}", *options))
     assert not pool
     assert not (tmp_path / "loso").exists()
+
+
+def test_results_folder_may_begin_with_a_tilde_and_have_spaces(command, pool, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run_loso.main(command("--results_folder=~/my results", "--folds=1"))
+    assert f"--output_folder={tmp_path}/my results/seed1/fold1" in pool[0][0][0].command
+    assert Path(pool[0][0][0].log_file).parent == tmp_path / "my results" / "logs"
+
+
+def test_fewer_epochs_than_trained_are_refused_before_anything_starts(command, pool, tmp_path, fit):
+    fit("loso/seed1/fold2", "--fold=2", "--number_of_epochs=2")
+    with pytest.raises(InputError, match="fold2 has been trained for 2 epochs, more than number_of_epochs .1."):
+        run_loso.main(command(f"--results_folder={tmp_path / 'loso'}", "--number_of_epochs=1"))
+    assert not pool
+
+
+def test_all_folds_without_a_report_are_no_success(command, pool, tmp_path, capsys):
+    """The stand-in for the pool runs nothing, so nothing can be reported."""
+    assert run_loso.main(command(f"--results_folder={tmp_path / 'loso'}")) == 1
+    assert run_loso.main(command(f"--results_folder={tmp_path / 'loso'}", "--folds=1-2")) == 0
+    assert capsys.readouterr().out.count("No report yet: the folder") == 2
 
 
 def test_folder_of_other_settings_is_refused_before_anything_starts(command, pool, tmp_path, fit):
@@ -236,6 +272,7 @@ def test_ray_node_dies_and_no_fold_is_lost_or_counted_twice(command, cluster, tm
     """Five folds on two nodes; one node is killed while a fold is trained on it."""
     import ray
 
+    ray.init(address=cluster.address, log_to_driver=False)  # before there is a second node to attach to
     node = cluster.add_node(num_cpus=1, **NODE)
     raylet = node.all_processes["raylet"][0].process.pid
     folder = tmp_path / "loso"
@@ -256,7 +293,6 @@ def test_ray_node_dies_and_no_fold_is_lost_or_counted_twice(command, cluster, tm
             yield event
 
     monkeypatch.setattr(ray_pool, "run_jobs_on_ray", run_jobs_and_kill_the_node)
-    ray.init(address=cluster.address, log_to_driver=False)
     try:
         cluster.wait_for_nodes()
         assert run_loso.main(command(f"--results_folder={folder}", "--ray", "--number_of_epochs=8")) == 0
