@@ -7,7 +7,7 @@ independent draws, so intervals over speakers are the honest ones for speakers t
 import numpy as np
 from scipy.stats import binomtest, bootstrap
 
-from speechbrain_ext.errors import InputError, check_number
+from speechbrain_ext.errors import InputError, check_number, check_whole_number
 
 CELLS = 2**20  # resamples times units at once: some 40 MB
 
@@ -242,8 +242,7 @@ def _checked(name, hits, totals):
 def _intervals(statistic, counts, confidence, n_resamples, seed):
     """Draw rows of counts [U, K] and take the percentiles of the statistic: sums [B, K] -> (WA, UA) [2, B]."""
     check_number("confidence", confidence, 0, 1, inclusive=False)
-    if not isinstance(n_resamples, int) or n_resamples < 2:
-        raise InputError(f"n_resamples must be a whole number from 2, got {n_resamples!r}.")
+    check_whole_number("n_resamples", n_resamples, 2)
     n_units = len(counts)
     if n_units < 2:
         return None

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from speechbrain.dataio.dataio import length_to_mask
 from torch import nn
 
-from speechbrain_ext.errors import InputError, check_number
+from speechbrain_ext.errors import InputError, check_number, check_whole_number
 from speechbrain_ext.waveform_scale import SCALES, num_samples, scale_waveforms
 
 logger = logging.getLogger(__name__)
@@ -304,8 +304,7 @@ def _config_from_source(source, save_path):
 
 
 def _truncate(config, num_layers, name):
-    if isinstance(num_layers, bool) or not isinstance(num_layers, int) or num_layers < 1:
-        raise InputError(f"num_layers must be a whole number from 1, got {num_layers!r}.")
+    check_whole_number("num_layers", num_layers, 1)
     if num_layers > config.num_hidden_layers:
         raise InputError(
             f"num_layers is {num_layers}, but {name} has {config.num_hidden_layers} layers: "

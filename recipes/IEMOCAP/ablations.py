@@ -18,7 +18,7 @@ from statistics import mean, stdev
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a checkout runs without being installed
 
 from make_demo_corpus import make_demo_corpus  # noqa: E402
-from report import are_iemocap, percent, table, to_html  # noqa: E402
+from report import are_iemocap, percent, plain, table, to_html  # noqa: E402
 from ruamel.yaml import YAML, YAMLError  # noqa: E402
 from run_loso import (  # noqa: E402
     add_pool_options,
@@ -202,9 +202,9 @@ def write_tables(grids, asked, folder):
     is_iemocap = bool(ids) and are_iemocap(ids)
     for name, rows in tables.items():
         draw(grids[name], rows, folder / f"{name}.png", "" if is_iemocap else "\n(ours: not on IEMOCAP)")
-    text = to_markdown(grids, tables, is_iemocap)
-    plain = {name: [{k: v for k, v in row.items() if k != "ids"} for row in rows] for name, rows in tables.items()}
-    write_json(plain, folder / "ablations.json")
+    text = to_markdown(plain(grids), plain(tables), is_iemocap)
+    saved = {name: [{k: v for k, v in row.items() if k != "ids"} for row in rows] for name, rows in tables.items()}
+    write_json(saved, folder / "ablations.json")
     with atomic_write(folder / "ablations.md") as file:
         file.write(text)
     with atomic_write(folder / "ablations.html") as file:

@@ -222,3 +222,14 @@ corpora:
     line = [str(root / "hparams/demo.yaml"), f"--grid={tmp_path / 'grid.yaml'}", "--tables= corpora"]
     ablations.main([*line, f"--results_folder={tmp_path / 'out'}", "--validation=none"])
     assert [job.name.split(", ")[1] for job in pool] == ["row whole"] * 5 + ["row 2"] * 2
+
+
+def test_names_in_a_grid_are_shown_as_they_are(tmp_path):
+    (tmp_path / "grid.yaml").write_text(
+        "small: {title: '<b>*x*</b>', columns: [A], folds: 1, rows: [{name: r, cells: ['a|b'], overrides: {}}]}"
+    )
+    grids, _ = ablations.read_grids(tmp_path / "grid.yaml")
+    text, _ = ablations.write_tables(grids, ["small"], tmp_path / "out")
+    assert cells_of(text, ["a&#124;b"])[1:] == ["-", "-", "-", "-", "0"]
+    page = (tmp_path / "out" / "ablations.html").read_text()
+    assert "<b>" not in page and "<em>" not in page
