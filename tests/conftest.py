@@ -1,5 +1,6 @@
 """What the tests share: the recipe's scripts on the path, a small encoder and a demo corpus."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -21,6 +22,8 @@ for name, module in list(sys.modules.items()):
 # Nothing is written into the checkout, and a busy machine fails no test.
 hypothesis.settings.register_profile("checkout", database=None, deadline=None)
 hypothesis.settings.load_profile("checkout")
+# A shell's background jobs ignore SIGINT, and so would all processes that the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Small models are no faster on more threads, and far slower where another process wants the cores.
 torch.set_num_threads(1)
 
