@@ -132,6 +132,24 @@ def read_audio(path, utt_id, sample_rate_hz, max_s=None):
     n_bad = int(np.count_nonzero(~np.isfinite(wav)))
     if n_bad:
         raise InputError(f"{utt_id}: {path} holds {n_bad} samples that are NaN or infinite. Leave the utterance out.")
+    return to_mono(wav, source_rate_hz, sample_rate_hz)
+
+
+def to_mono(wav, source_rate_hz, sample_rate_hz):
+    """Average the channels of a recording, and resample it by soxr where the rates differ.
+
+    Arguments
+    ---------
+    wav : numpy.ndarray
+        The recording, [T, channels].
+    source_rate_hz, sample_rate_hz : int
+        Its sample rate, and the wanted one.
+
+    Returns
+    -------
+    numpy.ndarray
+        The waveform, [T], float32.
+    """
     wav = wav[:, 0] if wav.shape[1] == 1 else wav.mean(axis=1)  # [T, channels] -> [T]
     if source_rate_hz != sample_rate_hz:
         wav = soxr.resample(wav, source_rate_hz, sample_rate_hz)

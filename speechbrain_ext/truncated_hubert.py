@@ -21,6 +21,26 @@ ARCHITECTURES = {
     "hubert": (transformers.HubertConfig, transformers.HubertModel),
     "wav2vec2": (transformers.Wav2Vec2Config, transformers.Wav2Vec2Model),
 }
+# What decides what a model computes, given its weights; the rest of a config is about training, or off here.
+ARCHITECTURE_KEYS = (
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "hidden_act",
+    "layer_norm_eps",
+    "conv_dim",
+    "conv_kernel",
+    "conv_stride",
+    "conv_bias",
+    "feat_extract_norm",
+    "feat_extract_activation",
+    "feat_proj_layer_norm",  # HuBERT's alone
+    "conv_pos_batch_norm",  # HuBERT's alone
+    "num_conv_pos_embeddings",
+    "num_conv_pos_embedding_groups",
+    "do_stable_layer_norm",
+)
 REDUCTIONS = ("first", "mean", None)
 ATTENTIONS = ("sdpa", "eager")
 # Saved checkpoints carry dropouts and SpecAugment of their own pretraining; the published model has none of them.
@@ -158,6 +178,19 @@ class TruncatedHuBERT(nn.Module):
     def train(self, mode=True):
         """Set training mode, unless the whole encoder is frozen."""
         return super().train(mode and not self.freeze)
+
+    def architecture(self):
+        """Return the `config` from which an encoder of the same architecture is built without any checkpoint.
+
+        Returns
+        -------
+        dict
+            Plain values, with `num_hidden_layers` as kept.
+        """
+        found = self.model.config.to_dict()
+        values = {key: found[key] for key in ARCHITECTURE_KEYS if key in found}
+        values = {key: list(value) if isinstance(value, (list, tuple)) else value for key, value in values.items()}
+        return {"model_type": self.model.config.model_type, **values}
 
     def frame_lengths(self, n_samples):
         """Count the frames of clips.

@@ -2,17 +2,15 @@
 
 import csv
 import json
-import platform
-from importlib.metadata import version
 from pathlib import Path
 
 from fold_settings import NOT_SETTINGS
 
-from speechbrain_ext import __version__
 from speechbrain_ext.atomic_write import atomic_write, write_json
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.plots import plot_confusion, plot_curves
 from speechbrain_ext.run_folder import HYPERPARAMS_FILE, RUN_FILE, settings_fingerprint
+from speechbrain_ext.versions import versions
 
 EPOCHS_FILE = "epochs.json"
 
@@ -99,11 +97,8 @@ def write_results(brain, hparams, manifest, fold):
         "tested_weights": "last" if hparams["validation"] == "none" else hparams["tested_weights"],
         **identity,
         "settings": settings_fingerprint(folder / HYPERPARAMS_FILE, leave_out=NOT_SETTINGS),
-        "versions": {
-            "python": platform.python_version(),
-            "speechbrain_ext": __version__,
-            **{name: version(name) for name in ("speechbrain", "torch", "torchaudio", "transformers")},
-        },
+        "encoder_config": hparams["encoder"].architecture(),
+        "versions": versions(),
         "epochs": brain.epochs,
         "speakers": {utt_id: manifest[utt_id]["speaker"] for utt_id in sorted(brain.predictions)},
     }
