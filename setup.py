@@ -10,8 +10,11 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "speechbrain_ext" / "__init
 
 DEMO = ["espeakng-loader>=0.2.4"]  # speech synthesis for the demo corpus, with its voices
 RAY = ["ray>=2.40"]  # many runs on many machines
+WEB = ["gradio>=6.0,<7"]  # the page in the browser
+ONNX = ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"]  # the model for other runtimes
 DEV = [
     "hypothesis>=6.100",  # property tests
+    "playwright>=1.50",  # drives the browser that tests the page
     "pytest>=8.0",
     "ruff>=0.6",
     "scikit-learn>=1.3",  # an independent opinion on the metrics
@@ -43,10 +46,12 @@ setup(
         "torchmetrics>=1.4",
         "matplotlib>=3.8",
         "markdown>=3.5",  # report.html out of report.md
+        "huggingface_hub>=0.34",  # model cards, and models on the Hub
         "filelock>=3.12",  # one process in a run's folder
         "rich>=13.0",  # one display over many runs
         "tensorboard>=2.15",
         "tqdm>=4.66",
     ],
-    extras_require={"demo": DEMO, "ray": RAY, "dev": DEMO + RAY + DEV},
+    extras_require={"demo": DEMO, "ray": RAY, "web": WEB, "onnx": ONNX, "dev": DEMO + RAY + WEB + ONNX + DEV},
+    entry_points={"console_scripts": ["speechbrain-ext = speechbrain_ext.cli:main"]},
 )
