@@ -1,10 +1,11 @@
 """EmbeddingModel: from recordings as they are to embeddings, with the cutting, padding and scaling of the training."""
 
 import torch
+from speechbrain.dataio.dataio import length_to_mask
 from torch import nn
 
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.waveform_scale import SCALES, num_samples, pad_with_mean, scale_waveforms
+from speechbrain_ext.waveform_scale import SCALES, num_samples, scale_waveforms
 
 
 class EmbeddingModel(nn.Module):
@@ -78,15 +79,22 @@ class EmbeddingModel(nn.Module):
         n_samples = num_samples(wavs, wav_lens)
         if self.max_samples is not None:
             n_samples = n_samples.clamp(max=self.max_samples)
-            wavs = wavs[:, : self.max_samples]
+            wavs = wavs[:, : min(wavs.shape[1], self.max_samples)]  # min: torch.export decides on one case otherwise
         if self.fixed_samples is None:
             wavs = scale_waveforms(wavs, n_samples / wavs.shape[1], self.waveform_scale)
         else:
-            wavs = torch.stack([pad_with_mean(wav[:n], self.fixed_samples) for wav, n in zip(wavs, n_samples.tolist())])
-            wavs = scale_waveforms(wavs, scale=self.waveform_scale)  # the padding belongs to the clip here
             n_samples = n_samples.clamp(max=self.fixed_samples)
+            wavs = self._pad_with_means(wavs, n_samples)
+            wavs = scale_waveforms(wavs, scale=self.waveform_scale)  # the padding belongs to the clip here
         if self.mask_padding:
             feats = self.encoder(wavs, n_samples / wavs.shape[1])
         else:
             feats = self.encoder(wavs)
         return self.f_0(feats)
+
+    def _pad_with_means(self, wavs, n_samples):
+        """Do what `pad_with_mean` does, to a batch and without a loop, which an ONNX graph could not have."""
+        wavs = nn.functional.pad(wavs, (0, self.fixed_samples))[:, : self.fixed_samples]
+        mask = length_to_mask(n_samples, max_len=self.fixed_samples, dtype=torch.bool)  # [B, T]
+        means = wavs.masked_fill(~mask, 0.0).sum(dim=1, keepdim=True) / n_samples.unsqueeze(1)  # [B, 1]
+        return torch.where(mask, wavs, means)

@@ -1,5 +1,6 @@
 """Writing a bundle: a trained classifier as one folder that `EncoderClassifier.from_hparams` loads."""
 
+import filecmp
 import io
 import json
 import os
@@ -10,12 +11,14 @@ from pathlib import Path
 import ruamel.yaml
 
 from speechbrain_ext.atomic_write import write_json
-from speechbrain_ext.bundle import BUNDLE_FILE, CARD_FILE, FORMAT, YAML_FILE, sha256_of
+from speechbrain_ext.bundle import BUNDLE_FILE, CARD_FILE, FILE_NAME, FORMAT, YAML_FILE, sha256_of
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference import load_classifier
+from speechbrain_ext.onnx_export import write_onnx
 from speechbrain_ext.versions import versions
 
 PARTS = ("encoder", "f_0", "f_1")
+ONNX_FILE = "model.onnx"
 HEAD = """\
 # A trained speech emotion classifier.
 #
@@ -96,13 +99,14 @@ def write_bundle(
     max_s=None,
     fixed_length_s=None,
     mask_padding=True,
+    onnx=False,
 ):
     """Write a bundle, load it as a check, and only then move it to its place.
 
     Arguments
     ---------
     out : str or pathlib.Path
-        The folder to write; it may not exist, or has to be empty.
+        The folder to write; it may not exist, has to be empty, or to hold the very same files already.
     weights : dict
         "encoder" (of a `TruncatedHuBERT`), "f_0" and "f_1": files with their state dicts, such as those in a
         SpeechBrain checkpoint.
@@ -120,15 +124,17 @@ def write_bundle(
         Sample rate of the waveforms in Hz.
     feature_reduction, waveform_scale, max_s, fixed_length_s, mask_padding
         As in `TruncatedHuBERT` and `EmbeddingModel`.
+    onnx : bool
+        Whether model.onnx is written as well, see `write_onnx`.
 
     Raises
     ------
     InputError
-        If `out` holds something, or the weights do not fit the architecture. Nothing is left at `out` then.
+        If `out` holds something else, or the weights do not fit the architecture. `out` stays as it is then.
     """
     out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} is there and not empty. Choose another folder, or delete that one.")
+    if out.exists() and not (out / BUNDLE_FILE).exists():
+        _refuse_filled(out)
     settings = {
         "emotions": list(emotions),
         "n_classes": len(emotions),
@@ -152,16 +158,32 @@ def write_bundle(
             shutil.copyfile(weights[name], temporary / f"{name}.ckpt")
         facts = {"emotions": list(emotions), "sample_rate_hz": sample_rate, "versions": versions(), **(about or {})}
         seal_bundle(temporary, facts)
-        load_classifier(temporary, {"device": "cpu"})
+        classifier = load_classifier(temporary, {"device": "cpu"})
+        if onnx:
+            write_onnx(classifier, temporary / ONNX_FILE)
+            seal_bundle(temporary)
         temporary.chmod(0o755)  # mkdtemp lets nobody else in
-        os.replace(temporary, out)
-    except BaseException:
+        if not _same_files(temporary, out):
+            _refuse_filled(out)
+            os.replace(temporary, out)
+    finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise
+
+
+def _refuse_filled(out):
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} is there and holds something else. Choose another folder, or delete that one.")
+
+
+def _same_files(folder, other):
+    """Tell whether another folder holds every file of a folder, byte for byte."""
+    names = [path.name for path in folder.iterdir()]
+    same, _, _ = filecmp.cmpfiles(folder, other, names, shallow=False)
+    return sorted(same) == sorted(names)
 
 
 def seal_bundle(folder, about=None):
-    """Write bundle.json with the SHA-256 of every other file.
+    """Write bundle.json with the SHA-256 of every other file; names such as .gitattributes are none of its own.
 
     Arguments
     ---------
@@ -173,8 +195,8 @@ def seal_bundle(folder, about=None):
     folder = Path(folder)
     if about is None:
         about = json.loads((folder / BUNDLE_FILE).read_text(encoding="utf-8"))
-    names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != BUNDLE_FILE)
-    files = {name: sha256_of(folder / name) for name in names}
+    names = sorted(path.name for path in folder.iterdir() if path.is_file() and FILE_NAME.fullmatch(path.name))
+    files = {name: sha256_of(folder / name) for name in names if name != BUNDLE_FILE}
     write_json({"format": FORMAT, **about, "files": files}, folder / BUNDLE_FILE)
 
 

@@ -1,25 +1,30 @@
 """Loading a bundle as SpeechBrain's `EncoderClassifier`, after a look at what it would run."""
 
+import os
 import re
+import zipfile
 from pathlib import Path
 
 import torch
-from hyperpyyaml import load_hyperpyyaml
 from speechbrain.inference.classifiers import EncoderClassifier
 
-from speechbrain_ext.bundle import check_bundle
+from speechbrain_ext.bundle import YAML_FILE, check_bundle
+from speechbrain_ext.bundle_yaml import YamlFault
+from speechbrain_ext.device import check_device
 from speechbrain_ext.errors import InputError
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+CURE = "Export it again, or get it again from who made it."
 
 
 def load_classifier(source, run_opts=None, revision=None):
     """Load a bundle: what plain `EncoderClassifier.from_hparams(source)` returns, with a guard.
 
     Plain `from_hparams` runs whatever the bundle's hyperparams.yaml names, and has no such guard: use it on bundles
-    that you or somebody you trust has made. Here the bundle is inspected first (`check_bundle`), weights are read by
-    `torch.load(weights_only=True)`, and each part must fit its weights strictly. The guard is against code that runs; a
-    bundle can still give wrong answers, or ask for more memory than there is.
+    that you or somebody you trust has made. Here the bundle is inspected first (`check_bundle`), its YAML is built
+    without HyperPyYAML, weights are read by `torch.load(weights_only=True)`, and each part must fit its weights
+    strictly. The guard is against code that runs; a bundle can still give wrong answers, or ask for more memory than
+    there is.
 
     Arguments
     ---------
@@ -35,33 +40,33 @@ def load_classifier(source, run_opts=None, revision=None):
     -------
     speechbrain.inference.classifiers.EncoderClassifier
         With `encode_batch`, `classify_batch` and `classify_file`; its `hparams` has `emotions` (the order of the
-        posteriors) and `sample_rate`.
+        posteriors) and `sample_rate`, its `bundle` is the `Bundle` that was checked.
 
     Raises
     ------
     InputError
-        If there is no such bundle, it is refused, or its weights do not fit.
+        If there is no such bundle or device, the bundle is refused, or its weights do not fit.
     """
+    if run_opts and run_opts.get("device"):
+        check_device(run_opts["device"])
     folder, within = find_bundle(source, revision)
     bundle = check_bundle(folder, within)
     try:
-        hparams = load_hyperpyyaml(bundle.yaml)
-    except Exception as error:  # a constructor raises what it meets
-        raise InputError(f"the bundle {folder} cannot be built: {error} Export it again.") from error
+        hparams = bundle.yaml.build()
+    except YamlFault as fault:
+        raise InputError(f"the bundle {folder} is wrong: {YAML_FILE}, line {fault.line}: {fault}. {CURE}") from fault
     parts = hparams["pretrainer"].loadables
-    for name, part in parts.items():
-        _load_weights(part, bundle.folder / f"{name}.ckpt")
+    for name in bundle.yaml.parts:
+        _load_weights(parts[name], folder / f"{name}.ckpt")
     loaded = {id(tensor) for part in parts.values() for tensor in part.state_dict(keep_vars=True).values()}
     for name, module in hparams["modules"].items():
         for key, tensor in module.state_dict(keep_vars=True).items():
             if id(tensor) not in loaded:
-                raise InputError(f"the bundle {folder} holds no weights for {name}.{key}. Export it again.")
-    if len(hparams["label_encoder"]) != hparams["n_classes"]:
-        raise InputError(
-            f"the bundle {folder} has {len(hparams['label_encoder'])} labels for {hparams['n_classes']} classes. "
-            "Export it again."
-        )
-    return EncoderClassifier(modules=hparams["modules"], hparams=hparams, run_opts=run_opts)
+                raise InputError(f"the bundle {folder} holds no weights for {name}.{key}. {CURE}")
+    _check_labels(folder, hparams)
+    classifier = EncoderClassifier(modules=hparams["modules"], hparams=hparams, run_opts=run_opts)
+    classifier.bundle = bundle
+    return classifier
 
 
 def find_bundle(source, revision=None):
@@ -84,8 +89,9 @@ def find_bundle(source, revision=None):
     InputError
         If there is neither.
     """
-    if Path(source).expanduser().is_dir():
-        return Path(source).expanduser(), None
+    folder = Path(os.path.expanduser(source))
+    if folder.is_dir():
+        return folder, None
     if not HUB_ID.fullmatch(str(source)):
         raise InputError(f"{source} is no folder. Give the folder that export.py has written, or USER/NAME on the Hub.")
     import huggingface_hub
@@ -95,7 +101,7 @@ def find_bundle(source, revision=None):
         patterns = ["*.json", "*.yaml", "*.ckpt", "README.md"]
         folder = huggingface_hub.snapshot_download(str(source), revision=revision, allow_patterns=patterns)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        why = str(error).strip().splitlines()[0]
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
             f"{source} is no folder here, and cannot be had from the Hugging Face Hub: {why} Check the name and, for a "
             "private model, `hf auth login`."
@@ -104,8 +110,28 @@ def find_bundle(source, revision=None):
 
 
 def _load_weights(part, path):
+    """Fill a part from a file of tensors, and from nothing else that torch.load would read."""
     try:
-        part.load_state_dict(torch.load(path, map_location="cpu", weights_only=True), strict=True)
+        with zipfile.ZipFile(path) as archive:  # what torch.save writes: a zip file, not compressed
+            unpacked_bytes = sum(member.file_size for member in archive.infolist())
+        if unpacked_bytes > path.stat().st_size:
+            raise ValueError(f"it would unpack to {unpacked_bytes} bytes, more than it has.")
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+        part.load_state_dict(weights, strict=True)
+        for key, value in part.state_dict().items():
+            if not value.isfinite().all():
+                raise ValueError(f"{key} holds values that are NaN or infinite.")
     except Exception as error:  # torch raises what it meets: pickle, zip and key errors
-        why = " ".join(str(error).split())
-        raise InputError(f"the weights in {path} are refused: {why[:300]} Export the bundle again.") from error
+        why = " ".join(str(error).split())[:300]
+        raise InputError(f"the weights in {path} are refused: {why} Nothing of it was run. {CURE}") from error
+
+
+def _check_labels(folder, hparams):
+    emotions, n_classes = hparams["emotions"], hparams["n_classes"]
+    if not isinstance(emotions, list) or not all(isinstance(label, str) for label in emotions):
+        raise InputError(f"the bundle {folder} has emotions that are no list of texts: {emotions!r}. {CURE}")
+    if list(hparams["label_encoder"].lab2ind) != emotions or len(emotions) != n_classes:
+        raise InputError(
+            f"the bundle {folder} has {n_classes} classes, the emotions {', '.join(emotions)} and the labels "
+            f"{', '.join(map(str, hparams['label_encoder'].lab2ind))}, which have to be as many and the same. {CURE}"
+        )

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from speechbrain_ext.bundle import BUNDLE_FILE, sha256_of
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
-from speechbrain_ext.inference import find_bundle, load_classifier
+from speechbrain_ext.inference import load_classifier
 from speechbrain_ext.predict import ENDINGS, classify_recordings, find_recordings, measure_recordings
 from speechbrain_ext.prediction_file import PredictionFile, check_format, format_predictions
 
@@ -49,10 +49,9 @@ def run(options):
     with tempfile.TemporaryDirectory() as scratch:
         piped = Path(scratch) / "recording"
         paths = list(dict.fromkeys(path for given in options.recordings for path in _paths(given, piped)))
-        folder, _ = find_bundle(options.bundle)
         run_opts = {key: value for key in ("device", "precision") if (value := getattr(options, key))}
         classifier = load_classifier(options.bundle, run_opts)
-        model = sha256_of(folder / BUNDLE_FILE)[:12]
+        model = sha256_of(classifier.bundle.folder / BUNDLE_FILE)[:12]
         emotions = list(classifier.hparams.emotions)
         out = PredictionFile(options.out, paths, emotions, model) if options.out else None
         predictions = out.predictions if out else {}

@@ -102,16 +102,19 @@ class PredictionFile:
 
     def _from_row(self, row, source):
         try:
-            if row["model"] != self.model:
-                raise self._foreign(f"predictions by another model, {row['model']}")
-            if row["path"] not in self.recordings:
-                raise self._foreign(f"a prediction of {row['path']}, which is not asked for now")
-            if row["error"]:
-                return Prediction(row["path"], error=row["error"])
-            posteriors = tuple(float(row[emo]) for emo in self.emotions)
-            return Prediction(row["path"], float(row["duration_s"]), row["predicted"], posteriors)
-        except (KeyError, TypeError) as error:
-            raise self._foreign(f"a row that is no prediction, in {source.name} ({error})") from error
+            path, model, error = row["path"], row["model"], row["error"]
+            posteriors = None if error else tuple(float(row[emo]) for emo in self.emotions)
+            duration_s = None if error else float(row["duration_s"])
+            prediction = Prediction(path, duration_s, row["predicted"] or None, posteriors, error or None)
+        except (KeyError, TypeError, ValueError) as error:
+            model = row.get("model") if isinstance(row, dict) else None
+            if not model or model == self.model:
+                raise self._foreign(f"a row that is no prediction, in {source.name} ({error})") from error
+        if model != self.model:
+            raise self._foreign(f"predictions by another model, {model}")
+        if path not in self.recordings:
+            raise self._foreign(f"a prediction of {path}, which is not asked for now")
+        return prediction
 
     def _foreign(self, why):
         return InputError(f"{self.path} holds {why}. Give another --out, or delete that file.")

@@ -19,6 +19,7 @@ from report import are_iemocap  # noqa: E402
 from speechbrain_ext.atomic_checkpointer import AtomicCheckpointer  # noqa: E402
 from speechbrain_ext.errors import InputError  # noqa: E402
 from speechbrain_ext.export import write_bundle  # noqa: E402
+from speechbrain_ext.hub import bundle_files, check_hub_id, push_bundle  # noqa: E402
 from speechbrain_ext.run_folder import HYPERPARAMS_FILE, read_settings  # noqa: E402
 
 # What of test_metrics.json a bundle carries along.
@@ -37,7 +38,7 @@ RESULT_KEYS = (
 )
 
 
-def export_fold(fold_dir, out_dir, name=None):
+def export_fold(fold_dir, out_dir, name=None, onnx=False):
     """Write the bundle of a fold's tested weights.
 
     Arguments
@@ -48,6 +49,8 @@ def export_fold(fold_dir, out_dir, name=None):
         The folder to write.
     name : str, optional
         USER/NAME, where the bundle will be found on the Hub; by default the name of its folder.
+    onnx : bool
+        Whether the bundle also holds the model as model.onnx.
 
     Raises
     ------
@@ -71,6 +74,7 @@ def export_fold(fold_dir, out_dir, name=None):
         max_s=settings["max_eval_s"],
         fixed_length_s=settings["fixed_length_s"],
         mask_padding=settings["mask_padding"],
+        onnx=onnx,
     )
 
 
@@ -109,7 +113,8 @@ def tested_weights(fold_dir, epoch):
     )
     if checkpoint is None:
         raise InputError(
-            f"{fold_dir / 'save'} holds no checkpoint of epoch {epoch}, which was tested. If the fold was copied, copy save/ as well."
+            f"{fold_dir / 'save'} holds no checkpoint of epoch {epoch}, which was tested. If the fold was copied, copy "
+            "save/ as well."
         )
     return {name: checkpoint.paramfiles[name] for name in ("encoder", "f_0", "f_1")}
 
@@ -126,19 +131,35 @@ def corpus_of(fold_dir, settings):
 
 
 def main(argv):
-    """Export a fold."""
+    """Export a fold, and put it on the Hub if asked to."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("fold_dir", metavar="FOLD_DIR", help="a tested fold's folder: results/<yaml>/seed<s>/fold<k>")
     parser.add_argument("out_dir", metavar="OUT_DIR", help="the folder to write")
+    parser.add_argument("--onnx", action="store_true", help="also write model.onnx")
+    parser.add_argument("--push_to_hub", metavar="USER/NAME", help="upload the bundle to the Hugging Face Hub")
+    parser.add_argument("--public", action="store_true", help="with --push_to_hub: a new model is public, not private")
+    parser.add_argument("--dry_run", action="store_true", help="with --push_to_hub: say what would be uploaded")
     options = parser.parse_args(argv)
-    export_fold(options.fold_dir, options.out_dir)
+    hub_id = options.push_to_hub
+    if hub_id:
+        check_hub_id(hub_id)
+    elif options.dry_run or options.public:
+        raise InputError("--dry_run and --public belong to --push_to_hub=USER/NAME, which is missing.")
+    export_fold(options.fold_dir, options.out_dir, name=hub_id, onnx=options.onnx)
     print(f"{options.out_dir} holds the bundle. Try: speechbrain-ext predict {options.out_dir} RECORDING")
+    if hub_id and options.dry_run:
+        kind = "public" if options.public else "private"
+        print(f"Nothing was uploaded. To {hub_id}, {kind} unless it exists, would go:")
+        for name, size in bundle_files(options.out_dir).items():
+            print(f"{size:>15,} bytes  {name}")
+    elif hub_id:
+        print(f"Uploaded: {push_bundle(options.out_dir, hub_id, private=not options.public)}")
 
 
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except InputError as error:
+    except (InputError, OSError) as error:
         sys.exit(f"export.py: {error}")

@@ -1,18 +1,16 @@
 """The model card of an exported fold: what was trained on what, how it was tested, and what it is not for."""
 
-import textwrap
-
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from make_demo_corpus import NOTE
 
-PAPER = "https://doi.org/10.1109/ICASSP49357.2023.10095028"
 IEMOCAP_TERMS = (
     "IEMOCAP is released by the University of Southern California for research, to those who sign its terms "
-    "(https://sail.usc.edu/iemocap/iemocap_release.htm). Whether weights trained on it may be passed on, and for what they may "
-    "be used, is for whoever publishes this model to settle with them."
+    "(https://sail.usc.edu/iemocap/iemocap_release.htm). Whether weights trained on it may be passed on, and for what "
+    "they may be used, is for whoever publishes this model to settle with them."
 )
+PAPER = "https://arxiv.org/abs/2305.06273"
 VALIDATIONS = {
-    "random": "The epoch was chosen on a random part of the training groups' utterances (so its speakers are trained on as well)",
+    "random": "The epoch was chosen on a random part of the training groups' utterances: their speakers are trained on",
     "group": "The epoch was chosen on one of the training groups, whose speakers are not trained on",
     "none": "Training went on for a fixed number of epochs; nothing validated",
 }
@@ -86,12 +84,14 @@ def _text(metrics, settings, corpus, title, name):
     else:
         about_corpus = f"\n**This model was not trained on IEMOCAP**, but on {title}.\n"
         terms = f"The terms of {title} hold for what is trained on it: fill in what they say before you publish."
-    text = f"""\
+    order = ", ".join(f"{i} = {emo}" for i, emo in enumerate(metrics["emotions"]))
+    packages = ", ".join(f"{package} {number}" for package, number in metrics["versions"].items())
+    return f"""\
 # Speech emotion recognition: {", ".join(metrics["emotions"])}
 
-A classifier of {len(metrics["emotions"])} emotions in speech, trained on {title} by the method of Kang, Zhang and Jiang,
-[Learning Robust Self-Attention Features for Speech Emotion Recognition with Label-Adaptive Mixup]({PAPER}) (ICASSP 2023):
-the first {settings["num_layers"]} layers of {encoder}, label-adaptive mixup and center loss.
+A classifier of {len(metrics["emotions"])} emotions in speech, trained on {title} by the method of Kang, Zhang and
+Jiang, [Learning Robust Self-Attention Features for Speech Emotion Recognition with Label-Adaptive Mixup]({PAPER})
+(ICASSP 2023): the first {settings["num_layers"]} layers of {encoder}, label-adaptive mixup and center loss.
 {about_corpus}
 ## Use
 
@@ -102,30 +102,32 @@ classifier = load_classifier("{name}")
 log_posteriors, score, index, labels = classifier.classify_file("recording.wav")
 ```
 
-`speechbrain.inference.classifiers.EncoderClassifier.from_hparams(source="{name}")` gives the same classifier, without the look.
-`speechbrain-ext predict {name} recordings/` classifies a folder.
+`speechbrain.inference.classifiers.EncoderClassifier.from_hparams(source="{name}")` gives the same classifier, without
+the look. `speechbrain-ext predict {name} recordings/` classifies a folder.
 
-Input: mono waveforms at {settings["sample_rate"]} Hz; `classify_file` converts other files. Posteriors come in the order
-{", ".join(f"{i} = {emo}" for i, emo in enumerate(metrics["emotions"]))}.
+Input: mono waveforms at {settings["sample_rate"]} Hz; `classify_file` converts other files. Posteriors come in the
+order {order}.
 
 ## Result
 
-Fold {metrics["fold"]} of {metrics["n_folds"]} (leave one group out), seed {metrics["seed"]}: trained without {metrics["test_group"]}, tested on its {metrics["n"]} utterances.
+Fold {metrics["fold"]} of {metrics["n_folds"]} (leave one group out), seed {metrics["seed"]}: trained without
+{metrics["test_group"]}, tested on its {metrics["n"]} utterances.
 
-**WA {100 * metrics["WA"]:.2f}%, UA {100 * metrics["UA"]:.2f}%.** WA is the share of correct decisions, UA the mean of the emotions' recalls.
+**WA {100 * metrics["WA"]:.2f}%, UA {100 * metrics["UA"]:.2f}%.** WA is the share of correct decisions, UA the mean of
+the emotions' recalls.
 
 | emotion | recall (%) | utterances |
 |---|---|---|
 {rows}
 
-{VALIDATIONS[metrics["validation"]]}; the weights are those of epoch {metrics["tested_epoch"]} of {metrics["n_epochs"]}. Nothing was chosen by the test
-utterances. One fold with one seed is one draw: other folds and seeds give other numbers, and the mean over all is the result of the
-method, not of this model.
+{VALIDATIONS[metrics["validation"]]}; the weights are those of epoch {metrics["tested_epoch"]} of
+{metrics["n_epochs"]}. Nothing was chosen by the test utterances. One fold with one seed is one draw: other folds and
+seeds give other numbers, and the mean over all is the result of the method, not of this model.
 
 ## Limits
 
-- Acted or synthetic emotion, few speakers, one kind of recording: do not expect these numbers elsewhere, and do not judge
-  people by this model's output.
+- Acted or synthetic emotion, few speakers, one kind of recording: do not expect these numbers elsewhere, and do not
+  judge people by this model's output.
 - It always answers with one of its {len(metrics["emotions"])} labels, also for music, noise or silence.
 - The posteriors are not calibrated.
 {_padding_limit(metrics, settings)}
@@ -135,9 +137,8 @@ method, not of this model.
 
 ## Versions
 
-{", ".join(f"{package} {number}" for package, number in metrics["versions"].items())}. Corpus fingerprint `{metrics["manifest"]}`.
+{packages}. Corpus fingerprint `{metrics["manifest"]}`.
 """
-    return textwrap.dedent(text)
 
 
 def _padding_limit(metrics, settings):

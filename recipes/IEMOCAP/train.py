@@ -184,6 +184,7 @@ def dataio_prep(hparams, manifest, fold):
         n_samples = len(sig)
         if hparams["fixed_length_s"] is not None:
             sig = pad_with_mean(sig, round(hparams["fixed_length_s"] * hparams["sample_rate"]))
+            n_samples = min(n_samples, len(sig))
         sig = scale_waveforms(sig.unsqueeze(0), scale=hparams["waveform_scale"]).squeeze(0)
         if augment:
             sig = torch.from_numpy(hparams["augment"](sig.numpy(), epoch, utt_id))

@@ -1,0 +1,103 @@
+"""What the benchmarks share: rivals timed by turns, ratios with their spread, the machine, a model to time."""
+
+import csv
+import os
+import platform
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from speechbrain_ext.export import write_bundle
+from speechbrain_ext.projection import EmotionClassifier, EmotionEmbedding
+from speechbrain_ext.truncated_hubert import TruncatedHuBERT
+
+SAMPLE_RATE_HZ = 16000
+LENGTHS_FILE = Path(__file__).with_name("iemocap_lengths.csv")
+# HuBERT-Base's sizes with the LayerNorms of HuBERT-Large.
+BASE = {
+    "hidden_size": 768,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "conv_dim": [512] * 7,
+    "conv_bias": True,
+    "feat_extract_norm": "layer",
+    "do_stable_layer_norm": True,
+}
+
+
+def time_by_turns(rivals, repeats, settle=None):
+    """Time functions without arguments, each once in every round, every other round in the opposite order.
+
+    Arguments
+    ---------
+    rivals : dict
+        Name -> function.
+    repeats : int
+        Number of rounds, after one that is not counted.
+    settle : callable, optional
+        Called with a name right before it is timed: the threads of the one before may still be spinning.
+
+    Returns
+    -------
+    dict
+        Name -> list of seconds, a round each.
+    """
+    for run in rivals.values():
+        run()
+    seconds = {name: [] for name in rivals}
+    for repeat in range(repeats):
+        for name in list(rivals) if repeat % 2 == 0 else list(rivals)[::-1]:
+            if settle:
+                settle(name)
+            start = time.perf_counter()
+            rivals[name]()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def ratios(seconds, of, to):
+    """Return how many times as long one rival takes as another, a round each."""
+    return [a / b for a, b in zip(seconds[of], seconds[to])]
+
+
+def spread(values, form):
+    """Write a median with its range."""
+    return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
+
+
+def machine():
+    """Describe this machine: processor, cores, threads in use, and the GPU where there is one."""
+    found = {"cpu": cpu_name(), "n_cpus": os.cpu_count(), "n_threads": torch.get_num_threads()}
+    return {**found, "gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else found
+
+
+def cpu_name():
+    """Name the processor, as the system does."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def iemocap_lengths():
+    """Read the lengths of IEMOCAP's 5531 utterances: a list of (session, number of samples at 16 kHz)."""
+    with open(LENGTHS_FILE, newline="", encoding="utf-8") as file:
+        return [(int(row["session"]), int(row["n_samples"])) for row in csv.DictReader(file)]
+
+
+def random_bundle(folder, n_layers, config=None):
+    """Write a bundle with random weights: arithmetic takes as long with them."""
+    torch.manual_seed(0)
+    encoder = TruncatedHuBERT(config={**(config or BASE), "num_hidden_layers": n_layers}, num_layers=n_layers)
+    parts = {"encoder": encoder, "f_0": EmotionEmbedding(encoder.embedding_dim), "f_1": EmotionClassifier(64, 4)}
+    with tempfile.TemporaryDirectory() as scratch:
+        weights = {name: Path(scratch) / f"{name}.pt" for name in parts}
+        for name, part in parts.items():
+            torch.save(part.state_dict(), weights[name])
+        card = "# Random weights, for timing\n"
+        write_bundle(folder, weights, encoder.architecture(), ["ang", "hap", "sad", "neu"], 64, card)
+    return folder

@@ -1,0 +1,74 @@
+"""The command's shell: help, unknown words, closed pipes, interrupts."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from speechbrain_ext import cli, predict_command
+
+
+def test_help_names_every_command_and_is_quick_to_make(root):
+    code = (
+        "import sys; from speechbrain_ext import cli\ntry: cli.main(['--help'])\nfinally: print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(root)}
+    )
+    assert done.returncode == 0
+    for name in ("predict", "timeline", "web"):
+        assert f"\n    {name} " in done.stdout
+    assert done.stdout.endswith("False\n")  # torch takes seconds
+
+
+@pytest.mark.parametrize("name", sorted(cli.COMMANDS))
+def test_each_command_explains_itself(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([name, "--help"])
+    assert ended.value.code == 0
+    printed = capsys.readouterr().out
+    assert f"speechbrain-ext {name}" in printed and "BUNDLE" in printed and "--device" in printed
+
+
+@pytest.mark.parametrize("words", [[], ["predicts", "x"], ["predict"], ["predict", "--ou", "x"]])
+def test_wrong_words_end_with_2_and_the_usage(words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    assert ended.value.code == 2
+    assert "usage: speechbrain-ext" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error, status, text",
+    [
+        (KeyboardInterrupt(), 130, "speechbrain-ext predict: interrupted."),
+        (PermissionError(13, "Permission denied", "out.csv"), 1, "Permission denied: 'out.csv'"),
+    ],
+)
+def test_an_interrupt_or_a_refusing_disk_is_told_without_a_traceback(monkeypatch, capsys, error, status, text):
+    def run(options):
+        raise error
+
+    monkeypatch.setattr(predict_command, "run", run)
+    assert cli.main(["predict", "bundle", "file"]) == status
+    assert text in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_is_no_error(root):
+    code = (
+        "import sys; from speechbrain_ext import cli, predict_command\n"
+        "predict_command.run = lambda options: [print('x' * 1000, flush=True) for _ in range(1000)] and 0\n"
+        "sys.exit(cli.main(['predict', 'bundle', 'file']))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(60) == 0
+    assert process.stderr.read() == ""
