@@ -14,11 +14,10 @@ from speechbrain_ext.atomic_write import write_json
 from speechbrain_ext.bundle import BUNDLE_FILE, CARD_FILE, FILE_NAME, FORMAT, YAML_FILE, sha256_of
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference import load_classifier
-from speechbrain_ext.onnx_export import write_onnx
+from speechbrain_ext.onnx_export import ONNX_FILE, write_onnx
 from speechbrain_ext.versions import versions
 
 PARTS = ("encoder", "f_0", "f_1")
-ONNX_FILE = "model.onnx"
 HEAD = """\
 # A trained speech emotion classifier.
 #

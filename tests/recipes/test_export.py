@@ -7,12 +7,15 @@ import subprocess
 import sys
 
 import export
+import numpy as np
+import onnxruntime
 import pytest
 import torch
 from fold_reading import results
 from huggingface_hub import ModelCard
 from speechbrain.inference.classifiers import EncoderClassifier
 
+from speechbrain_ext.audio import read_audio
 from speechbrain_ext.bundle import sha256_of
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference import load_classifier
@@ -128,6 +131,23 @@ def test_the_same_command_again_changes_nothing_and_another_fold_is_refused(fold
         export.main([str(fold), str(out)])
     assert (out / "README.md").read_text() == "changed"
     assert [path.name for path in tmp_path.iterdir()] == ["exported"]
+
+
+def test_onnx_is_written_listed_and_agrees(fold, demo_corpus, tmp_path):
+    out = tmp_path / "exported"
+    export.main([str(fold), str(out), "--onnx"])
+    assert json.loads((out / "bundle.json").read_text())["files"]["model.onnx"] == sha256_of(out / "model.onnx")
+    session = onnxruntime.InferenceSession(out / "model.onnx")
+    _, rows = results(fold)
+    manifest = json.loads((fold / "manifest.json").read_text())
+    for row in rows[:5]:
+        wav = read_audio(manifest[row["id"]]["wav"].replace("{data_root}", str(demo_corpus)), row["id"], 16000)
+        inputs = {"wavs": wav[None], "wav_lens": np.ones(1, dtype=np.float32)}
+        posteriors = np.exp(session.run(["log_posteriors"], inputs)[0][0])
+        assert posteriors == pytest.approx([float(row[emo]) for emo in ("ang", "hap", "sad", "neu")], abs=1e-4)
+    before = (out / "model.onnx").stat().st_mtime_ns
+    export.main([str(fold), str(out), "--onnx"])
+    assert (out / "model.onnx").stat().st_mtime_ns == before
 
 
 def test_a_dry_run_says_what_would_go_up_and_contacts_nobody(fold, tmp_path, capsys, monkeypatch):
