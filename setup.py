@@ -10,7 +10,7 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "speechbrain_ext" / "__init
 
 DEMO = ["espeakng-loader>=0.2.4"]  # speech synthesis for the demo corpus, with its voices
 RAY = ["ray>=2.40"]  # many runs on many machines
-WEB = ["gradio>=6.0,<7"]  # the page in the browser
+WEB = ["gradio>=6.31,<7"]  # the page in the browser
 ONNX = ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"]  # the model for other runtimes
 DEV = [
     "hypothesis>=6.100",  # property tests
