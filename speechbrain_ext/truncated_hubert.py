@@ -7,11 +7,15 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
+import torch.nn.functional as F
 import transformers
 from safetensors import SafetensorError
 from speechbrain.dataio.dataio import length_to_mask
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
+from torch.utils.checkpoint import checkpoint
 
+from speechbrain_ext.channels_last_stem import has_layer_norms, stem_features
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
 from speechbrain_ext.waveform_scale import SCALES, num_samples, scale_waveforms
 
@@ -88,6 +92,9 @@ class TruncatedHuBERT(nn.Module):
         Scaling of each clip before the encoder: "peak", "layer" or None, see `scale_waveforms`.
     attn_implementation : str
         "sdpa" or "eager".
+    checkpoint_activations : bool
+        Whether training keeps of each layer only its input, and computes the rest once more when it goes back: less
+        memory for some more time, and the same numbers.
 
     Attributes
     ----------
@@ -127,6 +134,7 @@ class TruncatedHuBERT(nn.Module):
         freeze=False,
         waveform_scale="peak",
         attn_implementation="sdpa",
+        checkpoint_activations=False,
     ):
         super().__init__()
         for name, value, known in (
@@ -166,6 +174,8 @@ class TruncatedHuBERT(nn.Module):
         self.feature_reduction = feature_reduction
         self.waveform_scale = waveform_scale
         self.freeze = freeze
+        self.checkpoint_activations = checkpoint_activations
+        self._position_kernel = None
         self.min_samples = 1
         for kernel, stride in zip(reversed(model_config.conv_kernel), reversed(model_config.conv_stride)):
             self.min_samples = (self.min_samples - 1) * stride + kernel
@@ -231,38 +241,39 @@ class TruncatedHuBERT(nn.Module):
             If a clip is shorter than `min_samples`, or a relative length is above 1.
         """
         n_samples = num_samples(wavs, wav_lens)
-        self._check_lengths(n_samples, wavs.shape[1])
+        padded = self._check_lengths(n_samples, wavs.shape[1])
         wavs = wavs.to(self.model.feature_projection.projection.weight.dtype)
         wavs = scale_waveforms(wavs, wav_lens, self.waveform_scale)
-        feats = self.model.feature_extractor(wavs).transpose(1, 2)  # [B, T] -> [B, C, F] -> [B, F, C]
+        feats = self._stem(wavs)  # [B, T] -> [B, F, C]
         hidden = self.model.feature_projection(feats)  # [B, F, C] -> [B, F, D]
         if isinstance(hidden, tuple):  # wav2vec 2.0 also gives what it projected
             hidden = hidden[0]
 
         own_frames = length_to_mask(self.frame_lengths(n_samples), max_len=hidden.shape[1], dtype=torch.bool)  # [B, F]
         attention_mask = None
-        if wav_lens is not None:
+        if padded:
             hidden = hidden.masked_fill(~own_frames.unsqueeze(-1), 0.0)
             attention_mask = self._attention_mask(own_frames, hidden.dtype)
         encoder = self.model.encoder
-        hidden = hidden + encoder.pos_conv_embed(hidden)
+        hidden = hidden + self._position_embedding(hidden)
         if not self.model.config.do_stable_layer_norm:
             hidden = encoder.layer_norm(hidden)
 
         for layer in encoder.layers[:-1]:
-            hidden = self._layer(layer, hidden, attention_mask)
+            hidden = self._run(self._layer, layer, hidden, attention_mask)
         if self.feature_reduction == "first":
-            return self._first_frame(encoder.layers[-1], hidden, attention_mask)  # [B, F, D] -> [B, D]
-        hidden = self._layer(encoder.layers[-1], hidden, attention_mask)
+            return self._run(self._first_frame, encoder.layers[-1], hidden, attention_mask)  # [B, F, D] -> [B, D]
+        hidden = self._run(self._layer, encoder.layers[-1], hidden, attention_mask)
         hidden = hidden.masked_fill(~own_frames.unsqueeze(-1), 0.0)
         if self.feature_reduction == "mean":
             return hidden.sum(dim=1) / own_frames.sum(dim=1, keepdim=True)  # [B, F, D] -> [B, D]
         return hidden
 
     def _check_lengths(self, n_samples, n_times):
+        """Refuse clips that are too short or longer than the batch, and tell whether any is padded."""
         if torch.compiler.is_exporting():  # a graph cannot raise; see onnx_export for what it gives instead
-            return
-        shortest, longest = (int(n) for n in n_samples.aminmax())
+            return True
+        shortest, longest = torch.stack(n_samples.aminmax()).tolist()  # one wait for the device
         if longest > n_times:
             raise InputError(
                 f"wav_lens must be relative, in (0, 1]: clip {int(n_samples.argmax())} of the batch would have "
@@ -273,12 +284,43 @@ class TruncatedHuBERT(nn.Module):
                 f"clip {int(n_samples.argmin())} of the batch has {shortest} samples; the encoder needs at least "
                 f"{self.min_samples}. Leave it out, or pad it with silence and count the silence as its own."
             )
+        return shortest < n_times
+
+    def _stem(self, wavs):
+        """Compute the convolutional stem, [B, T] -> [B, F, C]."""
+        stem = self.model.feature_extractor
+        if has_layer_norms(stem) and not torch.compiler.is_exporting():  # onnxruntime lays out memory by itself
+            return stem_features(stem, wavs)
+        return stem(wavs).transpose(1, 2)  # [B, T] -> [B, C, F] -> [B, F, C]
+
+    def _position_embedding(self, hidden):
+        """Compute the positional convolution, [B, F, D] -> [B, F, D]."""
+        embed = self.model.encoder.pos_conv_embed
+        conv = embed.conv
+        learning = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in conv.parameters())
+        if learning or not is_parametrized(conv) or torch.compiler.is_exporting():
+            return embed(hidden)
+        # The kernel is a direction times a length, and the same product in every batch until one of them changes.
+        factors = list(conv.parametrizations.weight.parameters())
+        state = [(factor.data_ptr(), None if factor.is_inference() else factor._version) for factor in factors]
+        if self._position_kernel is None or self._position_kernel[0] != state:
+            with torch.inference_mode(False), torch.no_grad():  # a tensor that may be used outside as well
+                self._position_kernel = state, conv.weight
+        hidden = hidden.transpose(1, 2)  # [B, F, D] -> [B, D, F]
+        hidden = F.conv1d(hidden, self._position_kernel[1], conv.bias, padding=conv.padding, groups=conv.groups)
+        return embed.activation(embed.padding(hidden)).transpose(1, 2)  # [B, D, F] -> [B, F, D]
 
     def _attention_mask(self, own_frames, dtype):
         mask = own_frames[:, None, None, :]  # [B, F] -> [B, heads, queries, F]
         if self.model.config._attn_implementation == "eager":  # it is added to the scores there
             return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)
         return mask
+
+    def _run(self, function, *args):
+        """Call a function of a layer, and keep what going back needs, or compute it once more then."""
+        if self.checkpoint_activations and torch.is_grad_enabled():
+            return checkpoint(function, *args, use_reentrant=False)
+        return function(*args)
 
     @staticmethod
     def _layer(layer, hidden, attention_mask):

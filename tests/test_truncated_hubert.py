@@ -405,3 +405,69 @@ def test_waveforms_of_another_precision_are_taken(small_config, dtype):
 def test_silence_gives_finite_features(small_config):
     encoder = TruncatedHuBERT(config=small_config, num_layers=1).train()
     assert torch.isfinite(encoder(torch.zeros(2, 4000), torch.tensor([1.0, 0.5]))).all()
+
+
+@pytest.mark.parametrize("change", ["load", "in_place", "dtype"])
+def test_the_positional_kernel_follows_its_weights(small_config, clips, change):
+    encoder = TruncatedHuBERT(config=small_config, num_layers=2).eval()
+    other = TruncatedHuBERT(config=small_config, num_layers=2).eval()
+    wavs, wav_lens, _ = clips
+    with torch.inference_mode():
+        before = encoder(wavs, wav_lens)
+    if change == "load":
+        encoder.load_state_dict(other.state_dict())
+    elif change == "in_place":
+        with torch.no_grad():
+            encoder.model.encoder.pos_conv_embed.conv.parametrizations.weight.original1.mul_(-1)
+    else:
+        encoder.double()
+    with torch.no_grad():
+        after = encoder(wavs, wav_lens)
+    learning = encoder(wavs, wav_lens)  # with gradients: transformers' own way
+    torch.testing.assert_close(after, learning.detach(), atol=1e-6, rtol=1e-5)
+    if change != "dtype":
+        assert (after - before).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("feature_reduction", ["first", "mean"])
+def test_checkpointed_activations_change_no_gradient(small_config, clips, feature_reduction):
+    wavs, wav_lens, _ = clips
+    gradients, kept = [], []
+    for checkpoint_activations in (False, True):
+        torch.manual_seed(0)
+        encoder = TruncatedHuBERT(
+            config=small_config,
+            num_layers=4,
+            feature_reduction=feature_reduction,
+            projection_dropout=0.5,
+            checkpoint_activations=checkpoint_activations,
+        ).train()
+        kept.append(0)
+
+        def keep(tensor):
+            kept[-1] += tensor.numel()
+            return tensor
+
+        torch.manual_seed(1)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            output = encoder(wavs, wav_lens)
+        output.square().sum().backward()
+        gradients.append([p.grad for p in encoder.parameters() if p.grad is not None])
+    assert len(gradients[0]) == len(gradients[1]) > 50
+    for plain, checkpointed in zip(*gradients):
+        assert torch.equal(plain, checkpointed)
+    assert kept[1] < kept[0] / 2
+
+
+def test_clips_of_equal_length_need_no_mask(small_config, clips, monkeypatch):
+    encoder = TruncatedHuBERT(config=small_config, num_layers=2).eval()
+    wavs = clips[0][:, :4800]
+    masks = []
+    layer = TruncatedHuBERT._layer
+    spy = staticmethod(lambda module, hidden, mask: masks.append(mask) or layer(module, hidden, mask))
+    monkeypatch.setattr(TruncatedHuBERT, "_layer", spy)
+    with torch.no_grad():
+        full = encoder(wavs, torch.ones(3))
+        torch.testing.assert_close(full, encoder(wavs), atol=0, rtol=0)
+        encoder(wavs, torch.tensor([1.0, 0.5, 1.0]))
+    assert [mask is None for mask in masks] == [True, True, False]

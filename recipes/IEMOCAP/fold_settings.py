@@ -29,6 +29,7 @@ MAY_CHANGE = (
     "number_of_epochs",
     "eval_batch_size",
     "encoder_save_path",
+    "checkpoint_activations",
 )
 
 # What a run's results do not depend on, or what names the run; all other keys make up its settings' fingerprint.
