@@ -3,6 +3,7 @@
 import csv
 import os
 import platform
+import re
 import statistics
 import tempfile
 import time
@@ -66,6 +67,17 @@ def ratios(seconds, of, to):
 def spread(values, form):
     """Write a median with its range."""
     return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
+
+
+def resident(kind="VmRSS"):
+    """Read this process's resident memory in bytes: "VmRSS" now, "VmHWM" at its highest."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return 1024 * int(re.search(rf"{kind}:\s+(\d+) kB", status)[1])
+
+
+def forget_highest_resident():
+    """Let "VmHWM" begin again from what is resident now."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def machine():

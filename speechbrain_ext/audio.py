@@ -61,32 +61,32 @@ def probe_audio(path, utt_id, check_samples=True):
         noticed when it is read, if at all.
     """
     try:
+        str(path).encode()
         size = path_size(path)
     except OSError as error:
-        raise InputError(
-            f"{utt_id}: the recording cannot be opened: {error}. Complete the copy of the corpus."
-        ) from error
+        raise InputError(f"{utt_id}: the recording cannot be opened: {error}. Check the path.") from error
+    except UnicodeEncodeError as error:  # libsndfile takes no other names
+        raise InputError(f"the name {ascii(str(path))} is no UTF-8. Rename the file.") from error
     if size == 0:
-        raise InputError(f"{utt_id}: {path} is empty (0 bytes). Copy it again from the corpus.")
+        raise InputError(f"{utt_id}: {path} is empty (0 bytes). Copy it again.")
     missing = missing_wav_bytes(path, size)
     if missing > 0:
         raise InputError(
             f"{utt_id}: {path} is truncated: its header announces {missing} bytes more than the file holds. "
-            "Copy it again from the corpus."
+            "Copy it again."
         )
     try:
         info = soundfile.info(str(path))
     except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
         raise InputError(
-            f"{utt_id}: {path} cannot be read as audio: {error} Replace the file, or leave the utterance out."
+            f"{utt_id}: {path} cannot be read as audio: {error} Replace the file, or leave it out."
         ) from error
     header = AudioHeader(info.frames, info.samplerate, info.channels)
     if header.n_frames == 0:
-        raise InputError(f"{utt_id}: {path} holds no samples. Leave the utterance out, or copy it again.")
+        raise InputError(f"{utt_id}: {path} holds no samples. Leave it out, or copy it again.")
     if header.duration_s < SHORTEST_S:
         raise InputError(
-            f"{utt_id}: {path} is {header.duration_s:.4f} s long; at least {SHORTEST_S} s are needed. "
-            "Leave the utterance out."
+            f"{utt_id}: {path} is {header.duration_s:.4f} s long; at least {SHORTEST_S} s are needed. Leave it out."
         )
     if check_samples and info.subtype in ("FLOAT", "DOUBLE"):  # integers are always finite
         read_audio(path, utt_id, header.sample_rate_hz)
@@ -124,16 +124,16 @@ def read_audio(path, utt_id, sample_rate_hz, max_s=None):
             wav = file.read(n_frames, dtype="float32", always_2d=True)  # [T, channels]
     except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
         raise InputError(
-            f"{utt_id}: {path} cannot be read as audio: {error} Replace the file, or leave the utterance out."
+            f"{utt_id}: {path} cannot be read as audio: {error} Replace the file, or leave it out."
         ) from error
     if len(wav) < n_frames or n_frames == 0:
         raise InputError(
             f"{utt_id}: {path} is truncated: {n_frames} samples are announced and {len(wav)} can be read. "
-            "Copy it again from the corpus."
+            "Copy it again."
         )
     n_bad = int(np.count_nonzero(~np.isfinite(wav)))
     if n_bad:
-        raise InputError(f"{utt_id}: {path} holds {n_bad} samples that are NaN or infinite. Leave the utterance out.")
+        raise InputError(f"{utt_id}: {path} holds {n_bad} samples that are NaN or infinite. Leave it out.")
     return to_mono(wav, source_rate_hz, sample_rate_hz)
 
 

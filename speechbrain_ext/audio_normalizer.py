@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from speechbrain_ext.audio import to_mono
-from speechbrain_ext.errors import InputError
+from speechbrain_ext.errors import InputError, check_whole_number
 
 
 class SoxrAudioNormalizer:
@@ -25,6 +25,7 @@ class SoxrAudioNormalizer:
     """
 
     def __init__(self, sample_rate=16000):
+        check_whole_number("sample_rate", sample_rate, 1)
         self.sample_rate = sample_rate
 
     def __call__(self, audio, sample_rate):

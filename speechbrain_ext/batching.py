@@ -1,4 +1,7 @@
-"""Which clips stand in which batch, each with which mixup partner, decided for a whole epoch before it begins."""
+"""Which clips stand in which batch, each with which mixup partner, decided for a whole epoch before it begins.
+
+Several processes (one a GPU) train on the very batches that one process would make: each takes a share of every batch.
+"""
 
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +17,27 @@ from speechbrain_ext.seeding import derive_seed
 
 
 @dataclass(frozen=True)
+class Share:
+    """The part of a batch that one of several processes computes.
+
+    Attributes
+    ----------
+    start : int
+        Place of its first clip in the batch.
+    n_clips : int
+        Clips in the whole batch.
+    weight : float
+        What the mean loss of its clips is multiplied by, so that the mean over the processes is the mean over the
+        batch. 0 where there are fewer clips than processes: such a process computes a clip of another's, for nothing,
+        because all have to take part when gradients are averaged.
+    """
+
+    start: int
+    n_clips: int
+    weight: float
+
+
+@dataclass(frozen=True)
 class Draw:
     """One clip of a training batch.
 
@@ -25,11 +49,14 @@ class Draw:
         The clip that it is mixed with; None leaves it as it is.
     epoch : int
         The epoch, which seeds the clip's augmentation.
+    share : Share, optional
+        The part of the batch that the clip is in; None where one process computes whole batches.
     """
 
     index: int
     partner: Optional[int]
     epoch: int
+    share: Optional[Share] = None
 
 
 class PairedBatchSampler(Sampler):
@@ -39,18 +66,25 @@ class PairedBatchSampler(Sampler):
     batch of equal lengths, eq. 3 would be a constant 0.5. A mixed clip is sorted by the longer length of its pair.
     Everything is decided by the seed and the epoch, so an epoch that is taken up in the middle goes on as planned.
 
+    N processes of `batch_size` clips share the batches of one process of N times `batch_size`. A share is a run of
+    neighbours in length, so that little is padded, and where shares are unequal the shorter clips are in the larger.
+
     Arguments
     ---------
     n_samples : list of int
         Lengths of the clips, in samples, as they will be read.
     batch_size : int
-        Clips in a batch; the last one holds what is left.
+        Clips in a batch of one process; the last one holds what is left.
     partner_prob : float
         Probability in [0, 1] that a clip gets a partner.
     sort_window : int
         How many batches' worth of shuffled clips are sorted by length together; 1 does not sort.
     seed : int
         Seed of all draws.
+    n_processes : int
+        How many processes share the batches.
+    rank : int
+        Which of them this is, from 0.
 
     Example
     -------
@@ -59,17 +93,21 @@ class PairedBatchSampler(Sampler):
     [[0, 2], [1, 3]]
     """
 
-    def __init__(self, n_samples, batch_size, partner_prob=0.0, sort_window=1, seed=0):
+    def __init__(self, n_samples, batch_size, partner_prob=0.0, sort_window=1, seed=0, n_processes=1, rank=0):
         if batch_size < 1 or sort_window < 1:
             raise InputError(f"batch_size and sort_window must be at least 1, got {batch_size} and {sort_window}.")
         check_number("partner_prob", partner_prob, 0, 1)
         if len(n_samples) == 0:
             raise InputError("n_samples is empty: there is no clip to make batches of.")
+        if not 0 <= rank < n_processes:
+            raise InputError(f"rank must be from 0 to n_processes - 1 ({n_processes - 1}), got {rank}.")
         self.n_samples = torch.as_tensor(n_samples)
-        self.batch_size = batch_size
+        self.batch_size = batch_size * n_processes  # of the whole batch
         self.partner_prob = partner_prob
         self.sort_window = sort_window
         self.seed = seed
+        self.n_processes = n_processes
+        self.rank = rank
         self.epoch = 1
 
     def set_epoch(self, epoch):
@@ -97,7 +135,74 @@ class PairedBatchSampler(Sampler):
         batches = order.split(self.batch_size)
         shuffled = torch.randperm(len(batches), generator=generator) if self.sort_window > 1 else range(len(batches))
         for b in shuffled:
-            yield [Draw(i, int(partners[i]) if paired[i] else None, self.epoch) for i in batches[int(b)].tolist()]
+            part, share = share_batch(batches[int(b)].tolist(), self.n_processes, self.rank)
+            yield [Draw(i, int(partners[i]) if paired[i] else None, self.epoch, share) for i in part]
+
+
+def share_batch(batch, n_processes, rank):
+    """Take one process's part out of a batch.
+
+    Arguments
+    ---------
+    batch : list
+        The clips of the whole batch.
+    n_processes : int
+        How many processes share it.
+    rank : int
+        Which of them this is, from 0.
+
+    Returns
+    -------
+    tuple
+        (clips, Share); the whole batch and None where one process computes it.
+
+    Example
+    -------
+    >>> share_batch(["a", "b", "c"], n_processes=2, rank=0)
+    (['a', 'b'], Share(start=0, n_clips=3, weight=1.3333333333333333))
+    >>> share_batch(["a", "b", "c"], n_processes=2, rank=1)
+    (['c'], Share(start=2, n_clips=3, weight=0.6666666666666666))
+    """
+    if n_processes == 1:
+        return batch, None
+    size, rest = divmod(len(batch), n_processes)
+    start = rank * size + min(rank, rest)
+    part = batch[start : start + size + (rank < rest)]
+    if not part:
+        return batch[:1], Share(0, len(batch), 0.0)
+    return part, Share(start, len(batch), len(part) * n_processes / len(batch))
+
+
+def share_whole_batches(n_clips, batch_size, n_processes=1, rank=0):
+    """Put clips into batches in their order, of which each process takes every `n_processes`-th.
+
+    No batch is divided, so each is padded, and its mean loss is, as in one process.
+
+    Arguments
+    ---------
+    n_clips : int
+        Number of clips.
+    batch_size : int
+        Clips in a batch; the last one holds what is left.
+    n_processes : int
+        How many processes share the batches.
+    rank : int
+        Which of them this is, from 0.
+
+    Returns
+    -------
+    list of list of int
+        Indices of the clips, a list for each batch.
+
+    Example
+    -------
+    >>> share_whole_batches(5, batch_size=2)
+    [[0, 1], [2, 3], [4]]
+    >>> share_whole_batches(5, batch_size=2, n_processes=2, rank=1)
+    [[2, 3]]
+    """
+    batches = [list(range(start, min(start + batch_size, n_clips))) for start in range(0, n_clips, batch_size)]
+    return batches[rank::n_processes]
 
 
 class PairedDataset(DynamicItemDataset):
@@ -114,7 +219,7 @@ class PairedDataset(DynamicItemDataset):
         As for DynamicItemDataset.
     output_keys : list
         As for DynamicItemDataset. For a `Draw`, each of `paired_keys` also comes as "partner_<key>"; without a
-        partner the waveform is empty.
+        partner the waveform is empty. Its `share`, where it has one, comes as "share".
     paired_keys : tuple of str
         The waveform's key first, then others that a mixup needs.
     """
@@ -134,7 +239,8 @@ class PairedDataset(DynamicItemDataset):
             partner[self.paired_keys[0]] = outputs[self.paired_keys[0]].new_zeros(0)
         else:
             partner = self._outputs(index.partner, index.epoch)
-        return {**outputs, **{f"partner_{key}": partner[key] for key in self.paired_keys}}
+        share = {"share": index.share} if index.share else {}
+        return {**outputs, **{f"partner_{key}": partner[key] for key in self.paired_keys}, **share}
 
     def _outputs(self, index, epoch):
         utt_id = self.data_ids[index]

@@ -26,6 +26,8 @@ def check_device(device):
     speechbrain_ext.errors.InputError: device 'gpu' cannot be used: ...
     """
     try:
+        if not isinstance(device, str):
+            raise RuntimeError("it has to be a text")
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # torch without CUDA asserts
         here = ", ".join(["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])

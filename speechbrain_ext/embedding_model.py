@@ -4,8 +4,11 @@ import torch
 from speechbrain.dataio.dataio import length_to_mask
 from torch import nn
 
-from speechbrain_ext.errors import InputError
+from speechbrain_ext.audio import SHORTEST_S
+from speechbrain_ext.errors import InputError, check_number, check_whole_number
 from speechbrain_ext.waveform_scale import SCALES, num_samples, scale_waveforms
+
+LONGEST_S = 3600.0
 
 
 class EmbeddingModel(nn.Module):
@@ -54,12 +57,21 @@ class EmbeddingModel(nn.Module):
         super().__init__()
         if waveform_scale not in SCALES:
             raise InputError(f"waveform_scale must be one of {SCALES}, got {waveform_scale!r}.")
+        check_whole_number("sample_rate_hz", sample_rate_hz, 1)
+        for name, value in (("max_s", max_s), ("fixed_length_s", fixed_length_s)):
+            if value is not None:
+                check_number(name, value, SHORTEST_S, LONGEST_S)
         self.encoder = encoder
         self.f_0 = f_0
         self.waveform_scale = waveform_scale
         self.max_samples = None if max_s is None else round(max_s * sample_rate_hz)
         self.fixed_samples = None if fixed_length_s is None else round(fixed_length_s * sample_rate_hz)
         self.mask_padding = mask_padding
+
+    @property
+    def min_samples(self):
+        """Shortest clip that can be embedded, in samples."""
+        return self.encoder.min_samples if self.fixed_samples is None else 1
 
     def forward(self, wavs, wav_lens=None):
         """Embed clips.

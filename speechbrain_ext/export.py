@@ -105,7 +105,8 @@ def write_bundle(
     Arguments
     ---------
     out : str or pathlib.Path
-        The folder to write; it may not exist, has to be empty, or to hold the very same files already.
+        The folder to write: one that does not exist or is empty, or that holds a bundle of the same model, whose card
+        is brought up to date.
     weights : dict
         "encoder" (of a `TruncatedHuBERT`), "f_0" and "f_1": files with their state dicts, such as those in a
         SpeechBrain checkpoint.
@@ -131,7 +132,7 @@ def write_bundle(
     InputError
         If `out` holds something else, or the weights do not fit the architecture. `out` stays as it is then.
     """
-    out = Path(out)
+    out = Path(out).resolve()
     if out.exists() and not (out / BUNDLE_FILE).exists():
         _refuse_filled(out)
     settings = {
@@ -157,13 +158,17 @@ def write_bundle(
             shutil.copyfile(weights[name], temporary / f"{name}.ckpt")
         facts = {"emotions": list(emotions), "sample_rate_hz": sample_rate, "versions": versions(), **(about or {})}
         seal_bundle(temporary, facts)
-        classifier = load_classifier(temporary, {"device": "cpu"})
+        try:
+            classifier = load_classifier(temporary, {"device": "cpu"})
+        except InputError as error:
+            raise InputError(str(error).replace(str(temporary), "to be written")) from error
         if onnx:
             write_onnx(classifier, temporary / ONNX_FILE)
             seal_bundle(temporary)
         temporary.chmod(0o755)  # mkdtemp lets nobody else in
-        if not _same_files(temporary, out):
-            _refuse_filled(out)
+        if (out / BUNDLE_FILE).exists():
+            _update(out, temporary)
+        else:
             os.replace(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -174,11 +179,18 @@ def _refuse_filled(out):
         raise InputError(f"{out} is there and holds something else. Choose another folder, or delete that one.")
 
 
-def _same_files(folder, other):
-    """Tell whether another folder holds every file of a folder, byte for byte."""
-    names = [path.name for path in folder.iterdir()]
-    same, _, _ = filecmp.cmpfiles(folder, other, names, shallow=False)
-    return sorted(same) == sorted(names)
+def _update(out, new):
+    """Bring a bundle of the very same model up to date: its card, its list of files, model.onnx."""
+    model = [YAML_FILE, *(f"{name}.ckpt" for name in PARTS)]
+    if len(filecmp.cmpfiles(out, new, model, shallow=False)[0]) < len(model):
+        _refuse_filled(out)
+    listed = json.loads((out / BUNDLE_FILE).read_text(encoding="utf-8")).get("files", {})
+    card = out / CARD_FILE
+    if card.exists() and sha256_of(card) not in (listed.get(CARD_FILE), sha256_of(new / CARD_FILE)):
+        raise InputError(f"{card} has been changed since it was written. Move it away first, or choose another folder.")
+    for path in sorted(new.iterdir(), key=lambda path: path.name == BUNDLE_FILE):  # the list comes last
+        if not (out / path.name).exists() or not filecmp.cmp(path, out / path.name, shallow=False):
+            os.replace(path, out / path.name)
 
 
 def seal_bundle(folder, about=None):

@@ -4,16 +4,18 @@ import os
 import re
 import zipfile
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from speechbrain.inference.classifiers import EncoderClassifier
 
 from speechbrain_ext.bundle import YAML_FILE, check_bundle
-from speechbrain_ext.bundle_yaml import YamlFault
+from speechbrain_ext.bundle_yaml import RUN_OPTIONS, YamlFault
 from speechbrain_ext.device import check_device
 from speechbrain_ext.errors import InputError
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+PRECISIONS = ("fp32", "bf16", "fp16")
 CURE = "Export it again, or get it again from who made it."
 
 
@@ -40,15 +42,14 @@ def load_classifier(source, run_opts=None, revision=None):
     -------
     speechbrain.inference.classifiers.EncoderClassifier
         With `encode_batch`, `classify_batch` and `classify_file`; its `hparams` has `emotions` (the order of the
-        posteriors) and `sample_rate`, its `bundle` is the `Bundle` that was checked.
+        posteriors) and `sample_rate`, its `bundle` is the `Bundle` that was checked. It can be copied, not pickled.
 
     Raises
     ------
     InputError
         If there is no such bundle or device, the bundle is refused, or its weights do not fit.
     """
-    if run_opts and run_opts.get("device"):
-        check_device(run_opts["device"])
+    _check_run_opts(run_opts or {})
     folder, within = find_bundle(source, revision)
     bundle = check_bundle(folder, within)
     try:
@@ -109,6 +110,16 @@ def find_bundle(source, revision=None):
     return Path(folder), Path(folder).parents[1]  # its files are links into the cache of this very model
 
 
+def _check_run_opts(run_opts):
+    for key in run_opts:
+        if key not in RUN_OPTIONS:
+            raise InputError(f"run_opts has the key {key!r}, which SpeechBrain does not know.")
+    if run_opts.get("device") is not None:
+        check_device(run_opts["device"])
+    if run_opts.get("precision", "fp32") not in PRECISIONS:
+        raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {run_opts['precision']!r}.")
+
+
 def _load_weights(part, path):
     """Fill a part from a file of tensors, and from nothing else that torch.load would read."""
     try:
@@ -122,14 +133,18 @@ def _load_weights(part, path):
             if not value.isfinite().all():
                 raise ValueError(f"{key} holds values that are NaN or infinite.")
     except Exception as error:  # torch raises what it meets: pickle, zip and key errors
-        why = " ".join(str(error).split())[:300]
-        raise InputError(f"the weights in {path} are refused: {why} Nothing of it was run. {CURE}") from error
+        why = " ".join(str(error).split())[:300].rstrip(".")
+        if isinstance(error, UnpicklingError):  # PyTorch's text says how to read it all the same
+            why = "they hold more than tensors"
+        raise InputError(f"the weights in {path} are refused: {why}. Nothing of it was run. {CURE}") from error
 
 
 def _check_labels(folder, hparams):
     emotions, n_classes = hparams["emotions"], hparams["n_classes"]
-    if not isinstance(emotions, list) or not all(isinstance(label, str) for label in emotions):
-        raise InputError(f"the bundle {folder} has emotions that are no list of texts: {emotions!r}. {CURE}")
+    if not isinstance(emotions, list) or not all(isinstance(label, str) and label.isprintable() for label in emotions):
+        raise InputError(f"the bundle {folder} has emotions that are no list of printable texts: {emotions!r}. {CURE}")
+    if hparams["audio_normalizer"].sample_rate != hparams["sample_rate"]:
+        raise InputError(f"the bundle {folder} has two different sample rates. {CURE}")
     if list(hparams["label_encoder"].lab2ind) != emotions or len(emotions) != n_classes:
         raise InputError(
             f"the bundle {folder} has {n_classes} classes, the emotions {', '.join(emotions)} and the labels "

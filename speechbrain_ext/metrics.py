@@ -1,7 +1,12 @@
-"""Weighted and unweighted accuracy, recalls and confusion counts, on torchmetrics."""
+"""Weighted and unweighted accuracy, recalls and confusion counts, on torchmetrics; over all processes that evaluate."""
+
+import itertools
+import math
 
 import torch
 from torchmetrics.classification import MulticlassConfusionMatrix
+
+from speechbrain_ext.processes import gather
 
 
 class EmotionMetrics:
@@ -9,7 +14,7 @@ class EmotionMetrics:
 
     WA (weighted accuracy) is the share of correct decisions; UA (unweighted accuracy) is the mean of the recalls of
     the emotions that occur among the targets. An emotion that does not occur has no recall: it is left out of UA and
-    named.
+    named. Where several processes each hold a part of the clips, all compute over the clips of all.
 
     Arguments
     ---------
@@ -44,7 +49,7 @@ class EmotionMetrics:
         self.counts.update(posteriors.argmax(dim=1), targets)
 
     def compute(self):
-        """Compute all metrics over what was added.
+        """Compute all metrics over what was added, here and in all other processes: torchmetrics adds their counts.
 
         Returns
         -------
@@ -65,3 +70,31 @@ class EmotionMetrics:
             "n": n,
             "confusion": confusion.long().tolist(),
         }
+
+
+def mean_batch_loss(losses):
+    """Average the losses of all processes' batches, in the very order and way of a Brain in one process.
+
+    Arguments
+    ---------
+    losses : list of float
+        A loss for each batch of this process, where each of n processes has every n-th batch. Losses that are not
+        finite are left out.
+
+    Returns
+    -------
+    float
+        The mean, the same in all processes.
+
+    Example
+    -------
+    >>> mean_batch_loss([1.0, 2.0, 6.0])
+    3.0
+    """
+    average = 0.0
+    in_turn = itertools.chain.from_iterable(itertools.zip_longest(*gather(losses)))
+    for n, loss in enumerate((loss for loss in in_turn if loss is not None), 1):
+        if math.isfinite(loss):
+            average -= average / n
+            average += loss / n
+    return average

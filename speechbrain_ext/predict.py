@@ -140,6 +140,32 @@ def classify_recordings(classifier, durations, batch_size=16, max_padded_s=120.0
             yield from _classify(classifier, ahead.popleft())
 
 
+def check_long_enough(classifier, n_samples, name):
+    """Refuse a clip that is too short for the classifier's encoder.
+
+    Arguments
+    ---------
+    classifier : speechbrain.inference.classifiers.EncoderClassifier
+        As `load_classifier` returns it.
+    n_samples : int
+        The clip's length, at the classifier's sample rate.
+    name : str
+        The clip's name, for the message.
+
+    Raises
+    ------
+    InputError
+        Names the clip and both lengths.
+    """
+    least = classifier.mods.embedding_model.min_samples
+    if n_samples < least:
+        rate_hz = classifier.hparams.sample_rate
+        raise InputError(
+            f"{name} is {n_samples / rate_hz:.4f} s long; this model needs at least {least / rate_hz:.4f} s. Leave it "
+            "out."
+        )
+
+
 def _batches(longest_first, durations, batch_size, max_padded_s):
     batch = []
     for path in longest_first:
@@ -159,10 +185,13 @@ def _classify(classifier, clips):
     wavs, read = [], []
     for path, duration_s, future in clips:
         try:
-            wavs.append(future.result())
-            read.append((path, duration_s))
+            wav = future.result()
+            check_long_enough(classifier, len(wav), Path(path).name)
         except InputError as error:
             yield Prediction(path, error=str(error))
+        else:
+            wavs.append(wav)
+            read.append((path, duration_s))
     if not wavs:
         return
     n_samples = torch.tensor([len(wav) for wav in wavs])

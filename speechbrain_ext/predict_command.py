@@ -13,7 +13,7 @@ from speechbrain_ext.bundle import BUNDLE_FILE, sha256_of
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
 from speechbrain_ext.inference import load_classifier
 from speechbrain_ext.predict import ENDINGS, classify_recordings, find_recordings, measure_recordings
-from speechbrain_ext.prediction_file import PredictionFile, check_format, format_predictions
+from speechbrain_ext.prediction_file import PredictionFile, check_format, check_labels, format_predictions
 
 PIPE = "-"
 PADDED_S = 120.0  # of speech and padding in a batch
@@ -53,6 +53,7 @@ def run(options):
         classifier = load_classifier(options.bundle, run_opts)
         model = sha256_of(classifier.bundle.folder / BUNDLE_FILE)[:12]
         emotions = list(classifier.hparams.emotions)
+        check_labels(emotions)
         out = PredictionFile(options.out, paths, emotions, model) if options.out else None
         predictions = out.predictions if out else {}
         todo = [path for path in paths if path not in predictions]
@@ -95,10 +96,13 @@ def _paths(given, piped):
     """List the recordings that one argument stands for."""
     if given == PIPE:
         data = sys.stdin.buffer.read()
+        if not data.strip():
+            raise InputError("nothing came through the pipe: neither a recording nor a path.")
         if b"\0" in data[:4096]:  # no text
             piped.write_bytes(data)
             return [PIPE]
-        return [line for line in data.decode(errors="surrogateescape").splitlines() if line.strip()]
+        lines = data.decode(errors="surrogateescape").split("\n")
+        return [path for line in lines if (path := line.rstrip("\r")).strip()]
     if Path(given).is_dir():
         found = find_recordings(given)
         if not found:

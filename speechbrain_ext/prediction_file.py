@@ -1,9 +1,12 @@
 """PredictionFile: predictions as CSV, JSON or JSON lines, in a file that an interrupted run leaves whole."""
 
+import contextlib
 import csv
 import io
 import json
 from pathlib import Path
+
+import filelock
 
 from speechbrain_ext.atomic_write import atomic_write
 from speechbrain_ext.errors import InputError
@@ -39,7 +42,9 @@ class PredictionFile:
     def __init__(self, path, recordings, emotions, model):
         self.path = Path(path)
         check_format(path)
-        self.recordings, self.emotions, self.model = dict.fromkeys(recordings), list(emotions), model  # in order
+        check_labels(emotions)
+        self.recordings, self.emotions, self.model = list(recordings), list(emotions), model
+        self._names = {_name(path) for path in recordings}
         self.partial = self.path.with_name(self.path.name + ".partial")
         self.predictions = {}
         for source, rows in ((self.path, self._rows()), (self.partial, self._partial_rows())):
@@ -50,6 +55,11 @@ class PredictionFile:
 
     def __enter__(self):
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = filelock.FileLock(self.path.with_name(f".{self.path.name}.lock"))
+        try:
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise InputError(f"{self.path} is being written by another process. Wait, or give another --out.") from None
         self._journal = open(self.partial, "w", encoding="utf-8")
         for prediction in self.predictions.values():
             self._note(prediction)
@@ -57,6 +67,8 @@ class PredictionFile:
 
     def __exit__(self, *exception):
         self._journal.close()
+        Path(self._lock.lock_file).unlink(missing_ok=True)
+        self._lock.release()
 
     def add(self, prediction):
         """Take one more prediction; it is safe at once."""
@@ -80,12 +92,19 @@ class PredictionFile:
         if not self.path.exists():
             return []
         try:
-            text = self.path.read_text(encoding="utf-8")
+            with open(self.path, encoding="utf-8", newline="") as file:
+                text = file.read()
             if self.path.suffix.lower() == ".csv":
-                return list(csv.DictReader(io.StringIO(text)))
-            if self.path.suffix.lower() == ".json":
-                return list(json.loads(text))
-            return [json.loads(line) for line in text.splitlines()]
+                reader = csv.DictReader(io.StringIO(text, newline=""))
+                if text and reader.fieldnames != list(_to_row(Prediction(""), self.emotions, self.model)):
+                    raise self._foreign(f"other columns ({', '.join(reader.fieldnames)})")
+                return list(reader)
+            rows = _lines(text) if self.path.suffix.lower() == ".jsonl" else json.loads(text)
+            if not isinstance(rows, list):
+                raise self._foreign("no list")
+            return rows
+        except InputError:
+            raise
         except (ValueError, csv.Error, TypeError) as error:
             raise self._foreign(f"something other than predictions ({error})") from error
 
@@ -93,11 +112,9 @@ class PredictionFile:
         """Read what an interrupted run has left; its last line may be cut short."""
         rows = []
         if self.partial.exists():
-            for line in self.partial.read_text(encoding="utf-8", errors="replace").splitlines():
-                try:
+            for line in self.partial.read_text(encoding="utf-8", errors="replace").split("\n"):
+                with contextlib.suppress(ValueError):
                     rows.append(json.loads(line))
-                except ValueError:
-                    continue
         return rows
 
     def _from_row(self, row, source):
@@ -112,12 +129,22 @@ class PredictionFile:
                 raise self._foreign(f"a row that is no prediction, in {source.name} ({error})") from error
         if model != self.model:
             raise self._foreign(f"predictions by another model, {model}")
-        if path not in self.recordings:
+        if path not in self._names:
             raise self._foreign(f"a prediction of {path}, which is not asked for now")
         return prediction
 
     def _foreign(self, why):
         return InputError(f"{self.path} holds {why}. Give another --out, or delete that file.")
+
+
+def check_labels(emotions):
+    """Refuse emotions that are called as a column of the file is."""
+    columns = list(_to_row(Prediction(""), [], ""))
+    for emotion in emotions:
+        if emotion in columns:
+            raise InputError(
+                f"the label {emotion!r} is a column of the file ({', '.join(columns)}): call it otherwise."
+            )
 
 
 def check_format(path):
@@ -158,10 +185,20 @@ def format_predictions(predictions, emotions, model, ending):
     return stream.getvalue()
 
 
+def _lines(text):
+    """Parse JSON lines; other line separators may stand in a name."""
+    return [json.loads(line) for line in text.split("\n") if line]
+
+
+def _name(path):
+    """Write a path as text that every file can hold and give back."""
+    return path.encode("utf-8", "backslashreplace").decode().replace("\r", "\\r")
+
+
 def _to_row(prediction, emotions, model):
     posteriors = prediction.posteriors or [None] * len(emotions)
     return {
-        "path": prediction.path,
+        "path": _name(prediction.path),
         "predicted": prediction.predicted,
         **{emo: p if p is None else round(p, 8) for emo, p in zip(emotions, posteriors)},
         "duration_s": prediction.duration_s if prediction.duration_s is None else round(prediction.duration_s, 3),

@@ -16,6 +16,7 @@ from speechbrain_ext.atomic_write import atomic_write
 from speechbrain_ext.audio import SHORTEST_S, probe_audio
 from speechbrain_ext.audio_stream import cut_windows, read_blocks, resample_blocks, trace_envelope
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
+from speechbrain_ext.predict import check_long_enough
 
 ENVELOPE_STRETCHES = 2000
 LONGEST_WINDOW_S = 300.0
@@ -131,6 +132,8 @@ def make_timeline(classifier, path, window_s=4.0, hop_s=1.0, batch_size=16, min_
             )
     source_rate = probe_audio(path, Path(path).name, check_samples=False).sample_rate_hz
     n_frames = sum(len(wav) for wav in read_blocks(path))
+    n_shortest = min(round(window_s * sample_rate), n_frames * sample_rate // source_rate)
+    check_long_enough(classifier, n_shortest, f"a window of {Path(path).name}")
     envelope = np.tile(np.float32([np.inf, -np.inf]), (min(ENVELOPE_STRETCHES, n_frames), 1))  # [K, 2]
     wavs = resample_blocks(trace_envelope(read_blocks(path), n_frames, envelope), source_rate, sample_rate)
     n_window, n_hop = round(window_s * sample_rate), round(hop_s * sample_rate)

@@ -51,6 +51,7 @@ def run(options):
     header = probe_audio(options.file, Path(options.file).name, check_samples=False)
 
     classifier = load_classifier(options.bundle, {"device": options.device} if options.device else None)
+    out.mkdir(parents=True, exist_ok=True)  # what cannot be written is told before an hour of work
     timeline = _follow(classifier, options, header.duration_s)
     title = (
         f"{Path(options.file).name}: emotions over {clock(timeline.duration_s)}, by windows of {timeline.window_s:g} s "

@@ -187,6 +187,7 @@ class TruncatedHuBERT(nn.Module):
 
     def train(self, mode=True):
         """Set training mode, unless the whole encoder is frozen."""
+        self._position_kernel = None
         return super().train(mode and not self.freeze)
 
     def architecture(self):
@@ -299,6 +300,7 @@ class TruncatedHuBERT(nn.Module):
         conv = embed.conv
         learning = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in conv.parameters())
         if learning or not is_parametrized(conv) or torch.compiler.is_exporting():
+            self._position_kernel = None  # a fused optimizer changes weights without raising their version
             return embed(hidden)
         # The kernel is a direction times a length, and the same product in every batch until one of them changes.
         factors = list(conv.parametrizations.weight.parameters())

@@ -33,8 +33,8 @@ def sine(frequency_hz, sample_rate_hz, duration_s=1.0):
 
 REFUSED = {
     "empty": (b"", r"is empty \(0 bytes\)\. Copy it again"),
-    "no_frames": (wav_bytes(0), r"holds no samples\. Leave the utterance out"),
-    "short": (wav_bytes(399), r"is 0\.0249 s long; at least 0\.025 s are needed\. Leave the utterance out"),
+    "no_frames": (wav_bytes(0), r"holds no samples\. Leave it out"),
+    "short": (wav_bytes(399), r"is 0\.0249 s long; at least 0\.025 s are needed\. Leave it out"),
     "truncated": (wav_bytes(1000)[:-600], r"truncated: its header announces 600 bytes more .* holds\. Copy it again"),
     "truncated_by_a_byte": (wav_bytes(1000)[:-1], "truncated: its header announces 1 bytes more"),
     "truncated_after_an_odd_chunk": (wav_bytes(1000, list_chunk(5))[:-600], "announces 600 bytes more"),

@@ -11,8 +11,18 @@ from speechbrain.utils.checkpoints import Checkpointer
 from speechbrain.utils.data_pipeline import provides, takes
 from torch.utils.data import DataLoader
 
-from speechbrain_ext.batching import Draw, PairedBatchSampler, PairedDataset, collate_pairs, pad_right
+from speechbrain_ext.batching import (
+    Draw,
+    PairedBatchSampler,
+    PairedDataset,
+    Share,
+    collate_pairs,
+    pad_right,
+    share_batch,
+    share_whole_batches,
+)
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.processes import place_among_processes
 
 
 def plan(sampler, epoch=1):
@@ -170,6 +180,82 @@ def test_sampler_refuses_settings_out_of_range(kwargs, message):
         PairedBatchSampler([1, 2], **kwargs)
 
 
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(
+    n_samples=st.lists(st.integers(1, 1000), min_size=1, max_size=50),
+    batch_size=st.integers(1, 7),
+    n_processes=st.integers(2, 5),
+    sort_window=st.integers(1, 4),
+    epoch=st.integers(1, 100),
+)
+def test_sampler_shares_are_the_batches_of_one_process(n_samples, batch_size, n_processes, sort_window, epoch):
+    whole = plan(PairedBatchSampler(n_samples, batch_size * n_processes, 0.5, sort_window), epoch)
+    samplers = [
+        PairedBatchSampler(n_samples, batch_size, 0.5, sort_window, n_processes=n_processes, rank=rank)
+        for rank in range(n_processes)
+    ]
+    assert {len(sampler) for sampler in samplers} == {len(whole)}
+    for batch, *shares in zip(whole, *(plan(sampler, epoch) for sampler in samplers)):
+        union = [draw for share in shares for draw in share if draw.share.weight > 0]
+        assert [(draw.index, draw.partner, draw.epoch) for draw in union] == [
+            (draw.index, draw.partner, draw.epoch) for draw in batch
+        ]
+        assert all(0 < len(share) <= batch_size for share in shares)
+        assert sum(share[0].share.weight for share in shares) == pytest.approx(n_processes)
+        for share in shares:
+            assert len({draw.share for draw in share}) == 1
+            found = share[0].share
+            assert found.n_clips == len(batch)
+            own = batch[found.start : found.start + len(share)]
+            assert [draw.index for draw in own] == [draw.index for draw in share]
+
+
+def test_sampler_shares_pad_less_than_the_whole_batch():
+    n_samples = np.random.default_rng(0).integers(10_000, 100_000, 640).tolist()
+    wastes = {}
+    for n_processes in (1, 4):
+        samplers = [
+            PairedBatchSampler(n_samples, 16 // n_processes, 0.5, 4, n_processes=n_processes, rank=rank)
+            for rank in range(n_processes)
+        ]
+        wastes[n_processes] = padding_share([batch for sampler in samplers for batch in plan(sampler)], n_samples)
+    assert wastes[4] < 0.5 * wastes[1]
+
+
+def test_share_batch_weights_make_the_mean_of_the_processes_that_of_the_clips():
+    """Losses 1, 2 and 6 in two shares: ((1 + 2) / 2 * 4/3 + 6 * 2/3) / 2 = (1 + 2 + 6) / 3 = 3."""
+    parts = [share_batch([1.0, 2.0, 6.0], 2, rank) for rank in range(2)]
+    assert parts == [([1.0, 2.0], Share(0, 3, 4 / 3)), ([6.0], Share(2, 3, 2 / 3))]
+    assert sum(sum(clips) / len(clips) * share.weight for clips, share in parts) / 2 == pytest.approx(3)
+
+
+def test_share_batch_gives_a_process_without_a_clip_the_first_one_without_weight():
+    assert [share_batch(["a", "b"], 3, rank) for rank in range(3)] == [
+        (["a"], Share(0, 2, 1.5)),
+        (["b"], Share(1, 2, 1.5)),
+        (["a"], Share(0, 2, 0.0)),
+    ]
+
+
+def test_share_batch_of_one_process_is_the_batch_itself():
+    assert share_batch(["a", "b"], 1, 0) == (["a", "b"], None)
+    assert place_among_processes() == (1, 0)
+
+
+@pytest.mark.parametrize("rank", [-1, 2])
+def test_sampler_refuses_a_rank_that_does_not_exist(rank):
+    with pytest.raises(InputError, match=rf"rank must be from 0 to n_processes - 1 \(1\), got {rank}"):
+        PairedBatchSampler([1, 2], 2, n_processes=2, rank=rank)
+
+
+@pytest.mark.parametrize(("n_clips", "n_processes"), [(0, 2), (1, 3), (7, 1), (7, 2), (20, 3)])
+def test_share_whole_batches_by_turns_are_the_batches_of_one_process(n_clips, n_processes):
+    whole = list(torch.utils.data.BatchSampler(range(n_clips), 3, drop_last=False))
+    shares = [share_whole_batches(n_clips, 3, n_processes, rank) for rank in range(n_processes)]
+    assert [shares[i % n_processes][i // n_processes] for i in range(len(whole))] == whole
+    assert sum(map(len, shares)) == len(whole)
+
+
 @takes("id", "n", "epoch")
 @provides("sig", "target")
 def make_clip(utt_id, n, epoch):
@@ -207,6 +293,14 @@ def test_dataset_missing_partner_is_an_empty_waveform_without_a_label():
 def test_dataset_serves_the_partner_keys_that_are_asked_for():
     for partner in (None, 0):
         assert list(dataset(paired_keys=("sig",))[Draw(1, partner, 1)]) == ["id", "sig", "target", "partner_sig"]
+
+
+@pytest.mark.parametrize("n_workers", [0, 1])
+def test_dataset_share_of_a_draw_reaches_the_batch(n_workers):
+    sampler = PairedBatchSampler([1, 2, 3], 2, n_processes=2, rank=0)
+    batches = list(DataLoader(dataset("123"), batch_sampler=sampler, collate_fn=collate_pairs, num_workers=n_workers))
+    assert [batch.share for batch in batches] == [[Share(0, 3, 4 / 3)] * 2]
+    assert not hasattr(next(iter(loader(0))), "share")
 
 
 def test_dataset_leaves_the_data_as_it_was():

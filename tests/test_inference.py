@@ -294,8 +294,16 @@ def test_part_without_weights_is_refused(bundle):
             "emotions: [ang, hap, sad]",
             "has 4 classes, the emotions ang, hap, sad",
         ),
-        ("emotions: [ang, hap, sad, neu]", "emotions: [ang, hap, sad, 4]", "has emotions that are no list of texts"),
-        ("emotions: [ang, hap, sad, neu]", "emotions: abcd", "has emotions that are no list of texts: 'abcd'"),
+        (
+            "emotions: [ang, hap, sad, neu]",
+            "emotions: [ang, hap, sad, 4]",
+            "has emotions that are no list of printable texts",
+        ),
+        (
+            "emotions: [ang, hap, sad, neu]",
+            "emotions: abcd",
+            "has emotions that are no list of printable texts: 'abcd'",
+        ),
         ("emotions: [ang, hap, sad, neu]", "emotions: [ang, hap, sad, sad]", "labels must differ from one another"),
         ("emotions: [ang, hap, sad, neu]", "emotions: 4", "FixedLabelEncoder cannot be built"),
         ("    labels: !ref <emotions>", "    labels: [hap, ang, sad, neu]", "and the labels hap, ang, sad, neu, which"),

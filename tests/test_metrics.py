@@ -5,11 +5,14 @@ import json
 import numpy as np
 import pytest
 import torch
+import torch.multiprocessing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, recall_score
+from speechbrain.core import Brain
 
-from speechbrain_ext.metrics import EmotionMetrics
+from speechbrain_ext.metrics import EmotionMetrics, mean_batch_loss
+from speechbrain_ext.processes import gather
 
 EMOTIONS = ["ang", "hap", "sad", "neu", "fru", "dis"]
 
@@ -93,3 +96,34 @@ def test_metrics_of_nothing_name_every_emotion_as_absent():
     found = EmotionMetrics(["ang", "sad"]).compute()
     json.dumps(found, allow_nan=False)
     assert (found["n"], found["absent"], found["recall"]) == (0, ["ang", "sad"], {"ang": None, "sad": None})
+
+
+# What three processes have: two batches, one batch, none.
+PARTS = [[([0, 1], [0, 1]), ([2, 2], [1, 2])], [([0], [2])], []]
+
+
+def measure_a_part(rank, folder):
+    """Be one of three processes that evaluate."""
+    torch.distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=len(PARTS))
+    metrics = EmotionMetrics(EMOTIONS[:3])
+    for decisions, targets in PARTS[rank]:
+        metrics.update(posteriors_for(decisions, 3), torch.tensor(targets))
+    found = [metrics.compute(), gather(f"of {rank}"), mean_batch_loss(([1.0, 9.0], [2.0], [])[rank])]
+    (folder / f"{rank}.json").write_text(json.dumps(found))
+    torch.distributed.destroy_process_group()
+
+
+def test_metrics_of_several_processes_are_over_the_clips_of_all(tmp_path):
+    torch.multiprocessing.start_processes(measure_a_part, (tmp_path,), len(PARTS), start_method="fork")
+    expected = [measure([0, 1, 2, 2, 0], [0, 1, 1, 2, 2], 3), ["of 0", "of 1", "of 2"], pytest.approx((1 + 2 + 9) / 3)]
+    for rank in range(len(PARTS)):
+        assert json.loads((tmp_path / f"{rank}.json").read_text()) == expected
+
+
+def test_mean_batch_loss_leaves_out_what_is_not_finite_as_brain_does():
+    brain, average = Brain(), 0.0
+    losses = [1.5, float("nan"), 0.1, float("inf"), 7.7]
+    for brain.step, loss in enumerate(losses, 1):
+        average = brain.update_average(torch.tensor(loss, dtype=torch.float64), average)
+    assert mean_batch_loss(losses) == average
+    assert mean_batch_loss([]) == 0.0

@@ -97,6 +97,17 @@ def test_bad_recordings_have_their_error_and_the_others_their_answer(classifier,
     assert len(good) == 7 and all(predictions[name].posteriors for name in good)
 
 
+def test_a_clip_that_is_too_short_for_the_encoder_takes_no_other_with_it(classifier, recordings):
+    soundfile.write(recordings / "brief.wav", 0.1 * np.ones(800), 16000)  # 50 ms; this encoder needs 1 frame of 880
+    (Path(str(recordings) + "/bad\udcff.wav")).write_text("no UTF-8 in the name")
+    durations, failed = measure_recordings(find_recordings(recordings))
+    predictions = [*failed, *classify_recordings(classifier, durations)]
+    errors = {Path(p.path).name: p.error for p in predictions if p.error}
+    assert errors["brief.wav"] == "brief.wav is 0.0500 s long; this model needs at least 0.0550 s. Leave it out."
+    assert "bad\\udcff.wav' is no UTF-8. Rename the file." in errors["bad\udcff.wav"]
+    assert len(errors) == 2 and len(predictions) == 9
+
+
 def test_a_recording_above_the_limit_is_answered_with_the_cure(recordings):
     durations, failed = measure_recordings(find_recordings(recordings), max_s=2.0)
     assert [Path(p.path).name for p in failed] == ["d.wav"]

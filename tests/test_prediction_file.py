@@ -37,7 +37,7 @@ def read(path):
         with open(path, newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
     text = path.read_text(encoding="utf-8")
-    return json.loads(text) if path.suffix == ".json" else [json.loads(line) for line in text.splitlines()]
+    return json.loads(text) if path.suffix == ".json" else [json.loads(line) for line in text.split("\n") if line]
 
 
 @pytest.mark.parametrize("ending", [".csv", ".json", ".jsonl"])
@@ -77,6 +77,9 @@ def test_a_killed_run_leaves_its_rows_and_no_half_file(tmp_path, paths):
     with open(tmp_path / "out.csv.partial", "a") as file:  # killed in the middle of a line
         file.write('{"path": "')
     assert not (tmp_path / "out.csv").exists()
+    with pytest.raises(InputError, match="out.csv is being written by another process"):
+        PredictionFile(tmp_path / "out.csv", paths, EMOTIONS, "m1").__enter__()
+    out._lock.release()  # as the system does for a process that has died
     again = PredictionFile(tmp_path / "out.csv", paths, EMOTIONS, "m1")
     assert list(again.predictions) == [paths[0], paths[2]]
     with again:
@@ -100,7 +103,8 @@ def test_a_recording_that_was_written_since_is_classified_anew(tmp_path, paths):
 @pytest.mark.parametrize(
     "content, text",
     [
-        ("x,y\n1,2\n", "a row that is no prediction"),
+        ("x,y\n1,2\n", r"other columns \(x, y\)"),
+        ("id,wav,emo,speaker,group\n", r"other columns \(id, wav"),
         ("path,predicted,ang,neu,duration_s,model,error\nb.wav,ang,0.5,0.5,1,other,\n", "by another model, other"),
         ("path,predicted,ang,neu,duration_s,model,error\nz.wav,ang,0.5,0.5,1,m1,\n", "z.wav, which is not asked for"),
         ("path,predicted,ang,neu,duration_s,model,error\nb.wav,ang,much,0.5,1,m1,\n", "a row that is no prediction"),
@@ -113,10 +117,35 @@ def test_a_file_with_something_else_is_refused_and_stays(tmp_path, content, text
     assert (tmp_path / "out.csv").read_text() == content
 
 
-@pytest.mark.parametrize("name", ["out.json", "out.jsonl"])
-def test_json_that_is_none_is_refused(tmp_path, name):
-    (tmp_path / name).write_text("{")
-    with pytest.raises(InputError, match="something other than predictions"):
+@pytest.mark.parametrize("ending", [".csv", ".json", ".jsonl"])
+def test_odd_names_survive_and_what_no_file_can_hold_is_escaped(tmp_path, ending):
+    names = ["line\nfeed.wav", "next\x85line.wav", "para\u2029graph.wav", 'a "b", c.wav', "bad\udcff.wav", "cr\r.wav"]
+    for name in names[:4]:
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (1_000_000_000, 1_000_000_000))
+    paths = [str(tmp_path / name) for name in names]
+    with PredictionFile(tmp_path / f"out{ending}", paths, EMOTIONS, "m1") as out:
+        for path in paths:
+            out.add(Prediction(path, 1.0, "ang", (0.75, 0.25)))
+        out.write()
+    again = PredictionFile(tmp_path / f"out{ending}", paths, EMOTIONS, "m1")
+    assert list(again.predictions) == paths[:4]
+    assert [row["path"] for row in read(tmp_path / f"out{ending}")[4:]] == [
+        str(tmp_path / "bad\\udcff.wav"),
+        str(tmp_path / "cr\\r.wav"),
+    ]
+
+
+@pytest.mark.parametrize("label", ["path", "predicted", "duration_s", "model", "error"])
+def test_a_label_that_is_a_column_is_refused(tmp_path, label):
+    with pytest.raises(InputError, match=f"the label '{label}' is a column of the file"):
+        PredictionFile(tmp_path / "out.csv", [], ["ang", label], "m1")
+
+
+@pytest.mark.parametrize("name, content", [("out.json", "{"), ("out.jsonl", "{"), ("out.json", "{}")])
+def test_json_that_is_none_is_refused(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match="something other than predictions|no list"):
         PredictionFile(tmp_path / name, [], EMOTIONS, "m1")
 
 

@@ -34,8 +34,9 @@ from speechbrain_ext.timeline import (
 class Stub:
     """A classifier to which loudness is anger: the posterior of "ang" is a window's mean. It keeps its batches."""
 
-    def __init__(self, sample_rate=100, **hparams):
+    def __init__(self, sample_rate=100, min_samples=1, **hparams):
         self.hparams = SimpleNamespace(emotions=["ang", "sad"], sample_rate=sample_rate, **hparams)
+        self.mods = SimpleNamespace(embedding_model=SimpleNamespace(min_samples=min_samples))
         self.within = False
         self.batches = []
 
@@ -282,6 +283,13 @@ def test_make_timeline_refuses_settings_before_it_looks_at_the_file(settings, me
         make_timeline(Stub(), "nowhere.wav", **settings)
 
 
+def test_make_timeline_refuses_windows_that_are_too_short_for_the_encoder(tmp_path):
+    path = write_levels(tmp_path / "a.wav", [0.5, 0.25])
+    for settings in ({"window_s": 0.4, "hop_s": 0.1}, {"window_s": 4.0}):
+        with pytest.raises(InputError, match=r"a window of a\.wav is .* this model needs at least 3\.0000 s"):
+            make_timeline(Stub(min_samples=300), path, **settings)
+
+
 @pytest.mark.parametrize("name", ["max_s", "fixed_length_s"])
 def test_make_timeline_refuses_windows_of_which_the_model_hears_a_part(tmp_path, name):
     path = write_levels(tmp_path / "a.wav", [0.5])
@@ -416,6 +424,7 @@ def peak_kib():  # ru_maxrss would count the process that started this one
 
 class Stub:
     hparams = types.SimpleNamespace(emotions=["ang", "sad"], sample_rate=16000)
+    mods = types.SimpleNamespace(embedding_model=types.SimpleNamespace(min_samples=400))
     inference_ctx = contextlib.nullcontext()
     def classify_batch(self, wavs, wav_lens):
         return torch.full((len(wavs), 2), 0.5).log(), None, None, None

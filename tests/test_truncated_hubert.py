@@ -407,7 +407,7 @@ def test_silence_gives_finite_features(small_config):
     assert torch.isfinite(encoder(torch.zeros(2, 4000), torch.tensor([1.0, 0.5]))).all()
 
 
-@pytest.mark.parametrize("change", ["load", "in_place", "dtype"])
+@pytest.mark.parametrize("change", ["load", "in_place", "dtype", "fused", "fused_in_eval"])
 def test_the_positional_kernel_follows_its_weights(small_config, clips, change):
     encoder = TruncatedHuBERT(config=small_config, num_layers=2).eval()
     other = TruncatedHuBERT(config=small_config, num_layers=2).eval()
@@ -419,8 +419,14 @@ def test_the_positional_kernel_follows_its_weights(small_config, clips, change):
     elif change == "in_place":
         with torch.no_grad():
             encoder.model.encoder.pos_conv_embed.conv.parametrizations.weight.original1.mul_(-1)
-    else:
+    elif change == "dtype":
         encoder.double()
+    else:  # a fused step leaves the weights' versions as they are
+        optimizer = torch.optim.Adam(encoder.parameters(), lr=0.5, fused=True)
+        encoder.train(change == "fused")
+        encoder(wavs, wav_lens).sum().backward()
+        optimizer.step()
+        encoder.eval()
     with torch.no_grad():
         after = encoder(wavs, wav_lens)
     learning = encoder(wavs, wav_lens)  # with gradients: transformers' own way

@@ -66,7 +66,7 @@ def export_fold(fold_dir, out_dir, name=None, onnx=False):
         encoder_config=metrics["encoder_config"],
         emotions=metrics["emotions"],
         emb_dim=settings["emb_dim"],
-        card=model_card(metrics, settings, corpus_of(fold_dir, settings), name or Path(out_dir).name),
+        card=model_card(metrics, settings, corpus_of(fold_dir, settings), name or Path(out_dir).resolve().name),
         about={"result": {key: metrics[key] for key in RESULT_KEYS}, "trained_with": metrics["versions"]},
         sample_rate=settings["sample_rate"],
         feature_reduction=settings["feature_reduction"],

@@ -39,6 +39,38 @@ def check_epochs(settings):
         )
 
 
+def processes_of(folder, n_processes, test_only=False):
+    """Return with how many processes a fold is trained; refuse to go on with another number of them.
+
+    Each process takes `batch_size` clips of a batch, so with another number the batches would be others.
+    """
+    run = read_run(folder)
+    if not run or not any(Path(folder).glob("save/CKPT*")):
+        return n_processes
+    begun = run.get("n_processes", 1)
+    if begun != n_processes and not test_only:
+        raise InputError(
+            f"{folder} is trained by {begun} {'process' if begun == 1 else 'processes'}, of batch_size clips each, and "
+            f"this is a run of {n_processes}. Start {begun}, or choose another --output_folder."
+        )
+    return begun
+
+
+def note_processes(folder, n_processes):
+    """Note in a claimed folder with how many processes its fold is trained, where it is not one."""
+    if n_processes > 1:
+        write_json({**read_run(folder), "n_processes": n_processes}, Path(folder) / RUN_FILE)
+
+
+def read_run(folder):
+    """Read what makes a folder's run this one; an empty dict where nothing can be read."""
+    try:
+        run = json.loads((Path(folder) / RUN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return run if isinstance(run, dict) else {}
+
+
 def is_finished(folder, identity, settings):
     """Tell whether a folder holds the results of this very run, given its identity and settings' fingerprint."""
     try:
@@ -57,7 +89,7 @@ def write_results(brain, hparams, manifest, fold):
     Arguments
     ---------
     brain : EmotionBrain
-        After `evaluate`: its metrics, predictions, epochs, test_loss and tested_epoch are written.
+        After `evaluate`: what it found, its predictions, epochs, test_loss and tested_epoch are written.
     hparams : dict
         The hyperparameters.
     manifest : dict
@@ -69,8 +101,10 @@ def write_results(brain, hparams, manifest, fold):
     identity = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
     if brain.debug:
         identity["debug"] = True  # a few batches only: no result
+    # The settings are those of one process with batches as large.
+    whole_batch = {"batch_size": hparams["batch_size"] * identity.get("n_processes", 1)}
     emotions = list(hparams["emotions"])
-    found = brain.metrics.compute()
+    found = brain.found
     with atomic_write(folder / "predictions.csv") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["id", "true", "predicted", *emotions])
@@ -96,7 +130,7 @@ def write_results(brain, hparams, manifest, fold):
         "validation": hparams["validation"],
         "tested_weights": "last" if hparams["validation"] == "none" else hparams["tested_weights"],
         **identity,
-        "settings": settings_fingerprint(folder / HYPERPARAMS_FILE, leave_out=NOT_SETTINGS),
+        "settings": settings_fingerprint(folder / HYPERPARAMS_FILE, whole_batch, leave_out=NOT_SETTINGS),
         "encoder_config": hparams["encoder"].architecture(),
         "versions": versions(),
         "epochs": brain.epochs,

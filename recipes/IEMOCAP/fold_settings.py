@@ -30,6 +30,7 @@ MAY_CHANGE = (
     "eval_batch_size",
     "encoder_save_path",
     "checkpoint_activations",
+    "corpus_in_memory",
 )
 
 # What a run's results do not depend on, or what names the run; all other keys make up its settings' fingerprint.

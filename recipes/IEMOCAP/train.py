@@ -4,6 +4,7 @@
     python train.py hparams/loso.yaml --data_folder=/path/to/IEMOCAP_full_release --fold=1
     python train.py hparams/demo.yaml                          # the synthetic demo corpus, on the CPU
     python train.py results/loso/seed1/fold1/hyperparams.yaml  # go on with a fold that was interrupted
+    torchrun --standalone --nproc_per_node=4 train.py hparams/loso.yaml --batch_size=4 ...  # 4 GPUs share batches of 16
 
 Kang, Zhang and Jiang, "Learning Robust Self-Attention Features for Speech Emotion Recognition with Label-Adaptive
 Mixup", ICASSP 2023.
@@ -21,16 +22,23 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import speechbrain as sb  # noqa: E402
 import torch  # noqa: E402
-from fold_results import check_epochs, write_epochs, write_results  # noqa: E402
+from fold_results import check_epochs, note_processes, processes_of, read_epochs, write_epochs, write_results  # noqa: E402
 from fold_settings import MAY_CHANGE, complete_settings, data_root, describe_corpus, fold_of, identity_of  # noqa: E402
 from hyperpyyaml import load_hyperpyyaml  # noqa: E402
-from speechbrain.utils.distributed import ddp_barrier, if_main_process, run_on_main  # noqa: E402
+from speechbrain.dataio.dataloader import make_dataloader  # noqa: E402
+from speechbrain.utils.distributed import (  # noqa: E402
+    ddp_all_reduce,
+    ddp_broadcast,
+    infer_device,
+    is_distributed_initialized,
+    run_on_main,
+)
 
-from speechbrain_ext.audio import read_audio  # noqa: E402
-from speechbrain_ext.batching import PairedBatchSampler, PairedDataset, collate_pairs  # noqa: E402
+from speechbrain_ext.batching import PairedBatchSampler, PairedDataset, collate_pairs, share_whole_batches  # noqa: E402
 from speechbrain_ext.errors import InputError  # noqa: E402
 from speechbrain_ext.manifest import read_manifest, write_manifest  # noqa: E402
-from speechbrain_ext.metrics import EmotionMetrics  # noqa: E402
+from speechbrain_ext.metrics import EmotionMetrics, mean_batch_loss  # noqa: E402
+from speechbrain_ext.processes import gather, join_processes, on_main, place_among_processes, said_once  # noqa: E402
 from speechbrain_ext.run_folder import claim_run_folder  # noqa: E402
 from speechbrain_ext.run_lock import hold_run_folder  # noqa: E402
 from speechbrain_ext.seeding import derive_seed  # noqa: E402
@@ -47,7 +55,7 @@ class EmotionBrain(sb.Brain):
         batch = batch.to(self.device)
         wavs, wav_lens, targets = clips(batch)
         if stage == sb.Stage.TRAIN:
-            wavs, wav_lens, targets = self.modules.mixup(wavs, wav_lens, targets, clips(batch, "partner_"))
+            wavs, wav_lens, targets = self.mixup(wavs, wav_lens, targets, clips(batch, "partner_"), share_of(batch))
         feats = self.modules.encoder(wavs, wav_lens if self.hparams.mask_padding else None)
         emb = self.modules.f_0(feats)
         log_posteriors = self.modules.f_1(emb)
@@ -58,12 +66,34 @@ class EmotionBrain(sb.Brain):
         log_posteriors, emb, targets = predictions
         recognition_loss = self.hparams.recognition_loss(log_posteriors, targets)
         loss = recognition_loss + self.hparams.lambda_c * self.modules.center_loss(emb, targets)
+        if stage == sb.Stage.TRAIN and share_of(batch):
+            loss = loss * share_of(batch).weight
         if stage != sb.Stage.TRAIN:
+            self.losses.append(loss.item())
             self.metrics.update(log_posteriors, targets.argmax(dim=1))
         if stage == sb.Stage.TEST:
             for utt_id, target, row in zip(batch.id, targets.argmax(dim=1).tolist(), log_posteriors.exp().tolist()):
                 self.predictions[utt_id] = (target, row)
         return loss
+
+    def mixup(self, wavs, wav_lens, targets, partner, share):
+        """Mix clips with their partners; of several processes, each with what one would draw for its share."""
+        mixup = self.modules.mixup
+        if share is None:
+            return mixup(wavs, wav_lens, targets, partner)
+        chosen = torch.rand(share.n_clips, device=self.device) < mixup.prob
+        lam = mixup.sample_lam(share.n_clips, self.device)
+        own = slice(share.start, share.start + len(wavs))
+        torch.manual_seed(self.step_seed("rank", torch.distributed.get_rank()))  # no two processes drop out alike
+        return mixup.mix(wavs, wav_lens, targets, partner, chosen[own], lam[own])
+
+    def fit_batch(self, batch):
+        """Make a step; return the mean loss over all processes, so that they log and save the same."""
+        loss = super().fit_batch(batch)
+        n_processes, _ = place_among_processes()
+        if n_processes == 1:
+            return loss
+        return ddp_all_reduce(loss.to(self.device), torch.distributed.ReduceOp.SUM).cpu() / n_processes
 
     def init_optimizers(self):
         """Make one Adam for the network and one for the centers (Sec. 3.2), each with the same schedule."""
@@ -81,26 +111,32 @@ class EmotionBrain(sb.Brain):
 
     def on_fit_batch_start(self, batch, should_step):
         """Seed each step by itself, so that a resumed run draws the numbers of one that was never interrupted."""
-        torch.manual_seed(derive_seed("step", self.hparams.seed, self.hparams.epoch_counter.current, self.step))
+        torch.manual_seed(self.step_seed())
+
+    def step_seed(self, *parts):
+        """Derive a seed for what is drawn in this step."""
+        return derive_seed("step", self.hparams.seed, self.hparams.epoch_counter.current, self.step, *parts)
 
     def on_stage_start(self, stage, epoch=None):
         """Begin to count decisions."""
         self.metrics = EmotionMetrics(self.hparams.emotions, device=self.device)
-        self.predictions = {}
+        self.predictions, self.losses = {}, []
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
         """Close an epoch after its validation, or after its training where nothing validates."""
         if stage == sb.Stage.TRAIN:
             self.train_loss = float(stage_loss)
             if self.hparams.validation == "none":
+                self.step, self.avg_train_loss = 0, 0.0  # saved so, the next epoch begins as after a validation
                 self.close_epoch(epoch, {}, {})
         elif stage == sb.Stage.VALID:
             found = self.metrics.compute()
-            stats = {"valid_loss": float(stage_loss), "valid_WA": found["WA"], "valid_UA": found["UA"]}
+            stats = {"valid_loss": mean_batch_loss(self.losses), "valid_WA": found["WA"], "valid_UA": found["UA"]}
             # A plain number: the checkpointer cannot list meta data that holds tensors.
             self.close_epoch(epoch, stats, {"error": 1.0 - found["WA"]})
         else:
-            self.test_loss = float(stage_loss)
+            self.found, self.test_loss = self.metrics.compute(), mean_batch_loss(self.losses)
+            self.predictions = {key: value for part in gather(self.predictions) for key, value in part.items()}
 
     def close_epoch(self, epoch, valid_stats, meta):
         """Log, step the schedules, decide about stopping, and save: the best epoch and the last one are kept."""
@@ -159,6 +195,11 @@ def clips(batch, prefix=""):
     return wavs, n_samples / max(wavs.shape[1], 1), batch[prefix + "target"].data
 
 
+def share_of(batch):
+    """Return the Share that a training batch is; None where it is whole."""
+    return getattr(batch, "share", [None])[0]
+
+
 def dataio_prep(hparams, manifest, fold):
     """Make the datasets of a fold.
 
@@ -180,7 +221,7 @@ def dataio_prep(hparams, manifest, fold):
     emotions = list(hparams["emotions"])
 
     def waveform(utt_id, wav, epoch, max_s, augment):
-        sig = torch.from_numpy(read_audio(wav, utt_id, hparams["sample_rate"], max_s))
+        sig = torch.from_numpy(hparams["waveform_store"].read(wav, utt_id, max_s))
         n_samples = len(sig)
         if hparams["fixed_length_s"] is not None:
             sig = pad_with_mean(sig, round(hparams["fixed_length_s"] * hparams["sample_rate"]))
@@ -224,7 +265,8 @@ def dataio_prep(hparams, manifest, fold):
 
 
 def plan_batches(hparams, manifest, fold):
-    """Make the sampler that plans the training batches of a fold."""
+    """Make the sampler that plans the training batches of a fold, and this process's share of each."""
+    n_processes, rank = place_among_processes()
     durations = [min(manifest[utt_id]["duration"], hparams["max_train_s"] or float("inf")) for utt_id in fold.train]
     return PairedBatchSampler(
         n_samples=[round(duration * hparams["sample_rate"]) for duration in durations],
@@ -232,6 +274,8 @@ def plan_batches(hparams, manifest, fold):
         partner_prob=hparams["mixup_prob"],
         sort_window=hparams["sort_window"],
         seed=hparams["seed"],
+        n_processes=n_processes,
+        rank=rank,
     )
 
 
@@ -243,27 +287,36 @@ def resolve_precision(precision, device):
 
 
 @contextlib.contextmanager
-def prepared_folder(settings, hparams_file, overrides):
+def prepared_folder(settings, hparams_file, overrides, run_opts):
     """Check what can be checked before a model is built; hold the fold's folder, with settings and manifest in it."""
     manifest = describe_corpus(settings)
     fold_of(settings, manifest)
     folder = Path(settings["output_folder"])
     with hold_run_folder(folder):
         check_epochs(settings)
+        n_processes = processes_of(folder, place_among_processes()[0], run_opts["test_only"])
         claim_run_folder(folder, identity_of(settings, manifest), hparams_file, overrides, MAY_CHANGE)
+        note_processes(folder, n_processes)
         write_manifest(manifest, folder / "manifest.json")
         yield
 
 
 def main(argv):
-    """Train and test one fold."""
+    """Train and test one fold, as the only process or as one of those that torchrun starts."""
     hparams_file, run_opts, overrides = sb.parse_arguments(argv)
-    sb.utils.distributed.ddp_init_group(run_opts)
-    settings, overrides = complete_settings(hparams_file, overrides, run_opts)
-    on_main = if_main_process()
-    with prepared_folder(settings, hparams_file, overrides) if on_main else contextlib.nullcontext():
-        ddp_barrier()  # the others read what the main process has written
+    with contextlib.ExitStack() as stack:
+        with said_once():
+            settings, overrides = complete_settings(hparams_file, overrides, run_opts)
+            join_processes(run_opts)  # all have read the file before the main process may write it
+            on_main(stack.enter_context, prepared_folder(settings, hparams_file, overrides, run_opts))
+            if not all(gather((Path(settings["output_folder"]) / "manifest.json").is_file())):
+                raise InputError(
+                    f"output_folder must be one folder for all machines, on a file system that they share; not all "
+                    f"see what was written to {settings['output_folder']}."
+                )
         run_fold(settings, hparams_file, run_opts, overrides)
+    if is_distributed_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def run_fold(settings, hparams_file, run_opts, overrides):
@@ -271,7 +324,7 @@ def run_fold(settings, hparams_file, run_opts, overrides):
     sb.create_experiment_directory(settings["output_folder"])
     with open(hparams_file, encoding="utf-8") as file:
         hparams = load_hyperpyyaml(file, overrides)
-    device = run_opts["device"] or sb.utils.distributed.infer_device()
+    device = run_opts["device"] or infer_device()
     hparams["precision"] = resolve_precision(hparams["precision"], device)
     hparams["train_loggers"] = [hparams["train_logger"]]
     if hparams["tensorboard"]:
@@ -288,21 +341,39 @@ def run_fold(settings, hparams_file, run_opts, overrides):
         *(len(part) for part in (fold.train, fold.valid, fold.test)),
     )
 
+    if hparams["corpus_in_memory"]:
+        store = hparams["waveform_store"]
+        store.fill(manifest[utt_id]["wav"] for part in (fold.train, fold.valid, fold.test) for utt_id in part)
+        logger.info("%.2f GB of waveforms are held in memory.", store.n_bytes / 1e9)
+
     brain = EmotionBrain(hparams["modules"], hparams=hparams, run_opts=run_opts, checkpointer=hparams["checkpointer"])
+    # With --debug each process has a scratch folder of its own, and only the first one's is written to.
+    brain.checkpointer.checkpoints_dir = ddp_broadcast(brain.checkpointer.checkpoints_dir)
     brain.train_sampler = plan_batches(hparams, manifest, fold)
-    loader_kwargs = {"num_workers": hparams["num_workers"], "pin_memory": device.startswith("cuda")}
-    eval_kwargs = {**loader_kwargs, "batch_size": hparams["eval_batch_size"], "collate_fn": collate_pairs}
+    loader_kwargs = {
+        "num_workers": hparams["num_workers"],
+        "pin_memory": device.startswith("cuda"),
+        "collate_fn": collate_pairs,
+    }
+
+    def eval_kwargs(dataset):
+        batches = share_whole_batches(len(dataset), hparams["eval_batch_size"], *place_among_processes())
+        return {**loader_kwargs, "batch_sampler": batches}
+
+    # Brain's own loader would share out the batches once more.
+    train_loader = make_dataloader(datasets["train"], batch_sampler=brain.train_sampler, **loader_kwargs)
+    brain.checkpointer.add_recoverable("dataloader-TRAIN", train_loader)
     if hparams["track_test"]:
-        brain.tracked_test = brain.make_dataloader(datasets["test"], sb.Stage.TEST, ckpt_prefix=None, **eval_kwargs)
+        brain.tracked_test = make_dataloader(datasets["test"], **eval_kwargs(datasets["test"]))
     brain.fit(
         hparams["epoch_counter"],
-        datasets["train"],
+        train_loader,
         datasets["valid"],
-        train_loader_kwargs={**loader_kwargs, "batch_sampler": brain.train_sampler, "collate_fn": collate_pairs},
-        valid_loader_kwargs=eval_kwargs,
+        valid_loader_kwargs=eval_kwargs(datasets["valid"]) if datasets["valid"] else {},
     )
-    brain.epochs = list(hparams["history"].epochs)  # loading the tested weights goes back to their epoch
-    brain.evaluate(datasets["test"], test_loader_kwargs=dict(eval_kwargs))  # evaluate() changes what it is given
+    # Loading the tested weights goes back to their epoch; with --test_only nothing has been loaded yet.
+    brain.epochs = list(hparams["history"].epochs) or read_epochs(hparams["output_folder"])
+    brain.evaluate(datasets["test"], test_loader_kwargs=eval_kwargs(datasets["test"]))
     run_on_main(write_results, args=[brain, hparams, manifest, fold])
 
 

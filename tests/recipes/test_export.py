@@ -127,10 +127,25 @@ def test_the_same_command_again_changes_nothing_and_another_fold_is_refused(fold
     export.main([str(fold), str(out)])
     assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in out.iterdir()} == before
     (out / "README.md").write_text("changed")
-    with pytest.raises(InputError, match="is there and holds something else"):
+    with pytest.raises(InputError, match="README.md has been changed since it was written"):
         export.main([str(fold), str(out)])
     assert (out / "README.md").read_text() == "changed"
+    (out / "f_1.ckpt").write_bytes((out / "f_0.ckpt").read_bytes())  # another model's
+    with pytest.raises(InputError, match="is there and holds something else"):
+        export.main([str(fold), str(out)])
     assert [path.name for path in tmp_path.iterdir()] == ["exported"]
+
+
+def test_further_options_bring_the_same_bundle_up_to_date(fold, tmp_path, capsys):
+    out = tmp_path / "exported"
+    export.main([str(fold), str(out)])
+    weights = (out / "encoder.ckpt").stat().st_mtime_ns
+    export.main([str(fold), str(out), "--push_to_hub=ann/emotion", "--dry_run"])
+    assert 'load_classifier("ann/emotion")' in (out / "README.md").read_text()
+    assert (out / "encoder.ckpt").stat().st_mtime_ns == weights
+    listed = json.loads((out / "bundle.json").read_text())["files"]
+    assert listed["README.md"] == sha256_of(out / "README.md")
+    load_classifier(out)
 
 
 def test_onnx_is_written_listed_and_agrees(fold, demo_corpus, tmp_path):

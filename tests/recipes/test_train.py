@@ -117,10 +117,21 @@ def test_seed_changes_the_run(fit):
 def test_posteriors_do_not_depend_on_batch_mates(fit):
     folder = fit("fold", "--eval_batch_size=16")
     batched = posteriors(folder)
+    before = results(folder)[0]
     fit("fold", "--eval_batch_size=1", "--test_only")
     np.testing.assert_allclose(posteriors(folder), batched, atol=1e-5)
+    after = results(folder)[0]
+    assert after["n_epochs"] == before["n_epochs"] == 3 and after["epochs"] == before["epochs"]
     fit("fold", "--eval_batch_size=5", "--test_only")
     np.testing.assert_allclose(posteriors(folder), batched, atol=1e-5)
+
+
+def test_a_corpus_in_memory_gives_the_same_bits(fit):
+    from_disk = fit("disk")
+    in_memory = fit("memory", "--corpus_in_memory=True")
+    assert (in_memory / "predictions.csv").read_bytes() == (from_disk / "predictions.csv").read_bytes()
+    assert_same_weights(last_checkpoint(in_memory), last_checkpoint(from_disk))
+    assert "GB of waveforms are held in memory" in (in_memory / "log.txt").read_text()
 
 
 def test_test_session_reaches_nothing_but_the_final_numbers(fit, demo_corpus, tmp_path):
