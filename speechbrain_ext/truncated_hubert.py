@@ -1,30 +1,27 @@
 """TruncatedHuBERT: the first layers of a HuBERT or wav2vec 2.0 encoder as a SpeechBrain lobe (Sec. 2.2)."""
 
-import contextlib
-import difflib
 import logging
-from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 import torch.nn.functional as F
-import transformers
-from safetensors import SafetensorError
 from speechbrain.dataio.dataio import length_to_mask
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 from torch.utils.checkpoint import checkpoint
 
 from speechbrain_ext.channels_last_stem import has_layer_norms, stem_features
-from speechbrain_ext.errors import InputError, check_number, check_whole_number
+from speechbrain_ext.errors import InputError, check_number
+from speechbrain_ext.hubert_checkpoint import (
+    ARCHITECTURES,
+    config_from_dict,
+    config_from_source,
+    load_weights,
+    truncate_config,
+)
 from speechbrain_ext.waveform_scale import SCALES, num_samples, scale_waveforms
 
 logger = logging.getLogger(__name__)
 
-ARCHITECTURES = {
-    "hubert": (transformers.HubertConfig, transformers.HubertModel),
-    "wav2vec2": (transformers.Wav2Vec2Config, transformers.Wav2Vec2Model),
-}
 # What decides what a model computes, given its weights; the rest of a config is about training, or off here.
 ARCHITECTURE_KEYS = (
     "hidden_size",
@@ -45,20 +42,9 @@ ARCHITECTURE_KEYS = (
     "num_conv_pos_embedding_groups",
     "do_stable_layer_norm",
 )
+LENGTH_STEP = 5120  # samples: 16 frames of HuBERT's
 REDUCTIONS = ("first", "mean", None)
 ATTENTIONS = ("sdpa", "eager")
-# Saved checkpoints carry dropouts and SpecAugment of their own pretraining; the published model has none of them.
-DETERMINISTIC = {
-    "hidden_dropout": 0.0,
-    "attention_dropout": 0.0,
-    "activation_dropout": 0.0,
-    "feat_proj_dropout": 0.0,
-    "final_dropout": 0.0,
-    "layerdrop": 0.0,
-    "mask_time_prob": 0.0,
-    "mask_feature_prob": 0.0,
-    "add_adapter": False,
-}
 
 
 class TruncatedHuBERT(nn.Module):
@@ -149,14 +135,14 @@ class TruncatedHuBERT(nn.Module):
             raise InputError("TruncatedHuBERT needs a source (Hub id or folder) or a config (dict).")
 
         name = "the config" if source is None else repr(str(source))
-        model_config = _config_from_dict(config) if source is None else _config_from_source(source, save_path)
-        _truncate(model_config, num_layers, name)
+        model_config = config_from_dict(config) if source is None else config_from_source(source, save_path)
+        truncate_config(model_config, num_layers, name)
         model_config._attn_implementation = attn_implementation
         model_class = ARCHITECTURES[model_config.model_type][1]
         if source is None:
             self.model = model_class(model_config)
         else:
-            self.model = _load_weights(model_class, model_config, source, save_path)
+            self.model = load_weights(model_class, model_config, source, save_path)
         if model_config.feat_extract_norm == "group":
             logger.warning(
                 "%s has GroupNorm in its convolutional stem: its statistics run over the whole padded row, so a clip's "
@@ -245,6 +231,11 @@ class TruncatedHuBERT(nn.Module):
         padded = self._check_lengths(n_samples, wavs.shape[1])
         wavs = wavs.to(self.model.feature_projection.projection.weight.dtype)
         wavs = scale_waveforms(wavs, wav_lens, self.waveform_scale)
+        n_frames = None
+        if wav_lens is not None and self._plans_for_lengths(wavs):
+            n_frames = int(self.frame_lengths(wavs.shape[1]))
+            wavs = F.pad(wavs, (0, -wavs.shape[1] % LENGTH_STEP))
+            padded = True
         feats = self._stem(wavs)  # [B, T] -> [B, F, C]
         hidden = self.model.feature_projection(feats)  # [B, F, C] -> [B, F, D]
         if isinstance(hidden, tuple):  # wav2vec 2.0 also gives what it projected
@@ -268,7 +259,7 @@ class TruncatedHuBERT(nn.Module):
         hidden = hidden.masked_fill(~own_frames.unsqueeze(-1), 0.0)
         if self.feature_reduction == "mean":
             return hidden.sum(dim=1) / own_frames.sum(dim=1, keepdim=True)  # [B, F, D] -> [B, D]
-        return hidden
+        return hidden[:, :n_frames]
 
     def _check_lengths(self, n_samples, n_times):
         """Refuse clips that are too short or longer than the batch, and tell whether any is padded."""
@@ -287,6 +278,15 @@ class TruncatedHuBERT(nn.Module):
             )
         return shortest < n_times
 
+    def _plans_for_lengths(self, wavs):
+        """Tell whether convolutions are planned anew for each length that they meet: oneDNN's are, on a CPU.
+
+        A plan takes longer than the frames that rounding a length up adds, which masks keep from having any effect. In
+        training it would change the numbers that dropout draws.
+        """
+        on_cpu = wavs.device.type == "cpu" and not torch.compiler.is_exporting()
+        return on_cpu and not self.training and has_layer_norms(self.model.feature_extractor)
+
     def _stem(self, wavs):
         """Compute the convolutional stem, [B, T] -> [B, F, C]."""
         stem = self.model.feature_extractor
@@ -298,8 +298,9 @@ class TruncatedHuBERT(nn.Module):
         """Compute the positional convolution, [B, F, D] -> [B, F, D]."""
         embed = self.model.encoder.pos_conv_embed
         conv = embed.conv
-        learning = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in conv.parameters())
-        if learning or not is_parametrized(conv) or torch.compiler.is_exporting():
+        if not is_parametrized(conv) or torch.compiler.is_exporting():
+            return embed(hidden)
+        if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in conv.parameters()):
             self._position_kernel = None  # a fused optimizer changes weights without raising their version
             return embed(hidden)
         # The kernel is a direction times a length, and the same product in every batch until one of them changes.
@@ -345,87 +346,3 @@ class TruncatedHuBERT(nn.Module):
             first = layer.layer_norm(first)
             first = layer.final_layer_norm(first + layer.feed_forward(first))
         return first.squeeze(1)  # [B, 1, D] -> [B, D]
-
-
-def _config_from_dict(config):
-    config = dict(config)
-    model_type = config.pop("model_type", "hubert")
-    if model_type not in ARCHITECTURES:
-        raise InputError(f"config has model_type {model_type!r}; known are {sorted(ARCHITECTURES)}.")
-    config_class = ARCHITECTURES[model_type][0]
-    default = config_class()
-    for key in config:
-        if not hasattr(default, key) and not key.startswith("_"):  # transformers would keep it and use it nowhere
-            near = difflib.get_close_matches(key, default.to_dict(), n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise InputError(f"config has the key {key!r}, which {config_class.__name__} does not know.{hint}")
-    if "conv_dim" in config:
-        for key, default in (("conv_kernel", (10, 3, 3, 3, 3, 2, 2)), ("conv_stride", (5, 2, 2, 2, 2, 2, 2))):
-            if len(config.get(key, default)) != len(config["conv_dim"]):
-                raise InputError(
-                    f"config has {len(config['conv_dim'])} values in conv_dim, but "
-                    f"{len(config.get(key, default))} in {key}: the stem needs as many of each."
-                )
-    return config_class(**config)
-
-
-def _config_from_source(source, save_path):
-    try:
-        config = transformers.AutoConfig.from_pretrained(source, cache_dir=save_path)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"source {str(source)!r} holds no checkpoint that can be read: give a Hub id such as "
-            f"facebook/hubert-large-ll60k, or a folder with config.json and model.safetensors. ({error})"
-        ) from error
-    if config.model_type not in ARCHITECTURES:
-        raise InputError(f"source {str(source)!r} is a {config.model_type!r} model; known are {sorted(ARCHITECTURES)}.")
-    return config
-
-
-def _truncate(config, num_layers, name):
-    check_whole_number("num_layers", num_layers, 1)
-    if num_layers > config.num_hidden_layers:
-        raise InputError(
-            f"num_layers is {num_layers}, but {name} has {config.num_hidden_layers} layers: "
-            f"choose 1 to {config.num_hidden_layers}."
-        )
-    config.num_hidden_layers = num_layers
-    for key, value in DETERMINISTIC.items():
-        setattr(config, key, value)
-
-
-def _load_weights(model_class, config, source, save_path):
-    folder = Path(source)
-    if folder.is_dir() and not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
-        raise InputError(f"source {str(source)!r} holds no weights: model.safetensors or pytorch_model.bin is missing.")
-    with _quiet_transformers():
-        try:
-            model, report = model_class.from_pretrained(
-                source, config=config, cache_dir=save_path, dtype=torch.float32, output_loading_info=True
-            )
-        except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
-            raise InputError(f"the weights in source {str(source)!r} cannot be read: {error}") from error
-    # The keys of the layers above num_layers are left over, as they should be; what is needed must all be there.
-    unused = ("encoder.layer_norm.",) if config.do_stable_layer_norm else ()
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith(unused))
-    if missing or report["mismatched_keys"]:
-        raise InputError(
-            f"the weights in source {str(source)!r} do not fit its config.json: "
-            f"missing {missing}, of another shape {sorted(report['mismatched_keys'])}."
-        )
-    return model
-
-
-@contextlib.contextmanager
-def _quiet_transformers():
-    """Silence the report on left-over keys and the progress bar for the time of loading."""
-    log = transformers.utils.logging
-    verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
-    log.set_verbosity_error()
-    log.disable_progress_bar()
-    try:
-        yield
-    finally:
-        log.set_verbosity(verbosity)
-        if bars:
-            log.enable_progress_bar()
