@@ -24,8 +24,8 @@ def stem_features(feature_extractor, wavs):
     """Compute what `feature_extractor(wavs).transpose(1, 2)` is, with LayerNorms where they are fastest.
 
     A LayerNorm over channels wants them next to each other in memory, a convolution in one dimension has time there: in
-    the stem as it is, each of the seven layers copies its whole output twice. Convolutions in two dimensions, of which
-    one has the size 1, take and give channels last.
+    the stem as it is, each of the seven layers copies its whole output twice. Here channels stay last, and convolutions
+    are matrix products, which, other than oneDNN's convolutions on a CPU, need no plan for each new length.
 
     Arguments
     ---------
@@ -39,11 +39,28 @@ def stem_features(feature_extractor, wavs):
     torch.Tensor
         Features, [B, F, C].
     """
-    feats = wavs[:, :, None]  # [B, T] -> [B, T, 1]
+    feats = wavs.unsqueeze(2)  # [B, T] -> [B, T, 1]
     for layer in feature_extractor.conv_layers:
-        conv = layer.conv
-        image = feats.unsqueeze(1).permute(0, 3, 1, 2)  # [B, T, C] -> [B, C, 1, T], with the same bytes
-        image = F.conv2d(image, conv.weight.unsqueeze(2), conv.bias, stride=(1, *conv.stride))
-        feats = image.permute(0, 2, 3, 1).squeeze(1)  # [B, C, 1, F] -> [B, F, C], with the same bytes
-        feats = layer.activation(layer.layer_norm(feats))
+        feats = layer.activation(layer.layer_norm(_convolve(layer.conv, feats)))
     return feats
+
+
+def _convolve(conv, feats):
+    """Convolve [B, T, C] -> [B, F, O], by one product for each stride's worth of the kernel."""
+    (kernel,), (stride,) = conv.kernel_size, conv.stride
+    n_clips, n_times, n_channels = feats.shape
+    n_frames = (n_times - kernel) // stride + 1
+    if n_channels == 1:
+        return F.linear(feats.squeeze(2).unfold(1, kernel, stride), conv.weight.squeeze(1), conv.bias)
+    output = None
+    for first in range(0, kernel, stride):
+        taps = conv.weight[:, :, first : first + stride]  # [O, C, taps]
+        if taps.shape[2] == stride:
+            window = feats[:, first : first + n_frames * stride]
+            window = window.reshape(n_clips, n_frames, stride * n_channels)  # neighbours in time are so in memory
+            taps = taps.transpose(1, 2)
+        else:
+            window = feats[:, first:].unfold(1, taps.shape[2], stride)[:, :n_frames].flatten(2)  # [B, F, C * taps]
+        product = F.linear(window, taps.flatten(1), conv.bias if output is None else None)
+        output = product if output is None else output + product
+    return output

@@ -42,7 +42,6 @@ ARCHITECTURE_KEYS = (
     "num_conv_pos_embedding_groups",
     "do_stable_layer_norm",
 )
-LENGTH_STEP = 5120  # samples: 16 frames of HuBERT's
 REDUCTIONS = ("first", "mean", None)
 ATTENTIONS = ("sdpa", "eager")
 
@@ -231,11 +230,6 @@ class TruncatedHuBERT(nn.Module):
         padded = self._check_lengths(n_samples, wavs.shape[1])
         wavs = wavs.to(self.model.feature_projection.projection.weight.dtype)
         wavs = scale_waveforms(wavs, wav_lens, self.waveform_scale)
-        n_frames = None
-        if wav_lens is not None and self._plans_for_lengths(wavs):
-            n_frames = int(self.frame_lengths(wavs.shape[1]))
-            wavs = F.pad(wavs, (0, -wavs.shape[1] % LENGTH_STEP))
-            padded = True
         feats = self._stem(wavs)  # [B, T] -> [B, F, C]
         hidden = self.model.feature_projection(feats)  # [B, F, C] -> [B, F, D]
         if isinstance(hidden, tuple):  # wav2vec 2.0 also gives what it projected
@@ -259,7 +253,7 @@ class TruncatedHuBERT(nn.Module):
         hidden = hidden.masked_fill(~own_frames.unsqueeze(-1), 0.0)
         if self.feature_reduction == "mean":
             return hidden.sum(dim=1) / own_frames.sum(dim=1, keepdim=True)  # [B, F, D] -> [B, D]
-        return hidden[:, :n_frames]
+        return hidden
 
     def _check_lengths(self, n_samples, n_times):
         """Refuse clips that are too short or longer than the batch, and tell whether any is padded."""
@@ -277,15 +271,6 @@ class TruncatedHuBERT(nn.Module):
                 f"{self.min_samples}. Leave it out, or pad it with silence and count the silence as its own."
             )
         return shortest < n_times
-
-    def _plans_for_lengths(self, wavs):
-        """Tell whether convolutions are planned anew for each length that they meet: oneDNN's are, on a CPU.
-
-        A plan takes longer than the frames that rounding a length up adds, which masks keep from having any effect. In
-        training it would change the numbers that dropout draws.
-        """
-        on_cpu = wavs.device.type == "cpu" and not torch.compiler.is_exporting()
-        return on_cpu and not self.training and has_layer_norms(self.model.feature_extractor)
 
     def _stem(self, wavs):
         """Compute the convolutional stem, [B, T] -> [B, F, C]."""

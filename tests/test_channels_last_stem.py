@@ -12,6 +12,7 @@ STEMS = {
     "hubert": {"conv_dim": [16] * 7},
     "demo": {"conv_dim": [8, 16, 16], "conv_kernel": [400, 4, 2], "conv_stride": [80, 4, 2]},
     "no_bias": {"conv_dim": [8, 12], "conv_kernel": [10, 5], "conv_stride": [5, 2], "conv_bias": False},
+    "odd": {"conv_dim": [8, 12, 8], "conv_kernel": [10, 8, 1], "conv_stride": [5, 3, 2]},
 }
 
 
