@@ -25,6 +25,8 @@ ENDINGS = {
 
 
 BATCHES_AHEAD = 2  # read while another is classified
+# A batch with its padding. On a CPU what a layer makes of longer ones no longer fits its caches.
+PADDED_S = {"cpu": 16.0, "gpu": 240.0}
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def measure_recordings(paths, max_s=120.0):
     return durations, failed
 
 
-def classify_recordings(classifier, durations, batch_size=16, max_padded_s=120.0, n_readers=2):
+def classify_recordings(classifier, durations, batch_size=16, max_padded_s=None, n_readers=2):
     """Classify recordings, those of similar length together.
 
     Arguments
@@ -117,9 +119,9 @@ def classify_recordings(classifier, durations, batch_size=16, max_padded_s=120.0
         Path -> length in seconds, as `measure_recordings` returns it.
     batch_size : int
         Largest number of recordings in a batch.
-    max_padded_s : float
+    max_padded_s : float, optional
         Largest length of a batch with its padding, in seconds, unless it is one recording: longer ones come in smaller
-        batches.
+        batches. By default what suits the classifier's device.
     n_readers : int
         Threads that read recordings while others are classified.
 
@@ -128,6 +130,8 @@ def classify_recordings(classifier, durations, batch_size=16, max_padded_s=120.0
     Prediction
         One for each recording, the longest first. What cannot be read is answered with its error.
     """
+    if max_padded_s is None:
+        max_padded_s = PADDED_S["cpu" if str(classifier.device) == "cpu" else "gpu"]
     longest_first = sorted(durations, key=lambda path: (-durations[path], path))  # memory peaks early
     sample_rate = classifier.hparams.sample_rate
     with ThreadPoolExecutor(n_readers) as readers:

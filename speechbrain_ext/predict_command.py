@@ -16,7 +16,6 @@ from speechbrain_ext.predict import ENDINGS, classify_recordings, find_recording
 from speechbrain_ext.prediction_file import PredictionFile, check_format, check_labels, format_predictions
 
 PIPE = "-"
-PADDED_S = 120.0  # of speech and padding in a batch
 DESCRIPTION = """\
 Classify recordings: one file, all recordings in a folder and its folders, or - for what comes through a pipe: a
 recording, or a list of paths, one a line. Prints CSV, or writes CSV, JSON or JSON lines with --out.
@@ -81,7 +80,7 @@ def _classify(classifier, paths, options, piped):
     """Yield the predictions of all recordings, with a progress bar in seconds of speech."""
     files = [str(piped) if path == PIPE else path for path in paths]
     durations, failed = measure_recordings(files, options.max_s)
-    found = classify_recordings(classifier, durations, options.batch_size, max_padded_s=max(PADDED_S, options.max_s))
+    found = classify_recordings(classifier, durations, options.batch_size)
     total = round(sum(durations.values()), 1)
     with tqdm(total=total, unit="s", unit_scale=True, disable=not sys.stderr.isatty()) as bar:
         for prediction in itertools.chain(failed, found):
