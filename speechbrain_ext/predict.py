@@ -25,8 +25,9 @@ ENDINGS = {
 
 
 BATCHES_AHEAD = 2  # read while another is classified
-# A batch with its padding. On a CPU what a layer makes of longer ones no longer fits its caches.
-PADDED_S = {"cpu": 16.0, "gpu": 240.0}
+LARGEST_BATCH_S = 240.0  # with its padding
+# On a CPU, what the stem's first layer makes of a batch: the largest of all, and slow where it is new memory each time.
+LARGEST_ACTIVATION_BYTES = 32e6
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def classify_recordings(classifier, durations, batch_size=16, max_padded_s=None,
         One for each recording, the longest first. What cannot be read is answered with its error.
     """
     if max_padded_s is None:
-        max_padded_s = PADDED_S["cpu" if str(classifier.device) == "cpu" else "gpu"]
+        max_padded_s = _longest_batch_s(classifier)
     longest_first = sorted(durations, key=lambda path: (-durations[path], path))  # memory peaks early
     sample_rate = classifier.hparams.sample_rate
     with ThreadPoolExecutor(n_readers) as readers:
@@ -168,6 +169,15 @@ def check_long_enough(classifier, n_samples, name):
             f"{name} is {n_samples / rate_hz:.4f} s long; this model needs at least {least / rate_hz:.4f} s. Leave it "
             "out."
         )
+
+
+def _longest_batch_s(classifier):
+    """Return how long a batch with its padding should be at most on the classifier's device, in seconds."""
+    if str(classifier.device) != "cpu":
+        return LARGEST_BATCH_S
+    config = classifier.mods.embedding_model.encoder.model.config
+    bytes_a_second = 4 * config.conv_dim[0] * classifier.hparams.sample_rate / config.conv_stride[0]
+    return min(LARGEST_BATCH_S, LARGEST_ACTIVATION_BYTES / bytes_a_second)
 
 
 def _batches(longest_first, durations, batch_size, max_padded_s):
