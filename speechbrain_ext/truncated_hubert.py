@@ -1,16 +1,13 @@
 """TruncatedHuBERT: the first layers of a HuBERT or wav2vec 2.0 encoder as a SpeechBrain lobe (Sec. 2.2)."""
 
-import logging
-
 import torch
 import torch.nn.functional as F
-from speechbrain.dataio.dataio import length_to_mask
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 from torch.utils.checkpoint import checkpoint
 
-from speechbrain_ext.channels_last_stem import has_layer_norms, stem_features
 from speechbrain_ext.errors import InputError, check_number
+from speechbrain_ext.frame_layout import PackedFrames, PaddedFrames
 from speechbrain_ext.hubert_checkpoint import (
     ARCHITECTURES,
     config_from_dict,
@@ -18,9 +15,8 @@ from speechbrain_ext.hubert_checkpoint import (
     load_weights,
     truncate_config,
 )
+from speechbrain_ext.stem import clip_features, group_norm_features, has_layer_norms, stem_features
 from speechbrain_ext.waveform_scale import SCALES, num_samples, scale_waveforms
-
-logger = logging.getLogger(__name__)
 
 # What decides what a model computes, given its weights; the rest of a config is about training, or off here.
 ARCHITECTURE_KEYS = (
@@ -44,6 +40,7 @@ ARCHITECTURE_KEYS = (
 )
 REDUCTIONS = ("first", "mean", None)
 ATTENTIONS = ("sdpa", "eager")
+DENSE = 0.8  # share of own frames in a batch from which training on a CPU keeps the padding
 
 
 class TruncatedHuBERT(nn.Module):
@@ -51,8 +48,8 @@ class TruncatedHuBERT(nn.Module):
 
     The output is the raw residual stream after the last kept layer: no final LayerNorm follows. Layers above it are
     neither allocated nor read. With "first", the last kept layer computes its query, output projection and
-    feed-forward for frame 0 alone, which gives the same numbers. Encoders with LayerNorm in their convolutional stem
-    (HuBERT-Large, wav2vec 2.0 LV-60, XLS-R) give a clip the same output alone and in any batch.
+    feed-forward for frame 0 alone, which gives the same numbers. A clip has the same output alone and in any batch,
+    also where the stem has GroupNorm (HuBERT-Base, wav2vec 2.0 Base), whose averages leave padding out here.
 
     Arguments
     ---------
@@ -142,13 +139,6 @@ class TruncatedHuBERT(nn.Module):
             self.model = model_class(model_config)
         else:
             self.model = load_weights(model_class, model_config, source, save_path)
-        if model_config.feat_extract_norm == "group":
-            logger.warning(
-                "%s has GroupNorm in its convolutional stem: its statistics run over the whole padded row, so a clip's "
-                "output changes with padding. Use batches of one clip where that matters.",
-                name,
-            )
-
         encoder = self.model.encoder
         if model_config.do_stable_layer_norm:
             encoder.layer_norm = nn.Identity()  # it stands after the last layer, and the raw output is wanted
@@ -230,30 +220,23 @@ class TruncatedHuBERT(nn.Module):
         padded = self._check_lengths(n_samples, wavs.shape[1])
         wavs = wavs.to(self.model.feature_projection.projection.weight.dtype)
         wavs = scale_waveforms(wavs, wav_lens, self.waveform_scale)
-        feats = self._stem(wavs)  # [B, T] -> [B, F, C]
-        hidden = self.model.feature_projection(feats)  # [B, F, C] -> [B, F, D]
+        feats, frames = self._features(wavs, n_samples, padded)
+        hidden = self.model.feature_projection(feats)  # [B, F, C] -> [B, F, D], or packed, [N, C] -> [N, D]
         if isinstance(hidden, tuple):  # wav2vec 2.0 also gives what it projected
             hidden = hidden[0]
-
-        own_frames = length_to_mask(self.frame_lengths(n_samples), max_len=hidden.shape[1], dtype=torch.bool)  # [B, F]
-        attention_mask = None
-        if padded:
-            hidden = hidden.masked_fill(~own_frames.unsqueeze(-1), 0.0)
-            attention_mask = self._attention_mask(own_frames, hidden.dtype)
+        rows = frames.pad(hidden)
+        hidden = frames.pack(rows + self._position_embedding(rows))
         encoder = self.model.encoder
-        hidden = hidden + self._position_embedding(hidden)
         if not self.model.config.do_stable_layer_norm:
             hidden = encoder.layer_norm(hidden)
 
+        first_frame = self.feature_reduction == "first"
         for layer in encoder.layers[:-1]:
-            hidden = self._run(self._layer, layer, hidden, attention_mask)
-        if self.feature_reduction == "first":
-            return self._run(self._first_frame, encoder.layers[-1], hidden, attention_mask)  # [B, F, D] -> [B, D]
-        hidden = self._run(self._layer, encoder.layers[-1], hidden, attention_mask)
-        hidden = hidden.masked_fill(~own_frames.unsqueeze(-1), 0.0)
+            hidden = self._run(layer, hidden, frames)
+        hidden = self._run(encoder.layers[-1], hidden, frames, first_frame)
         if self.feature_reduction == "mean":
-            return hidden.sum(dim=1) / own_frames.sum(dim=1, keepdim=True)  # [B, F, D] -> [B, D]
-        return hidden
+            return frames.mean(hidden)  # [B, F, D] -> [B, D]
+        return hidden if first_frame else frames.pad(hidden)
 
     def _check_lengths(self, n_samples, n_times):
         """Refuse clips that are too short or longer than the batch, and tell whether any is padded."""
@@ -272,9 +255,32 @@ class TruncatedHuBERT(nn.Module):
             )
         return shortest < n_times
 
-    def _stem(self, wavs):
+    def _features(self, wavs, n_samples, padded):
+        """Compute the convolutional stem; return its frames, and how they lie.
+
+        A CPU takes them packed: work on padding costs there what work on speech does. A GPU would rather compute the
+        padding than start many small pieces, and so would a CPU that has to go back through them all.
+        """
+        lengths = self.frame_lengths(n_samples)
+        eager = self.model.config._attn_implementation == "eager"
+        if wavs.device.type != "cpu" or torch.compiler.is_exporting():
+            rows = self._stem(wavs, n_samples, padded)
+            return rows, PaddedFrames(lengths, rows.shape[1], padded, eager)
+        frames = PackedFrames(lengths, eager)
+        if has_layer_norms(self.model.feature_extractor):
+            feats = clip_features(self.model.feature_extractor, wavs, n_samples.tolist())  # [B, T] -> [N, C]
+        else:
+            feats = frames.pack(self._stem(wavs, n_samples, padded))
+        if torch.is_grad_enabled() and frames.density > DENSE:
+            rows = frames.pad(feats)
+            return rows, PaddedFrames(lengths, rows.shape[1], padded, eager)
+        return feats, frames
+
+    def _stem(self, wavs, n_samples, padded):
         """Compute the convolutional stem, [B, T] -> [B, F, C]."""
         stem = self.model.feature_extractor
+        if padded and not has_layer_norms(stem):
+            return group_norm_features(stem, wavs, n_samples)
         if has_layer_norms(stem) and not torch.compiler.is_exporting():  # onnxruntime lays out memory by itself
             return stem_features(stem, wavs)
         return stem(wavs).transpose(1, 2)  # [B, T] -> [B, C, F] -> [B, F, C]
@@ -298,36 +304,29 @@ class TruncatedHuBERT(nn.Module):
         hidden = F.conv1d(hidden, self._position_kernel[1], conv.bias, padding=conv.padding, groups=conv.groups)
         return embed.activation(embed.padding(hidden)).transpose(1, 2)  # [B, D, F] -> [B, F, D]
 
-    def _attention_mask(self, own_frames, dtype):
-        mask = own_frames[:, None, None, :]  # [B, F] -> [B, heads, queries, F]
-        if self.model.config._attn_implementation == "eager":  # it is added to the scores there
-            return torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)
-        return mask
-
-    def _run(self, function, *args):
-        """Call a function of a layer, and keep what going back needs, or compute it once more then."""
+    def _run(self, layer, *args):
+        """Compute a layer, and keep what going back needs, or compute it once more then."""
         if self.checkpoint_activations and torch.is_grad_enabled():
-            return checkpoint(function, *args, use_reentrant=False)
-        return function(*args)
+            return checkpoint(self._layer, layer, *args, use_reentrant=False)
+        return self._layer(layer, *args)
 
-    @staticmethod
-    def _layer(layer, hidden, attention_mask):
-        output = layer(hidden, attention_mask=attention_mask)
-        return output[0] if isinstance(output, tuple) else output  # transformers 4 returns a tuple
-
-    def _first_frame(self, layer, hidden, attention_mask):
-        """Compute frame 0 of a layer's output alone, [B, F, D] -> [B, D], with the very numbers of the whole layer."""
+    def _layer(self, layer, hidden, frames, first_frame=False):
+        """Compute a Transformer layer, or frame 0 of its output alone, with the very numbers of the whole layer."""
         stable = self.model.config.do_stable_layer_norm
-        residual = hidden[:, :1]  # [B, 1, D]
-        attended = layer.layer_norm(hidden) if stable else hidden
-        first = layer.attention(attended[:, :1], key_value_states=attended, attention_mask=attention_mask)[0]
-        if self.training and layer.dropout.p > 0:
+        attention = layer.attention
+        keys = layer.layer_norm(hidden) if stable else hidden
+        queries = frames.first(keys) if first_frame else keys
+        queries, keys, values = attention.q_proj(queries), attention.k_proj(keys), attention.v_proj(keys)
+        attended = attention.out_proj(frames.attend(queries, keys, values, attention.num_heads))
+        if not first_frame:
+            hidden = hidden + layer.dropout(attended)
+        elif self.training and layer.dropout.p > 0:
             # The whole layer's mask is drawn, so that the random numbers are those of the whole layer.
-            first = first * layer.dropout(torch.ones_like(hidden))[:, :1].to(first.dtype)
-        first = residual + first
-        if stable:
-            first = first + layer.feed_forward(layer.final_layer_norm(first))
+            mask = frames.first(layer.dropout(torch.ones_like(hidden)))
+            hidden = frames.first(hidden) + attended * mask.to(attended.dtype)
         else:
-            first = layer.layer_norm(first)
-            first = layer.final_layer_norm(first + layer.feed_forward(first))
-        return first.squeeze(1)  # [B, 1, D] -> [B, D]
+            hidden = frames.first(hidden) + attended
+        if stable:
+            return hidden + layer.feed_forward(layer.final_layer_norm(hidden))
+        hidden = layer.layer_norm(hidden)
+        return layer.final_layer_norm(hidden + layer.feed_forward(hidden))

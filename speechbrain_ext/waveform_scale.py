@@ -74,18 +74,25 @@ def scale_waveforms(wavs, wav_lens=None, scale="peak"):
     if scale not in SCALES:
         raise InputError(f"waveform_scale must be one of {SCALES}, got {scale!r}.")
     n_samples = num_samples(wavs, wav_lens)
-    mask = length_to_mask(n_samples, max_len=wavs.shape[1], dtype=torch.bool)  # [B, T]
-    wavs = wavs.masked_fill(~mask, 0.0)
+    padded = wav_lens is not None
+    if padded and wavs.device.type == "cpu" and not torch.compiler.is_exporting():  # elsewhere it would have to wait
+        padded = bool((n_samples < wavs.shape[1]).any())
+    padding = ~length_to_mask(n_samples, max_len=wavs.shape[1], dtype=torch.bool) if padded else None  # [B, T]
+    wavs = _without(padding, wavs)
     if scale == "peak":
         peaks = wavs.abs().amax(dim=1, keepdim=True)  # [B, 1]
         return wavs / torch.where(peaks > 0, peaks, torch.ones_like(peaks))
     if scale == "layer":
         n = n_samples.unsqueeze(1).clamp(min=1)
         wavs = wavs - wavs.sum(dim=1, keepdim=True) / n
-        wavs = wavs.masked_fill(~mask, 0.0)
+        wavs = _without(padding, wavs)
         variances = wavs.square().sum(dim=1, keepdim=True) / n
         return wavs / torch.sqrt(variances + 1e-7)
-    return wavs
+    return wavs if padded else wavs.clone()
+
+
+def _without(padding, wavs):
+    return wavs if padding is None else wavs.masked_fill(padding, 0.0)
 
 
 def pad_with_mean(wav, n_samples):

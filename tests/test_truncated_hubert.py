@@ -1,7 +1,6 @@
 """TruncatedHuBERT against torchaudio's encoder, which the paper used, and the promises about padding and loading."""
 
 import json
-import logging
 
 import pytest
 import torch
@@ -164,12 +163,20 @@ def test_parameter_count_of_hubert_large():
     assert encoder.min_samples == 400
 
 
+@pytest.mark.parametrize("dense", [0.0, 1.0], ids=["padded", "packed"])
+@pytest.mark.parametrize("norm", ["layer", "group"])
 @pytest.mark.parametrize("scale", ["peak", "layer", None])
 @pytest.mark.parametrize("reduction", ["first", "mean", None])
-def test_output_does_not_depend_on_padding_or_batch_mates(small_config, clips, reduction, scale):
+def test_output_does_not_depend_on_padding_or_batch_mates(
+    small_config, clips, reduction, scale, norm, dense, monkeypatch
+):
+    monkeypatch.setattr("speechbrain_ext.truncated_hubert.DENSE", dense)  # below it, with gradients, frames are packed
     wavs, wav_lens, lengths = clips
     encoder = TruncatedHuBERT(
-        config=small_config, num_layers=3, feature_reduction=reduction, waveform_scale=scale
+        config={**small_config, "feat_extract_norm": norm},
+        num_layers=3,
+        feature_reduction=reduction,
+        waveform_scale=scale,
     ).eval()
     batched = encoder(wavs, wav_lens)
     longer = encoder(nn.functional.pad(wavs, (0, 16000)), wav_lens / 2)
@@ -205,6 +212,25 @@ def test_mean_is_the_average_of_a_clips_own_frames(small_config, clips):
     for output, n, averaged in zip(outputs, n_frames, mean(wavs, wav_lens)):
         torch.testing.assert_close(averaged, output[:n].mean(dim=0))
         assert not output[n:].any()
+
+
+def test_batches_are_padded_where_that_is_cheaper(small_config, clips, monkeypatch):
+    """A batch is computed on a GPU, and in training on a CPU where little is padded, as padded rows."""
+    layouts = []
+    layer = TruncatedHuBERT._layer
+
+    def spy(self, module, hidden, frames, *args):
+        layouts.append((hidden.dim(), getattr(frames, "own", None) is not None))
+        return layer(self, module, hidden, frames, *args)
+
+    monkeypatch.setattr(TruncatedHuBERT, "_layer", spy)
+    encoder = TruncatedHuBERT(config=small_config, num_layers=1)
+    wavs = clips[0][:, :4800]
+    for wav_lens in ([1.0, 1.0, 1.0], [1.0, 0.9, 0.8], [1.0, 0.5, 0.5]):
+        encoder(wavs, torch.tensor(wav_lens))
+        with torch.no_grad():
+            encoder(wavs, torch.tensor(wav_lens))
+    assert layouts == [(3, False), (2, False), (3, True), (2, False), (2, False), (2, False)]
 
 
 def test_eager_attention_equals_sdpa(small_config, clips):
@@ -372,15 +398,6 @@ def test_other_architecture_is_refused(tmp_path):
         TruncatedHuBERT(tmp_path)
 
 
-def test_group_norm_checkpoint_warns_about_padding(small_config, caplog):
-    with caplog.at_level(logging.WARNING):
-        TruncatedHuBERT(config={**small_config, "feat_extract_norm": "layer"}, num_layers=1)
-        assert not caplog.records
-        TruncatedHuBERT(config={**small_config, "feat_extract_norm": "group"}, num_layers=1)
-    assert "GroupNorm" in caplog.text
-    assert "padding" in caplog.text
-
-
 @pytest.mark.parametrize(
     ("wav_lens", "message"),
     [
@@ -463,17 +480,3 @@ def test_checkpointed_activations_change_no_gradient(small_config, clips, featur
     for plain, checkpointed in zip(*gradients):
         assert torch.equal(plain, checkpointed)
     assert kept[1] < kept[0] / 2
-
-
-def test_clips_of_equal_length_need_no_mask(small_config, clips, monkeypatch):
-    encoder = TruncatedHuBERT(config=small_config, num_layers=2).eval()
-    wavs = clips[0][:, :4800]
-    masks = []
-    layer = TruncatedHuBERT._layer
-    spy = staticmethod(lambda module, hidden, mask: masks.append(mask) or layer(module, hidden, mask))
-    monkeypatch.setattr(TruncatedHuBERT, "_layer", spy)
-    with torch.no_grad():
-        full = encoder(wavs, torch.ones(3))
-        torch.testing.assert_close(full, encoder(wavs), atol=0, rtol=0)
-        encoder(wavs, torch.tensor([1.0, 0.5, 1.0]))
-    assert [mask is None for mask in masks] == [True, True, False]

@@ -130,7 +130,7 @@ seeds give other numbers, and the mean over all is the result of the method, not
   judge people by this model's output.
 - It always answers with one of its {len(metrics["emotions"])} labels, also for music, noise or silence.
 - The posteriors are not calibrated.
-{_padding_limit(metrics, settings)}
+{_padding_limit(settings)}
 ## Licence
 
 {terms}
@@ -141,8 +141,7 @@ seeds give other numbers, and the mean over all is the result of the method, not
 """
 
 
-def _padding_limit(metrics, settings):
-    depends = not settings["mask_padding"] and settings["fixed_length_s"] is None
-    if depends or metrics["encoder_config"]["feat_extract_norm"] == "group":
+def _padding_limit(settings):
+    if not settings["mask_padding"] and settings["fixed_length_s"] is None:
         return "- A clip's posteriors depend on the other clips of its batch: use batches of one.\n"
     return ""

@@ -1,0 +1,113 @@
+"""How the frames of a batch lie in memory, and attention over them: packed without padding, or in padded rows."""
+
+import torch
+import torch.nn.functional as F
+from speechbrain.dataio.dataio import length_to_mask
+from torch.nn.utils.rnn import pad_sequence
+
+
+class PackedFrames:
+    """Frames of clips one after another, [N, D]: no padding is computed, and none can be seen.
+
+    Arguments
+    ---------
+    lengths : torch.Tensor
+        Frames of each clip, [B], int64.
+    eager : bool
+        Whether attention is computed step by step rather than by `scaled_dot_product_attention`.
+    """
+
+    def __init__(self, lengths, eager=False):
+        self.lengths = lengths.tolist()
+        self.starts = lengths.cumsum(0) - lengths
+        self.density = sum(self.lengths) / (len(self.lengths) * max(self.lengths))
+        self.equal = self.density == 1
+        self.eager = eager
+
+    def pack(self, rows):
+        """Take each clip's own frames out of [B, F, D]."""
+        if self.equal:
+            return rows[:, : self.lengths[0]].flatten(0, 1)
+        return torch.cat([row[:length] for row, length in zip(rows, self.lengths)])
+
+    def pad(self, frames):
+        """Return [B, F, D] with zeros for padding."""
+        if self.equal:
+            return frames.unflatten(0, (len(self.lengths), -1))
+        return pad_sequence(frames.split(self.lengths), batch_first=True)
+
+    def first(self, frames):
+        """Return frame 0 of each clip, [N, D] -> [B, D]."""
+        return frames[self.starts]
+
+    def mean(self, frames):
+        """Return the average of each clip's frames, [N, D] -> [B, D]."""
+        return torch.stack([clip.mean(dim=0) for clip in frames.split(self.lengths)])
+
+    def attend(self, queries, keys, values, n_heads):
+        """Attend to a clip's own frames: keys and values [N, D], queries [N, D], or [B, D] for frame 0 alone."""
+        if self.equal:
+            rows = (x.view(len(self.lengths), -1, x.shape[1]) for x in (queries, keys, values))
+            return _attend(*rows, n_heads, eager=self.eager).flatten(0, 1)
+        n_queries = self.lengths if len(queries) == len(keys) else 1
+        clips = zip(queries.split(n_queries), keys.split(self.lengths), values.split(self.lengths))
+        return torch.cat([_attend(*(x[None] for x in clip), n_heads, eager=self.eager)[0] for clip in clips])
+
+
+class PaddedFrames:
+    """Frames of clips in rows of equal length, [B, F, D]; attention masks the padding.
+
+    Arguments
+    ---------
+    lengths : torch.Tensor
+        Frames of each clip, [B], int64.
+    n_frames : int
+        Length F of a row.
+    padded : bool
+        Whether a clip may be shorter than its row; without padding there is no mask.
+    eager : bool
+        As in `PackedFrames`.
+    """
+
+    def __init__(self, lengths, n_frames, padded=True, eager=False):
+        self.lengths = lengths
+        self.own = length_to_mask(lengths, max_len=n_frames, dtype=torch.bool) if padded else None  # [B, F]
+        self.eager = eager
+
+    def pack(self, rows):
+        """Take [B, F, D] as it is."""
+        return rows
+
+    def pad(self, frames):
+        """Set the padding in [B, F, D] to zero."""
+        return frames if self.own is None else frames.masked_fill(~self.own.unsqueeze(-1), 0.0)
+
+    def first(self, frames):
+        """Return frame 0 of each clip, [B, F, D] -> [B, D]."""
+        return frames[:, 0]
+
+    def mean(self, frames):
+        """Return the average of each clip's own frames, [B, F, D] -> [B, D]."""
+        return self.pad(frames).sum(dim=1) / self.lengths.unsqueeze(1)
+
+    def attend(self, queries, keys, values, n_heads):
+        """Attend to a clip's own frames: keys and values [B, F, D], queries the same, or [B, D] for frame 0 alone."""
+        mask = None if self.own is None else self.own[:, None, None, :]  # [B, F] -> [B, heads, queries, F]
+        if queries.dim() == 3:
+            return _attend(queries, keys, values, n_heads, mask, self.eager)
+        return _attend(queries.unsqueeze(1), keys, values, n_heads, mask, self.eager).squeeze(1)
+
+
+def _attend(queries, keys, values, n_heads, mask=None, eager=False):
+    """Compute attention with several heads, all [B, F, D]."""
+    n_clips, _, width = keys.shape
+    shape = (n_clips, -1, n_heads, width // n_heads)
+    queries, keys, values = (x.view(shape).transpose(1, 2) for x in (queries, keys, values))  # [B, H, F, D / H]
+    if eager:
+        scores = queries @ keys.transpose(-2, -1) * queries.shape[-1] ** -0.5
+        if mask is not None:
+            scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+        attended = scores.softmax(dim=-1).to(values.dtype) @ values
+    else:
+        attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+    return attended.transpose(1, 2).reshape(n_clips, -1, width)

@@ -1,0 +1,141 @@
+"""The convolutional stem of HuBERT and wav2vec 2.0: the same numbers, with fewer copies, and blind to padding."""
+
+import torch
+import torch.nn.functional as F
+from speechbrain.dataio.dataio import length_to_mask
+from torch import nn
+
+PIECE_FRAMES = 128  # at most 2.6 s: the first layer of HuBERT-Large's stem makes 17 MB of them
+
+
+def has_layer_norms(feature_extractor):
+    """Tell whether each convolution of a stem is followed by a LayerNorm over its channels.
+
+    Arguments
+    ---------
+    feature_extractor : torch.nn.Module
+        The `feature_extractor` of a `transformers.HubertModel` or `Wav2Vec2Model`.
+
+    Returns
+    -------
+    bool
+        False for stems with GroupNorm, as in HuBERT-Base.
+    """
+    return all(isinstance(getattr(layer, "layer_norm", None), nn.LayerNorm) for layer in feature_extractor.conv_layers)
+
+
+def stem_features(feature_extractor, wavs):
+    """Compute what `feature_extractor(wavs).transpose(1, 2)` is, with LayerNorms where they are fastest.
+
+    A LayerNorm over channels wants them next to each other in memory, a convolution in one dimension has time there: in
+    the stem as it is, each of the seven layers copies its whole output twice. Here channels stay last, and convolutions
+    are matrix products, which, other than oneDNN's convolutions on a CPU, need no plan for each new length.
+
+    Arguments
+    ---------
+    feature_extractor : torch.nn.Module
+        A stem for which `has_layer_norms` holds.
+    wavs : torch.Tensor
+        Waveforms, [B, T].
+
+    Returns
+    -------
+    torch.Tensor
+        Features, [B, F, C].
+    """
+    feats = wavs.unsqueeze(2)  # [B, T] -> [B, T, 1]
+    for layer in feature_extractor.conv_layers:
+        feats = layer.activation(layer.layer_norm(_convolve(layer.conv, feats)))
+    return feats
+
+
+def group_norm_features(feature_extractor, wavs, n_samples):
+    """Compute a stem with GroupNorm (HuBERT-Base, wav2vec 2.0 Base), whose averages over time leave padding out.
+
+    Arguments
+    ---------
+    feature_extractor : torch.nn.Module
+        A stem for which `has_layer_norms` does not hold: its first convolution is followed by a GroupNorm with one
+        channel a group, the others by none.
+    wavs : torch.Tensor
+        Padded waveforms, [B, T].
+    n_samples : torch.Tensor
+        Length of each clip in samples, [B].
+
+    Returns
+    -------
+    torch.Tensor
+        Features, [B, F, C]; what a clip's own frames hold is what the clip would have alone.
+    """
+    first, *others = feature_extractor.conv_layers
+    (kernel,), (stride,) = first.conv.kernel_size, first.conv.stride
+    feats = first.conv(wavs.unsqueeze(1)).float()  # [B, T] -> [B, C, F]
+    n_frames = torch.div(n_samples - kernel, stride, rounding_mode="floor") + 1
+    padding = ~length_to_mask(n_frames, max_len=feats.shape[2], dtype=torch.bool).unsqueeze(1)  # [B, 1, F]
+    n_frames = n_frames[:, None, None]
+    centered = feats - feats.masked_fill(padding, 0.0).sum(dim=2, keepdim=True) / n_frames
+    variances = centered.masked_fill(padding, 0.0).square().sum(dim=2, keepdim=True) / n_frames
+    norm = first.layer_norm
+    feats = centered * torch.rsqrt(variances + norm.eps) * norm.weight[:, None] + norm.bias[:, None]
+    feats = first.activation(feats.to(norm.weight.dtype))
+    for layer in others:
+        feats = layer(feats)
+    return feats.transpose(1, 2)
+
+
+def clip_features(feature_extractor, wavs, n_samples):
+    """Compute the features of each clip's own samples, in pieces that stay in a processor's caches.
+
+    Arguments
+    ---------
+    feature_extractor : torch.nn.Module
+        A stem for which `has_layer_norms` holds.
+    wavs : torch.Tensor
+        Padded waveforms, [B, T].
+    n_samples : list
+        Length of each clip in samples, at least one frame's.
+
+    Returns
+    -------
+    torch.Tensor
+        Features of all clips one after another, [N, C].
+    """
+    hop, field = 1, 1  # samples from frame to frame, samples that a frame sees
+    for layer in reversed(feature_extractor.conv_layers):
+        (kernel,), (stride,) = layer.conv.kernel_size, layer.conv.stride
+        hop, field = hop * stride, (field - 1) * stride + kernel
+    pieces = []
+    for wav, n in zip(wavs, n_samples):
+        n_frames = (n - field) // hop + 1
+        n_pieces = -(-n_frames // PIECE_FRAMES)
+        borders = [n_frames * i // n_pieces for i in range(n_pieces + 1)]
+        for first, end in zip(borders, borders[1:]):
+            piece = wav[None, first * hop : (end - 1) * hop + field]
+            pieces.append(stem_features(feature_extractor, piece).squeeze(0))
+    return torch.cat(pieces)
+
+
+def _convolve(conv, feats):
+    """Convolve [B, T, C] -> [B, F, O], by one product for each stride's worth of the kernel."""
+    (kernel,), (stride,) = conv.kernel_size, conv.stride
+    n_clips, n_times, n_channels = feats.shape
+    n_frames = (n_times - kernel) // stride + 1
+    if n_channels == 1:
+        return F.linear(feats.squeeze(2).unfold(1, kernel, stride), conv.weight.squeeze(1), conv.bias)
+    output = None
+    for first in range(0, kernel, stride):
+        taps = conv.weight[:, :, first : first + stride]  # [O, C, taps]
+        if taps.shape[2] == stride:
+            window = feats[:, first : first + n_frames * stride]
+            window = window.reshape(n_clips, n_frames, stride * n_channels)  # neighbours in time are so in memory
+            taps = taps.transpose(1, 2)
+        else:
+            window = feats[:, first:].unfold(1, taps.shape[2], stride)[:, :n_frames].flatten(2)  # [B, F, C * taps]
+        taps = taps.flatten(1)
+        if output is None:
+            output = F.linear(window, taps, conv.bias)
+        elif n_clips == 1 and output.dtype == window.dtype == taps.dtype:  # not under autocast
+            output[0].addmm_(window[0], taps.t())
+        else:
+            output = output + F.linear(window, taps)
+    return output

@@ -1,0 +1,104 @@
+"""The stem computed by products, clip by clip, or with GroupNorm: the numbers and gradients of the stem as it is."""
+
+import copy
+
+import pytest
+import torch
+import transformers
+
+from speechbrain_ext.stem import clip_features, group_norm_features, has_layer_norms, stem_features
+
+STEMS = {
+    "hubert": {"conv_dim": [16] * 7},
+    "demo": {"conv_dim": [8, 16, 16], "conv_kernel": [400, 4, 2], "conv_stride": [80, 4, 2]},
+    "no_bias": {"conv_dim": [8, 12], "conv_kernel": [10, 5], "conv_stride": [5, 2], "conv_bias": False},
+    "odd": {"conv_dim": [8, 12, 8], "conv_kernel": [10, 8, 1], "conv_stride": [5, 3, 2]},
+}
+
+
+def make_stem(conv_bias=True, feat_extract_norm="layer", **config):
+    torch.manual_seed(0)
+    config = transformers.HubertConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        conv_bias=conv_bias,
+        feat_extract_norm=feat_extract_norm,
+        **config,
+    )
+    stem = transformers.HubertModel(config).feature_extractor
+    for parameter in stem.parameters():  # biases and LayerNorms begin as zeros and ones, which would hide them
+        torch.nn.init.normal_(parameter, std=0.5)
+    return stem
+
+
+@pytest.mark.parametrize("config", STEMS.values(), ids=STEMS)
+@pytest.mark.parametrize("n_clips", [1, 3])
+def test_features_and_gradients_are_those_of_the_stem_as_it_is(config, n_clips):
+    stem = make_stem(**config)
+    other = copy.deepcopy(stem)
+    wavs = torch.randn(n_clips, 4001)
+    expected = stem.eval()(wavs).transpose(1, 2)
+    found = stem_features(other, wavs)
+    assert found.shape == expected.shape and found.shape[0] == n_clips
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    weights = torch.randn_like(expected)
+    (expected * weights).sum().backward()
+    (found * weights).sum().backward()
+    for ours, theirs in zip(other.parameters(), stem.parameters()):
+        scale = float(theirs.grad.abs().max())
+        assert scale > 0
+        torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-5 * scale, rtol=1e-4)
+
+
+@pytest.mark.parametrize("n_clips", [1, 2])
+def test_under_autocast_features_are_those_of_the_stem_as_it_is(n_clips):
+    stem, wavs = make_stem(**STEMS["hubert"]), torch.randn(n_clips, 4000)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        expected, found = stem(wavs).transpose(1, 2), stem_features(stem, wavs)
+    assert found.dtype == expected.dtype
+    exact = stem_features(stem, wavs)
+    assert (found - exact).abs().max() < 2 * (expected - exact).abs().max()
+
+
+def test_stems_with_group_norm_are_told_apart():
+    assert has_layer_norms(make_stem(**STEMS["hubert"]))
+    assert not has_layer_norms(make_stem(feat_extract_norm="group", **STEMS["hubert"]))
+
+
+@pytest.mark.parametrize("piece_frames", [1, 5, 1000])
+@pytest.mark.parametrize("config", STEMS.values(), ids=STEMS)
+def test_clips_in_pieces_have_the_features_of_each_alone(config, piece_frames, monkeypatch):
+    monkeypatch.setattr("speechbrain_ext.stem.PIECE_FRAMES", piece_frames)
+    stem = make_stem(**config)
+    wavs, n_samples = torch.randn(3, 4001), [4001, 1400, 2777]
+    with torch.no_grad():
+        expected = torch.cat([stem(wav[None, :n]).squeeze(0).T for wav, n in zip(wavs, n_samples)])
+        found = clip_features(stem, wavs, n_samples)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("config", [STEMS["hubert"], STEMS["odd"]], ids=["hubert", "odd"])
+def test_group_norm_leaves_padding_out(config):
+    stem = make_stem(feat_extract_norm="group", **{"conv_bias": False, **config})  # the norm takes the first bias away
+    other = copy.deepcopy(stem)
+    wavs, n_samples = 1.0 + torch.randn(3, 4000), [4000, 1200, 3001]
+    clips = [stem(wav[None, :n]).squeeze(0).T for wav, n in zip(wavs, n_samples)]
+    rows = group_norm_features(other, wavs, torch.tensor(n_samples))
+    assert rows.shape == (3, len(clips[0]), config["conv_dim"][-1])
+    found = [row[: len(clip)] for row, clip in zip(rows, clips)]
+    for ours, theirs in zip(found, clips):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+    sum(clip.square().sum() for clip in clips).backward()
+    sum(clip.square().sum() for clip in found).backward()
+    for ours, theirs in zip(other.parameters(), stem.parameters()):
+        scale = float(theirs.grad.abs().max())
+        torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-4 * scale, rtol=1e-3)
+
+
+def test_group_norm_stays_in_the_weights_precision():
+    stem = make_stem(feat_extract_norm="group", **STEMS["hubert"]).bfloat16()
+    with torch.no_grad():
+        feats = group_norm_features(stem, torch.randn(2, 4000).bfloat16(), torch.tensor([4000, 2000]))
+    assert feats.dtype == torch.bfloat16 and feats.isfinite().all()
