@@ -17,7 +17,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a checkout runs without being installed
-# OpenMP's threads spin while they wait, which on a busy machine makes a step on the CPU several times slower.
+# OpenMP's threads spin for long while they wait, which on a busy machine makes a step on the CPU several times slower;
+# without any spinning they are woken too late on an idle one.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
@@ -43,6 +44,7 @@ from speechbrain_ext.processes import gather, join_processes, on_main, place_amo
 from speechbrain_ext.run_folder import claim_run_folder  # noqa: E402
 from speechbrain_ext.run_lock import hold_run_folder  # noqa: E402
 from speechbrain_ext.seeding import derive_seed  # noqa: E402
+from speechbrain_ext.wait_meter import WaitMeter  # noqa: E402
 from speechbrain_ext.waveform_scale import pad_with_mean, scale_waveforms  # noqa: E402
 
 logger = logging.getLogger(__name__)
@@ -51,9 +53,13 @@ logger = logging.getLogger(__name__)
 class EmotionBrain(sb.Brain):
     """The paper's model: mixup, truncated HuBERT, projection, recognition and center loss."""
 
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.wait_meter = WaitMeter()
+
     def compute_forward(self, batch, stage):
         """Compute log-posteriors [B, C], embeddings [B, D] and (mixed) targets [B, C]."""
-        batch = batch.to(self.device)
+        batch = batch.to(self.device, non_blocking=True)
         wavs, wav_lens, targets = clips(batch)
         if stage == sb.Stage.TRAIN:
             wavs, wav_lens, targets = self.mixup(wavs, wav_lens, targets, clips(batch, "partner_"), share_of(batch))
@@ -90,11 +96,13 @@ class EmotionBrain(sb.Brain):
 
     def fit_batch(self, batch):
         """Make a step; return the mean loss over all processes, so that they log and save the same."""
-        loss = super().fit_batch(batch)
+        self.wait_meter.begin_batch()
+        loss = super().fit_batch(batch)  # on the CPU: the device has done all of its work then
         n_processes, _ = place_among_processes()
-        if n_processes == 1:
-            return loss
-        return ddp_all_reduce(loss.to(self.device), torch.distributed.ReduceOp.SUM).cpu() / n_processes
+        if n_processes > 1:
+            loss = ddp_all_reduce(loss.to(self.device), torch.distributed.ReduceOp.SUM).cpu() / n_processes
+        self.wait_meter.end_batch()
+        return loss
 
     def init_optimizers(self):
         """Make one Adam for the network and one for the centers (Sec. 3.2), each with the same schedule."""
@@ -122,11 +130,15 @@ class EmotionBrain(sb.Brain):
         """Begin to count decisions."""
         self.metrics = EmotionMetrics(self.hparams.emotions, device=self.device)
         self.predictions, self.losses = {}, []
+        if stage == sb.Stage.TRAIN:
+            self.wait_meter.begin_epoch()
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
         """Close an epoch after its validation, or after its training where nothing validates."""
         if stage == sb.Stage.TRAIN:
             self.train_loss = float(stage_loss)
+            if self.device != "cpu":
+                self.wait_meter.warn_once(epoch, self.hparams.num_workers, self.hparams.corpus_in_memory)
             if self.hparams.validation == "none":
                 self.step, self.avg_train_loss = 0, 0.0  # saved so, the next epoch begins as after a validation
                 self.close_epoch(epoch, {}, {})

@@ -110,6 +110,40 @@ def test_number_of_workers_changes_nothing(fit):
     assert results(none) == results(two)
 
 
+def test_waiting_for_batches_is_measured_and_told(fit, monkeypatch, capfd):
+    meters = []
+
+    class Meter(train.WaitMeter):
+        def __init__(self):
+            self.calls = []
+            meters.append(self)
+            super().__init__()
+
+        def begin_epoch(self):
+            self.calls.append("epoch")
+            super().begin_epoch()
+
+        def begin_batch(self):
+            self.calls.append("batch")
+            super().begin_batch()
+            self.waited_s += 1e6  # a very slow disk
+
+        def end_batch(self):
+            self.calls[-1] += " done"
+            super().end_batch()
+
+    monkeypatch.setattr(train, "WaitMeter", Meter)
+    fit("cpu", "--number_of_epochs=2")
+    (meter,) = meters
+    assert meter.calls[0] == "epoch" and meter.calls.count("epoch") == 3  # also when it is made
+    assert set(meter.calls) == {"epoch", "batch done"}
+    steps = meter.calls[2 : meter.calls.index("epoch", 2)]
+    assert len(steps) > 1 and len(meter.calls) == 3 + 2 * len(steps)
+    assert "waited for batches" not in "".join(capfd.readouterr())  # a CPU that reads as well cannot wait for itself
+    fit("device", "--number_of_epochs=2", "--device=cpu:0")
+    assert "".join(capfd.readouterr()).count("the device waited for batches") == 1
+
+
 def test_seed_changes_the_run(fit):
     assert not np.allclose(posteriors(fit("one")), posteriors(fit("two", "--seed=2")), atol=1e-4)
 
