@@ -1,5 +1,7 @@
 """TruncatedHuBERT: the first layers of a HuBERT or wav2vec 2.0 encoder as a SpeechBrain lobe (Sec. 2.2)."""
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -77,6 +79,9 @@ class TruncatedHuBERT(nn.Module):
     checkpoint_activations : bool
         Whether training keeps of each layer only its input, and computes the rest once more when it goes back: less
         memory for some more time, and the same numbers.
+    compile_layers : bool
+        Whether `torch.compile` makes kernels of what stands around attention, once for all layers and lengths. The
+        first batches then take a minute or so, numbers differ by rounding, and dropout by its draw.
 
     Attributes
     ----------
@@ -117,6 +122,7 @@ class TruncatedHuBERT(nn.Module):
         waveform_scale="peak",
         attn_implementation="sdpa",
         checkpoint_activations=False,
+        compile_layers=False,
     ):
         super().__init__()
         for name, value, known in (
@@ -150,6 +156,7 @@ class TruncatedHuBERT(nn.Module):
         self.waveform_scale = waveform_scale
         self.freeze = freeze
         self.checkpoint_activations = checkpoint_activations
+        self.compile_layers = compile_layers
         self._position_kernel = None
         self.min_samples = 1
         for kernel, stride in zip(reversed(model_config.conv_kernel), reversed(model_config.conv_stride)):
@@ -312,21 +319,39 @@ class TruncatedHuBERT(nn.Module):
 
     def _layer(self, layer, hidden, frames, first_frame=False):
         """Compute a Transformer layer, or frame 0 of its output alone, with the very numbers of the whole layer."""
-        stable = self.model.config.do_stable_layer_norm
-        attention = layer.attention
-        keys = layer.layer_norm(hidden) if stable else hidden
-        queries = frames.first(keys) if first_frame else keys
-        queries, keys, values = attention.q_proj(queries), attention.k_proj(keys), attention.v_proj(keys)
-        attended = attention.out_proj(frames.attend(queries, keys, values, attention.num_heads))
+        stable, attention = self.model.config.do_stable_layer_norm, layer.attention
         if not first_frame:
-            hidden = hidden + layer.dropout(attended)
-        elif self.training and layer.dropout.p > 0:
+            project, finish = (_project, _finish) if not self.compile_layers else _compiled()
+            attended = frames.attend(*project(layer, hidden, stable), attention.num_heads)
+            return finish(layer, hidden, attended, stable)
+        keys = layer.layer_norm(hidden) if stable else hidden
+        queries, keys, values = attention.q_proj(frames.first(keys)), attention.k_proj(keys), attention.v_proj(keys)
+        attended = frames.attend(queries, keys, values, attention.num_heads)
+        mask = None
+        if self.training and layer.dropout.p > 0:
             # The whole layer's mask is drawn, so that the random numbers are those of the whole layer.
             mask = frames.first(layer.dropout(torch.ones_like(hidden)))
-            hidden = frames.first(hidden) + attended * mask.to(attended.dtype)
-        else:
-            hidden = frames.first(hidden) + attended
-        if stable:
-            return hidden + layer.feed_forward(layer.final_layer_norm(hidden))
-        hidden = layer.layer_norm(hidden)
-        return layer.final_layer_norm(hidden + layer.feed_forward(hidden))
+        return _finish(layer, frames.first(hidden), attended, stable, mask)
+
+
+def _project(layer, hidden, stable):
+    """Compute a layer's queries, keys and values."""
+    hidden = layer.layer_norm(hidden) if stable else hidden
+    return layer.attention.q_proj(hidden), layer.attention.k_proj(hidden), layer.attention.v_proj(hidden)
+
+
+def _finish(layer, hidden, attended, stable, dropout_mask=None):
+    """Compute what follows a layer's attention."""
+    attended = layer.attention.out_proj(attended)
+    attended = layer.dropout(attended) if dropout_mask is None else attended * dropout_mask.to(attended.dtype)
+    hidden = hidden + attended
+    if stable:
+        return hidden + layer.feed_forward(layer.final_layer_norm(hidden))
+    hidden = layer.layer_norm(hidden)
+    return layer.final_layer_norm(hidden + layer.feed_forward(hidden))
+
+
+@functools.cache
+def _compiled():
+    """Compile the two halves of a layer, for all layers and lengths: attention, between them, is a kernel already."""
+    return tuple(torch.compile(function, dynamic=True) for function in (_project, _finish))

@@ -8,6 +8,7 @@ import torchaudio
 import transformers
 from torch import nn
 
+from speechbrain_ext import truncated_hubert
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.losses import ArgmaxCenterLoss, soft_label_kl_loss
 from speechbrain_ext.projection import EmotionClassifier, EmotionEmbedding
@@ -480,3 +481,32 @@ def test_checkpointed_activations_change_no_gradient(small_config, clips, featur
     for plain, checkpointed in zip(*gradients):
         assert torch.equal(plain, checkpointed)
     assert kept[1] < kept[0] / 2
+
+
+def test_compiled_layers_give_the_same_numbers_with_few_graphs(small_config, clips, monkeypatch):
+    graphs = []
+
+    def backend(graph, _):  # what is traced is run as it is: no compiler is needed
+        graphs.append(graph)
+        return graph.forward
+
+    compiler = torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda function, dynamic: compiler(function, dynamic=dynamic, backend=backend)
+    )
+    truncated_hubert._compiled.cache_clear()
+    wavs, wav_lens, _ = clips
+    batches = [(wavs, wav_lens), (wavs[:, :9000], wav_lens), (wavs[:2, :12000], wav_lens[:2]), (wavs[:, :4800], None)]
+    results = []
+    for compile_layers in (False, True):
+        torch.manual_seed(0)
+        encoder = TruncatedHuBERT(config=small_config, num_layers=4, compile_layers=compile_layers)
+        for batch in batches:
+            torch.manual_seed(1)
+            encoder(*batch).square().sum().backward()
+        results.append([p.grad for p in encoder.parameters() if p.grad is not None])
+    truncated_hubert._compiled.cache_clear()
+    assert len(results[0]) == len(results[1]) > 50
+    for plain, compiled in zip(*results):
+        torch.testing.assert_close(plain, compiled, rtol=1e-5, atol=1e-6)
+    assert 2 <= len(graphs) <= 4  # both halves of a layer, packed and in padded rows
