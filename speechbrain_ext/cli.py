@@ -6,6 +6,7 @@ import os
 import sys
 
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.openmp import wait_briefly
 
 # Each module has DESCRIPTION, add_arguments(parser) and run(options), which returns the exit status.
 COMMANDS = {
@@ -34,6 +35,7 @@ def main(argv=None):
     int
         The exit status: 0, 1 if something could not be done, 2 for a wrong command line.
     """
+    wait_briefly()
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(
         prog="speechbrain-ext",

@@ -12,15 +12,13 @@ Mixup", ICASSP 2023.
 
 import contextlib
 import logging
-import os
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a checkout runs without being installed
-# OpenMP's threads spin for long while they wait, which on a busy machine makes a step on the CPU several times slower;
-# without any spinning they are woken too late on an idle one.
-if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+from speechbrain_ext.openmp import wait_briefly  # noqa: E402
+
+wait_briefly()
 
 import speechbrain as sb  # noqa: E402
 import torch  # noqa: E402
