@@ -9,11 +9,15 @@ import tempfile
 import time
 from pathlib import Path
 
-import torch
+from speechbrain_ext.openmp import wait_briefly
 
-from speechbrain_ext.export import write_bundle
-from speechbrain_ext.projection import EmotionClassifier, EmotionEmbedding
-from speechbrain_ext.truncated_hubert import TruncatedHuBERT
+wait_briefly()  # as train.py and speechbrain-ext do
+
+import torch  # noqa: E402
+
+from speechbrain_ext.export import write_bundle  # noqa: E402
+from speechbrain_ext.projection import EmotionClassifier, EmotionEmbedding  # noqa: E402
+from speechbrain_ext.truncated_hubert import TruncatedHuBERT  # noqa: E402
 
 SAMPLE_RATE_HZ = 16000
 LENGTHS_FILE = Path(__file__).with_name("iemocap_lengths.csv")

@@ -13,28 +13,36 @@ class PackedFrames:
     ---------
     lengths : torch.Tensor
         Frames of each clip, [B], int64.
+    n_frames : int
+        Length F of the padded rows.
     eager : bool
         Whether attention is computed step by step rather than by `scaled_dot_product_attention`.
+
+    Attributes
+    ----------
+    density : float
+        Share of the clips' own frames in the padded rows, in (0, 1].
     """
 
-    def __init__(self, lengths, eager=False):
-        self.lengths = lengths.tolist()
+    def __init__(self, lengths, n_frames, eager=False):
+        self.lengths, self.n_frames = lengths.tolist(), n_frames
         self.starts = lengths.cumsum(0) - lengths
-        self.density = sum(self.lengths) / (len(self.lengths) * max(self.lengths))
-        self.equal = self.density == 1
+        self.density = sum(self.lengths) / (len(self.lengths) * n_frames)
+        self.equal = len(set(self.lengths)) == 1
         self.eager = eager
 
     def pack(self, rows):
         """Take each clip's own frames out of [B, F, D]."""
-        if self.equal:
-            return rows[:, : self.lengths[0]].flatten(0, 1)
+        if self.density == 1:
+            return rows.flatten(0, 1)
         return torch.cat([row[:length] for row, length in zip(rows, self.lengths)])
 
     def pad(self, frames):
         """Return [B, F, D] with zeros for padding."""
-        if self.equal:
+        if self.density == 1:
             return frames.unflatten(0, (len(self.lengths), -1))
-        return pad_sequence(frames.split(self.lengths), batch_first=True)
+        rows = pad_sequence(frames.split(self.lengths), batch_first=True)
+        return F.pad(rows, (0, 0, 0, self.n_frames - rows.shape[1]))
 
     def first(self, frames):
         """Return frame 0 of each clip, [N, D] -> [B, D]."""
@@ -107,7 +115,7 @@ def _attend(queries, keys, values, n_heads, mask=None, eager=False):
         scores = queries @ keys.transpose(-2, -1) * queries.shape[-1] ** -0.5
         if mask is not None:
             scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-        attended = scores.softmax(dim=-1).to(values.dtype) @ values
+        attended = scores.softmax(dim=-1) @ values
     else:
         attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
     return attended.transpose(1, 2).reshape(n_clips, -1, width)

@@ -69,12 +69,14 @@ def group_norm_features(feature_extractor, wavs, n_samples):
     """
     first, *others = feature_extractor.conv_layers
     (kernel,), (stride,) = first.conv.kernel_size, first.conv.stride
-    feats = first.conv(wavs.unsqueeze(1)).float()  # [B, T] -> [B, C, F]
+    feats = first.conv(wavs.unsqueeze(1))  # [B, T] -> [B, C, F]
+    feats = feats.to(torch.promote_types(feats.dtype, torch.float32))
     n_frames = torch.div(n_samples - kernel, stride, rounding_mode="floor") + 1
     padding = ~length_to_mask(n_frames, max_len=feats.shape[2], dtype=torch.bool).unsqueeze(1)  # [B, 1, F]
     n_frames = n_frames[:, None, None]
     centered = feats - feats.masked_fill(padding, 0.0).sum(dim=2, keepdim=True) / n_frames
-    variances = centered.masked_fill(padding, 0.0).square().sum(dim=2, keepdim=True) / n_frames
+    centered = centered.masked_fill(padding, 0.0)
+    variances = centered.square().sum(dim=2, keepdim=True) / n_frames
     norm = first.layer_norm
     feats = centered * torch.rsqrt(variances + norm.eps) * norm.weight[:, None] + norm.bias[:, None]
     feats = first.activation(feats.to(norm.weight.dtype))

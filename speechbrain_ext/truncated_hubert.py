@@ -53,6 +53,9 @@ class TruncatedHuBERT(nn.Module):
     feed-forward for frame 0 alone, which gives the same numbers. A clip has the same output alone and in any batch,
     also where the stem has GroupNorm (HuBERT-Base, wav2vec 2.0 Base), whose averages leave padding out here.
 
+    Layers are computed part by part: hooks on a whole Transformer layer or its attention are not called (those on its
+    projections are), and `checkpoint_activations` stands for transformers' gradient checkpointing.
+
     Arguments
     ---------
     source : str, optional
@@ -232,7 +235,7 @@ class TruncatedHuBERT(nn.Module):
         if isinstance(hidden, tuple):  # wav2vec 2.0 also gives what it projected
             hidden = hidden[0]
         rows = frames.pad(hidden)
-        hidden = frames.pack(rows + self._position_embedding(rows))
+        hidden = frames.pack(rows + self._position_embedding(rows, frames))
         encoder = self.model.encoder
         if not self.model.config.do_stable_layer_norm:
             hidden = encoder.layer_norm(hidden)
@@ -270,46 +273,61 @@ class TruncatedHuBERT(nn.Module):
         """
         lengths = self.frame_lengths(n_samples)
         eager = self.model.config._attn_implementation == "eager"
-        if wavs.device.type != "cpu" or torch.compiler.is_exporting():
-            rows = self._stem(wavs, n_samples, padded)
+        if not self._packs(wavs):
+            rows = self._stem(wavs, n_samples)
             return rows, PaddedFrames(lengths, rows.shape[1], padded, eager)
-        frames = PackedFrames(lengths, eager)
+        frames = PackedFrames(lengths, int(self.frame_lengths(wavs.shape[1])), eager)
         if has_layer_norms(self.model.feature_extractor):
             feats = clip_features(self.model.feature_extractor, wavs, n_samples.tolist())  # [B, T] -> [N, C]
         else:
-            feats = frames.pack(self._stem(wavs, n_samples, padded))
+            feats = frames.pack(self._stem(wavs, n_samples))
         if torch.is_grad_enabled() and frames.density > DENSE:
-            rows = frames.pad(feats)
-            return rows, PaddedFrames(lengths, rows.shape[1], padded, eager)
+            return frames.pad(feats), PaddedFrames(lengths, frames.n_frames, padded, eager)
         return feats, frames
 
-    def _stem(self, wavs, n_samples, padded):
+    @staticmethod
+    def _packs(wavs):
+        """Tell whether frames are packed; a graph that is traced must not hold the lengths of its example."""
+        return wavs.device.type == "cpu" and not torch.compiler.is_exporting() and not torch.jit.is_tracing()
+
+    def _stem(self, wavs, n_samples):
         """Compute the convolutional stem, [B, T] -> [B, F, C]."""
         stem = self.model.feature_extractor
-        if padded and not has_layer_norms(stem):
+        if not has_layer_norms(stem):
             return group_norm_features(stem, wavs, n_samples)
-        if has_layer_norms(stem) and not torch.compiler.is_exporting():  # onnxruntime lays out memory by itself
-            return stem_features(stem, wavs)
-        return stem(wavs).transpose(1, 2)  # [B, T] -> [B, C, F] -> [B, F, C]
+        if torch.compiler.is_exporting():  # onnxruntime lays out memory by itself
+            return stem(wavs).transpose(1, 2)  # [B, T] -> [B, C, F] -> [B, F, C]
+        return stem_features(stem, wavs)
 
-    def _position_embedding(self, hidden):
+    def _position_embedding(self, rows, frames):
         """Compute the positional convolution, [B, F, D] -> [B, F, D]."""
         embed = self.model.encoder.pos_conv_embed
         conv = embed.conv
+        if getattr(embed, "batch_norm", None) is not None:  # in place of the weight norm; it must not fill the padding
+            own = frames.pack(rows)
+            rows = frames.pad(embed.batch_norm(own.reshape(-1, own.shape[-1])).view_as(own))
+        kernel = self._position_kernel_of(conv)
+        rows = rows.transpose(1, 2)  # [B, F, D] -> [B, D, F]
+        if kernel is None:
+            rows = conv(rows)
+        else:
+            rows = F.conv1d(rows, kernel, conv.bias, padding=conv.padding, groups=conv.groups)
+        return embed.activation(embed.padding(rows)).transpose(1, 2)  # [B, D, F] -> [B, F, D]
+
+    def _position_kernel_of(self, conv):
+        """Return the kernel of the positional convolution where it can be kept; None where it may be learning."""
         if not is_parametrized(conv) or torch.compiler.is_exporting():
-            return embed(hidden)
+            return None
         if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in conv.parameters()):
             self._position_kernel = None  # a fused optimizer changes weights without raising their version
-            return embed(hidden)
+            return None
         # The kernel is a direction times a length, and the same product in every batch until one of them changes.
         factors = list(conv.parametrizations.weight.parameters())
         state = [(factor.data_ptr(), None if factor.is_inference() else factor._version) for factor in factors]
         if self._position_kernel is None or self._position_kernel[0] != state:
             with torch.inference_mode(False), torch.no_grad():  # a tensor that may be used outside as well
                 self._position_kernel = state, conv.weight
-        hidden = hidden.transpose(1, 2)  # [B, F, D] -> [B, D, F]
-        hidden = F.conv1d(hidden, self._position_kernel[1], conv.bias, padding=conv.padding, groups=conv.groups)
-        return embed.activation(embed.padding(hidden)).transpose(1, 2)  # [B, D, F] -> [B, F, D]
+        return self._position_kernel[1]
 
     def _run(self, layer, *args):
         """Compute a layer, and keep what going back needs, or compute it once more then."""
@@ -346,7 +364,9 @@ def _finish(layer, hidden, attended, stable, dropout_mask=None):
     attended = layer.dropout(attended) if dropout_mask is None else attended * dropout_mask.to(attended.dtype)
     hidden = hidden + attended
     if stable:
-        return hidden + layer.feed_forward(layer.final_layer_norm(hidden))
+        hidden = hidden + layer.feed_forward(layer.final_layer_norm(hidden))
+        adapter = getattr(layer, "adapter_layer", None)  # of wav2vec 2.0 with adapter_attn_dim
+        return hidden if adapter is None else hidden + adapter(hidden)
     hidden = layer.layer_norm(hidden)
     return layer.final_layer_norm(hidden + layer.feed_forward(hidden))
 

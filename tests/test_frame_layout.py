@@ -5,15 +5,22 @@ import torch
 
 from speechbrain_ext.frame_layout import PackedFrames, PaddedFrames
 
-LENGTHS = {"ragged": [4, 2, 5], "equal": [3, 3], "one": [6], "a frame each": [1, 1, 1], "short rows": [2, 3]}
-N_FRAMES = {"short rows": 5}  # rows may be longer than their longest clip
+LENGTHS = {
+    "ragged": [4, 2, 5],
+    "equal": [3, 3],
+    "one": [6],
+    "a frame each": [1, 1, 1],
+    "longer rows": [2, 3],
+    "equal in longer rows": [3, 3],
+}
+N_FRAMES = {"longer rows": 5, "equal in longer rows": 4}
 N_HEADS = 2
 
 
 def layouts(lengths, n_frames, eager=False):
     lengths = torch.tensor(lengths)
     padded = bool((lengths < n_frames).any())
-    return PackedFrames(lengths, eager), PaddedFrames(lengths, n_frames, padded, eager)
+    return PackedFrames(lengths, n_frames, eager), PaddedFrames(lengths, n_frames, padded, eager)
 
 
 @pytest.fixture(params=LENGTHS)
@@ -22,6 +29,16 @@ def batch(request):
     lengths = LENGTHS[request.param]
     n_frames = N_FRAMES.get(request.param, max(lengths))
     return torch.randn(len(lengths), n_frames, 6, generator=torch.Generator().manual_seed(0)), lengths
+
+
+def test_eager_attention_keeps_the_precision_of_autocast():
+    frames = PackedFrames(torch.tensor([3, 2]), 3, eager=True)
+    queries = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        attended = frames.attend(queries.bfloat16(), queries.bfloat16(), queries.bfloat16(), N_HEADS)
+    assert attended.dtype == torch.bfloat16
+    expected = torch.cat([attention_by_hand(x, x, x) for x in queries.split([3, 2])])
+    torch.testing.assert_close(attended.float(), expected, atol=0.03, rtol=0.03)
 
 
 def attention_by_hand(queries, keys, values):
@@ -41,7 +58,7 @@ def test_packing_keeps_each_clips_own_frames_in_order(batch):
     expected = torch.cat([row[:n] for row, n in zip(rows, lengths)])
     assert torch.equal(packed.pack(rows), expected)
     again = packed.pad(packed.pack(rows))
-    assert again.shape == (len(lengths), max(lengths), 6)
+    assert again.shape == rows.shape
     for row, original, n in zip(again, rows, lengths):
         assert torch.equal(row[:n], original[:n]) and not row[n:].any()
 
@@ -86,5 +103,6 @@ def test_attention_and_its_gradients_are_those_of_each_clip_alone(batch, kind, e
 
 
 def test_density_is_the_share_of_own_frames():
-    assert PackedFrames(torch.tensor([4, 2])).density == 0.75
-    assert PackedFrames(torch.tensor([3, 3])).density == 1
+    assert PackedFrames(torch.tensor([4, 2]), 4).density == 0.75
+    assert PackedFrames(torch.tensor([3, 3]), 3).density == 1
+    assert PackedFrames(torch.tensor([3, 3]), 6).density == 0.5

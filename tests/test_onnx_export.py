@@ -39,6 +39,7 @@ KINDS = {
         {},
         {"feature_reduction": "mean", "waveform_scale": "peak", "fixed_length_s": 1.2, "mask_padding": False},
     ),
+    "group norm": ({**SMALL, **GROUP_NORM}, {"feature_reduction": "mean", "waveform_scale": "peak"}),
     "unmasked": (
         {**SMALL, **GROUP_NORM},
         {"feature_reduction": "first", "waveform_scale": None, "mask_padding": False, "max_s": 1.5},

@@ -102,3 +102,22 @@ def test_group_norm_stays_in_the_weights_precision():
     with torch.no_grad():
         feats = group_norm_features(stem, torch.randn(2, 4000).bfloat16(), torch.tensor([4000, 2000]))
     assert feats.dtype == torch.bfloat16 and feats.isfinite().all()
+
+
+def test_group_norm_of_a_constant_clip_stays_within_half_precision():
+    """What would stand in the padding of a clip that hardly varies is far beyond 65504 after a few layers."""
+    stem = make_stem(feat_extract_norm="group", conv_bias=False, **STEMS["hubert"])
+    wavs = 1.0 + 1e-3 * torch.randn(2, 4000)
+    with torch.autocast("cpu", torch.float16):
+        feats = group_norm_features(stem, wavs, torch.tensor([4000, 2000]))
+    feats[:, :5].float().square().mean().backward()
+    assert feats.isfinite().all() and all(weight.grad.isfinite().all() for weight in stem.parameters())
+
+
+def test_group_norm_is_computed_in_double_precision_where_asked():
+    stem = make_stem(feat_extract_norm="group", **STEMS["hubert"]).double()
+    wavs = torch.randn(2, 4000).double()
+    with torch.no_grad():
+        alone = stem(wavs[1:, :2000]).transpose(1, 2)
+        rows = group_norm_features(stem, wavs, torch.tensor([4000, 2000]))
+    torch.testing.assert_close(rows[1:, : alone.shape[1]], alone, atol=1e-10, rtol=1e-10)

@@ -164,21 +164,31 @@ def test_parameter_count_of_hubert_large():
     assert encoder.min_samples == 400
 
 
-@pytest.mark.parametrize("dense", [0.0, 1.0], ids=["padded", "packed"])
-@pytest.mark.parametrize("norm", ["layer", "group"])
+LAYOUTS = {
+    "packed": lambda patch: patch.setattr(truncated_hubert, "DENSE", 1.0),
+    "rows in training": lambda patch: patch.setattr(truncated_hubert, "DENSE", 0.0),
+    "rows on a GPU": lambda patch: patch.setattr(TruncatedHuBERT, "_packs", staticmethod(lambda wavs: False)),
+}
+NORMS = {
+    "layer": {},
+    "group": {"feat_extract_norm": "group"},
+    "batch": {"conv_pos_batch_norm": True},
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("scale", ["peak", "layer", None])
 @pytest.mark.parametrize("reduction", ["first", "mean", None])
 def test_output_does_not_depend_on_padding_or_batch_mates(
-    small_config, clips, reduction, scale, norm, dense, monkeypatch
+    small_config, clips, reduction, scale, norm, layout, monkeypatch
 ):
-    monkeypatch.setattr("speechbrain_ext.truncated_hubert.DENSE", dense)  # below it, with gradients, frames are packed
+    LAYOUTS[layout](monkeypatch)
     wavs, wav_lens, lengths = clips
-    encoder = TruncatedHuBERT(
-        config={**small_config, "feat_extract_norm": norm},
-        num_layers=3,
-        feature_reduction=reduction,
-        waveform_scale=scale,
-    ).eval()
+    config = {**small_config, **NORMS[norm]}
+    encoder = TruncatedHuBERT(config=config, num_layers=3, feature_reduction=reduction, waveform_scale=scale).eval()
+    if norm == "batch":
+        encoder.model.encoder.pos_conv_embed.batch_norm.running_mean.fill_(0.3)
     batched = encoder(wavs, wav_lens)
     longer = encoder(nn.functional.pad(wavs, (0, 16000)), wav_lens / 2)
     shuffled = encoder(wavs[[2, 0, 1]], wav_lens[[2, 0, 1]])[[1, 2, 0]]
@@ -186,9 +196,24 @@ def test_output_does_not_depend_on_padding_or_batch_mates(
     noisy = encoder(noise, wav_lens)
     for i, length in enumerate(lengths):
         alone = encoder(wavs[i : i + 1, :length])[0]
-        for outputs in (batched, longer, shuffled, noisy):
+        a_little = encoder(
+            torch.cat([wavs[i : i + 1, :length], torch.ones(1, 100)], dim=1), torch.tensor([length / (length + 100)])
+        )
+        for outputs in (batched, longer, shuffled, noisy, a_little.expand(3, *a_little.shape[1:])):
             output = outputs[i] if reduction else outputs[i, : len(alone)]
             torch.testing.assert_close(output, alone, rtol=1e-5, atol=1e-5)
+    if reduction is None:
+        assert longer.shape[1] == 99  # the frames of the row, not those of its longest clip
+        assert not longer[:, 49:].any()
+
+
+def test_a_traced_encoder_takes_other_lengths(small_config, clips):
+    wavs, wav_lens, _ = clips
+    encoder = TruncatedHuBERT(config=small_config, num_layers=2).eval()
+    with torch.no_grad():
+        traced = torch.jit.trace(encoder, (wavs, wav_lens), check_trace=False)
+        other = torch.tensor([0.4, 1.0, 0.8])
+        torch.testing.assert_close(traced(wavs, other), encoder(wavs, other), rtol=1e-5, atol=1e-5)
 
 
 def test_first_frame_equals_the_whole_last_layer_in_training(small_config, clips):
@@ -255,6 +280,20 @@ def test_checkpoint_gives_the_model_of_transformers(tmp_path, small_config, mode
     torch.testing.assert_close(encoder(wavs), expected, rtol=1e-5, atol=1e-5)
     first = TruncatedHuBERT(tmp_path, num_layers=3, waveform_scale=None).eval()
     torch.testing.assert_close(first(wavs), expected[:, 0], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("reduction", ["first", None])
+def test_adapters_of_wav2vec2_are_computed(tmp_path, small_config, reduction):
+    config = transformers.Wav2Vec2Config(**{**small_config, "num_hidden_layers": 2}, adapter_attn_dim=4)
+    model = transformers.Wav2Vec2Model(config).eval()
+    for layer in model.encoder.layers:
+        nn.init.normal_(layer.adapter_layer.linear_2.weight)
+    model.save_pretrained(tmp_path)
+    model.encoder.layer_norm = nn.Identity()
+    wavs = torch.randn(2, 8000)
+    expected = model(wavs).last_hidden_state
+    encoder = TruncatedHuBERT(tmp_path, num_layers=2, feature_reduction=reduction, waveform_scale=None).eval()
+    torch.testing.assert_close(encoder(wavs), expected if reduction is None else expected[:, 0], rtol=1e-5, atol=1e-5)
 
 
 def test_fine_tuned_checkpoint_loads_its_encoder(tmp_path, small_config):
