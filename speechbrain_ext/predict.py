@@ -26,6 +26,9 @@ ENDINGS = {
 
 BATCHES_AHEAD = 2  # read while another is classified
 LARGEST_BATCH_S = 240.0  # with its padding
+# On a CPU, what the stem's first layer would make of a batch, as a measure of all that a batch makes: beyond the caches
+# a batch is slower than its clips one by one.
+LARGEST_ACTIVATION_BYTES = 32e6
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ def measure_recordings(paths, max_s=120.0):
     return durations, failed
 
 
-def classify_recordings(classifier, durations, batch_size=16, max_padded_s=LARGEST_BATCH_S, n_readers=2):
+def classify_recordings(classifier, durations, batch_size=16, max_padded_s=None, n_readers=2):
     """Classify recordings, those of similar length together.
 
     Arguments
@@ -118,9 +121,9 @@ def classify_recordings(classifier, durations, batch_size=16, max_padded_s=LARGE
         Path -> length in seconds, as `measure_recordings` returns it.
     batch_size : int
         Largest number of recordings in a batch.
-    max_padded_s : float
+    max_padded_s : float, optional
         Largest length of a batch with its padding, in seconds, unless it is one recording: longer ones come in smaller
-        batches.
+        batches. By default what suits the classifier's device.
     n_readers : int
         Threads that read recordings while others are classified.
 
@@ -129,6 +132,8 @@ def classify_recordings(classifier, durations, batch_size=16, max_padded_s=LARGE
     Prediction
         One for each recording, the longest first. What cannot be read is answered with its error.
     """
+    if max_padded_s is None:
+        max_padded_s = _longest_batch_s(classifier)
     longest_first = sorted(durations, key=lambda path: (-durations[path], path))  # memory peaks early
     sample_rate = classifier.hparams.sample_rate
     with ThreadPoolExecutor(n_readers) as readers:
@@ -165,6 +170,15 @@ def check_long_enough(classifier, n_samples, name):
             f"{name} is {n_samples / rate_hz:.4f} s long; this model needs at least {least / rate_hz:.4f} s. Leave it "
             "out."
         )
+
+
+def _longest_batch_s(classifier):
+    """Return how long a batch with its padding should be at most on the classifier's device, in seconds."""
+    if str(classifier.device) != "cpu":
+        return LARGEST_BATCH_S
+    config = classifier.mods.embedding_model.encoder.model.config
+    bytes_a_second = 4 * config.conv_dim[0] * classifier.hparams.sample_rate / config.conv_stride[0]
+    return min(LARGEST_BATCH_S, LARGEST_ACTIVATION_BYTES / bytes_a_second)
 
 
 def _batches(longest_first, durations, batch_size, max_padded_s):

@@ -127,6 +127,19 @@ def test_batches_hold_similar_lengths_and_stay_below_the_limit(classifier, recor
     assert [(n, round(t / 16000, 1)) for n, t in shapes] == [(1, 2.5), (2, 1.5), (3, 1.0), (1, 0.2)]
 
 
+def test_batches_on_a_cpu_keep_the_largest_activation_small(classifier, recordings, monkeypatch):
+    shapes = []
+    classify_batch = classifier.classify_batch
+    monkeypatch.setattr(
+        classifier, "classify_batch", lambda wavs, lens: shapes.append(wavs.shape) or classify_batch(wavs, lens)
+    )
+    # The first layer has 8 channels and a stride of 160: 3200 bytes a second of speech, so 9920 are 3.1 s.
+    monkeypatch.setattr("speechbrain_ext.predict.LARGEST_ACTIVATION_BYTES", 9920)
+    durations, _ = measure_recordings(find_recordings(recordings))
+    list(classify_recordings(classifier, durations, batch_size=3))
+    assert [(n, round(t / 16000, 1)) for n, t in shapes] == [(1, 2.5), (2, 1.5), (3, 1.0), (1, 0.2)]
+
+
 def test_recordings_are_read_while_others_are_classified(classifier, recordings, monkeypatch):
     from speechbrain_ext import predict
 
