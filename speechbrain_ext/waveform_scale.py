@@ -75,7 +75,8 @@ def scale_waveforms(wavs, wav_lens=None, scale="peak"):
         raise InputError(f"waveform_scale must be one of {SCALES}, got {scale!r}.")
     n_samples = num_samples(wavs, wav_lens)
     padded = wav_lens is not None
-    if padded and wavs.device.type == "cpu" and not torch.compiler.is_exporting():  # elsewhere it would have to wait
+    traced = torch.compiler.is_exporting() or torch.jit.is_tracing()
+    if padded and wavs.device.type == "cpu" and not traced:  # a GPU would have to wait for the answer
         padded = bool((n_samples < wavs.shape[1]).any())
     padding = ~length_to_mask(n_samples, max_len=wavs.shape[1], dtype=torch.bool) if padded else None  # [B, T]
     wavs = _without(padding, wavs)
