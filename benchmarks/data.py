@@ -14,11 +14,9 @@ With the training rate that `train_step.py` measured it says for how much of the
 from how many workers on it would for 90%.
 """
 
-import argparse
 import json
 import os
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -34,7 +32,7 @@ import torch
 import train
 from speechbrain_ext.atomic_write import write_json
 from speechbrain_ext.batching import collate_pairs
-from speechbrain_ext.errors import InputError, check_number, check_whole_number
+from speechbrain_ext.errors import check_number, check_whole_number
 from speechbrain_ext.versions import versions
 
 OURS, PLAIN = "ours", "plain"
@@ -171,9 +169,7 @@ def table(result):
 
 def parse(argv):
     """Read the options."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = timing.command_line(__doc__)
     parser.add_argument(
         "--workers", metavar="N", type=int, nargs="+", help="default: 0, 1, 2, 4 ... to the CPUs' number"
     )
@@ -181,7 +177,6 @@ def parse(argv):
     parser.add_argument("--repeats", metavar="N", type=int, default=3)
     parser.add_argument("--step_rate", metavar="RATE", type=float, help="utterances/s that the device trains on")
     parser.add_argument("--train_json", metavar="FILE", help="take that rate from what train_step.py wrote")
-    parser.add_argument("--json", metavar="FILE", help="where everything is written")
     options = parser.parse_args(argv)
     options.workers = options.workers or [0, *(n for n in (1, 2, 4, 8, 16) if n <= (os.cpu_count() or 1))]
     for n in options.workers:
@@ -211,7 +206,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except InputError as error:
-        sys.exit(f"data.py: {error}")
+    timing.run(main)

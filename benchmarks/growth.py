@@ -13,10 +13,8 @@ it is what torch had allocated at most. Weights, gradients and optimizer states 
 steps after the first.
 """
 
-import argparse
 import gc
 import multiprocessing
-import sys
 import time
 from pathlib import Path
 
@@ -187,15 +185,12 @@ def text_of(result):
 
 def main(argv):
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = timing.command_line(__doc__)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--size", help=f"{', '.join(ours.SIZES)}; default: large on a GPU, small on the CPU")
     parser.add_argument("--rivals", default="acd", help="letters of the peers")
     parser.add_argument("--points", metavar="N", type=int, help="only the first N values of each")
     parser.add_argument("--folder", type=Path, default=HERE, help="whose README.md and growth.png are written")
-    parser.add_argument("--json", metavar="FILE", help="where everything is written")
     options = parser.parse_args(argv)
     check_device(options.device)
     options.size = options.size or ("large" if options.device.startswith("cuda") else "small")
@@ -212,7 +207,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except InputError as error:
-        sys.exit(f"growth.py: {error}")
+    timing.run(main)

@@ -10,10 +10,8 @@ each a batch of its own; the same padded batches for all, clips as they come; ba
 clips of similar length (as `speechbrain-ext predict`), the others' as they come. No length is met twice.
 """
 
-import argparse
 import random
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -158,9 +156,7 @@ def report(result, options):
 
 def main(argv):
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = timing.command_line(__doc__)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--size", help=f"{', '.join(ours.SIZES)}; default: large on a GPU, small on the CPU")
     parser.add_argument("--rivals", default="cd", help="letters of the peers")
@@ -168,7 +164,6 @@ def main(argv):
     parser.add_argument("--clips", metavar="N", type=int, default=32)
     parser.add_argument("--batch_size", metavar="N", type=int, default=16)
     parser.add_argument("--repeats", metavar="N", type=int, default=3)
-    parser.add_argument("--json", metavar="FILE", help="where everything is written")
     options = parser.parse_args(argv)
     check_device(options.device)
     options.size = options.size or ("large" if options.device.startswith("cuda") else "small")
@@ -183,7 +178,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except InputError as error:
-        sys.exit(f"infer.py: {error}")
+    timing.run(main)

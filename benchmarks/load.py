@@ -26,7 +26,7 @@ import torch
 import transformers
 
 from speechbrain_ext.atomic_write import write_json
-from speechbrain_ext.errors import InputError, check_whole_number
+from speechbrain_ext.errors import check_whole_number
 from speechbrain_ext.truncated_hubert import TruncatedHuBERT
 from speechbrain_ext.versions import versions
 
@@ -129,14 +129,11 @@ def table(result):
 
 def main(argv):
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = timing.command_line(__doc__)
     parser.add_argument("--size", help=f"{', '.join(ours.SIZES)}; default: width 512")
     parser.add_argument("--layers", metavar="N", type=int, help="how many are kept")
     parser.add_argument("--repeats", metavar="N", type=int, default=3)
     parser.add_argument("--child", nargs=2, metavar=("RIVAL", "FOLDER"), help=argparse.SUPPRESS)
-    parser.add_argument("--json", metavar="FILE", help="where everything is written")
     options = parser.parse_args(argv)
     if options.child:
         return child(*options.child, options.layers)
@@ -155,7 +152,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except InputError as error:
-        sys.exit(f"load.py: {error}")
+    timing.run(main)

@@ -5,7 +5,6 @@ OMP_NUM_THREADS=2 python benchmarks/onnx_cpu.py BUNDLE
 OMP_NUM_THREADS=2 python benchmarks/onnx_cpu.py --random_layers 12
 """
 
-import argparse
 import sys
 import tempfile
 from importlib.metadata import version
@@ -17,7 +16,7 @@ import timing  # noqa: E402
 import torch  # noqa: E402
 
 from speechbrain_ext.atomic_write import write_json  # noqa: E402
-from speechbrain_ext.errors import InputError, check_whole_number  # noqa: E402
+from speechbrain_ext.errors import check_whole_number  # noqa: E402
 from speechbrain_ext.inference import load_classifier  # noqa: E402
 from speechbrain_ext.onnx_export import write_onnx  # noqa: E402
 from speechbrain_ext.versions import versions  # noqa: E402
@@ -101,13 +100,10 @@ def verdict(measured):
 
 def main(argv):
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = timing.command_line(__doc__)
     parser.add_argument("bundle", metavar="BUNDLE", nargs="?", help="a folder that export.py has written")
     parser.add_argument("--random_layers", metavar="N", type=int, default=12, help="without a bundle: N of width 768")
     parser.add_argument("--repeats", metavar="N", type=int, default=15)
-    parser.add_argument("--json", metavar="FILE", help="where all times, versions and the machine are written")
     options = parser.parse_args(argv)
     for name in ("random_layers", "repeats"):
         check_whole_number(f"--{name}", getattr(options, name), 1)
@@ -141,7 +137,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except InputError as error:
-        sys.exit(f"onnx_cpu.py: {error}")
+    timing.run(main)

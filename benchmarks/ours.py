@@ -184,6 +184,10 @@ class Recipe:
         self.begin_training()
         return losses
 
+    def save(self):
+        """Save what an epoch saves."""
+        self.brain.checkpointer.save_and_keep_only(meta={"epoch": 1})
+
     @property
     def reads_first_frame(self):
         """Whether the last layer is asked for its first frame alone."""

@@ -8,7 +8,6 @@ The clips have lengths drawn from IEMOCAP's and hold noise: arithmetic takes as 
 in the same process, by turns; the loop is SpeechBrain's own, of the same model.
 """
 
-import argparse
 import random
 import sys
 import tempfile
@@ -23,7 +22,7 @@ import torch  # noqa: E402
 from speechbrain.inference.classifiers import EncoderClassifier  # noqa: E402
 
 from speechbrain_ext.atomic_write import write_json  # noqa: E402
-from speechbrain_ext.errors import InputError, check_whole_number  # noqa: E402
+from speechbrain_ext.errors import check_whole_number  # noqa: E402
 from speechbrain_ext.predict import classify_recordings, find_recordings, measure_recordings  # noqa: E402
 from speechbrain_ext.versions import versions  # noqa: E402
 
@@ -39,15 +38,12 @@ def write_clips(folder, n_clips):
 
 def main(argv):
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = timing.command_line(__doc__)
     parser.add_argument("bundle", metavar="BUNDLE", nargs="?", help="a folder that export.py has written")
     parser.add_argument("--random_layers", metavar="N", type=int, default=12, help="without a bundle: N of width 768")
     parser.add_argument("--clips", metavar="N", type=int, default=200)
     parser.add_argument("--batch_size", metavar="N", type=int, default=16)
     parser.add_argument("--repeats", metavar="N", type=int, default=5)
-    parser.add_argument("--json", metavar="FILE", help="where all times, versions and the machine are written")
     options = parser.parse_args(argv)
     for name in ("clips", "batch_size", "repeats"):
         check_whole_number(f"--{name}", getattr(options, name), 1)
@@ -83,7 +79,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except InputError as error:
-        sys.exit(f"predict.py: {error}")
+    timing.run(main)

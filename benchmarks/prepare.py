@@ -11,14 +11,12 @@ from an earlier run. Ours reads headers, and checks each recording, each id and 
 in the page cache for both, after the round that is not counted.
 """
 
-import argparse
 import contextlib
 import io
 import json
 import random
 import re
 import statistics
-import sys
 import tempfile
 from pathlib import Path
 
@@ -31,7 +29,7 @@ import timing
 from speechbrain.dataio.dataio import read_audio
 
 from speechbrain_ext.atomic_write import write_json
-from speechbrain_ext.errors import InputError, check_whole_number
+from speechbrain_ext.errors import check_whole_number
 from speechbrain_ext.versions import versions
 
 OURS, COPIES, ONCE = "ours", "copies", "once"
@@ -132,12 +130,9 @@ def table(result):
 
 def main(argv):
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = timing.command_line(__doc__)
     parser.add_argument("--data_folder", metavar="TREE", type=Path, default=ours.ROOT / "demo_corpus")
     parser.add_argument("--repeats", metavar="N", type=int, default=5)
-    parser.add_argument("--json", metavar="FILE", help="where everything is written")
     options = parser.parse_args(argv)
     check_whole_number("--repeats", options.repeats, 1)
     result = measure(options.data_folder, options.repeats)
@@ -151,7 +146,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except InputError as error:
-        sys.exit(f"prepare.py: {error}")
+    timing.run(main)

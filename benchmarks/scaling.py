@@ -12,7 +12,6 @@ The efficiency is rate_N / (N * rate_1): 1 where nothing is lost. A process has 
 otherwise.
 """
 
-import argparse
 import csv
 import json
 import os
@@ -34,7 +33,7 @@ import timing  # noqa: E402
 import torch  # noqa: E402
 
 from speechbrain_ext.atomic_write import write_json  # noqa: E402
-from speechbrain_ext.batching import place_among_processes  # noqa: E402
+from speechbrain_ext.processes import place_among_processes  # noqa: E402
 from speechbrain_ext.errors import InputError, check_whole_number  # noqa: E402
 from speechbrain_ext.run_folder import read_settings  # noqa: E402
 from speechbrain_ext.versions import versions  # noqa: E402
@@ -99,14 +98,11 @@ def train_epochs(n_processes, arguments, folder):
 def main(argv):
     """Run the benchmark."""
     n_gpus = torch.cuda.device_count()
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = timing.command_line(__doc__)
     parser.add_argument("--processes", metavar="N", type=int, default=n_gpus if n_gpus > 1 else 2)
     parser.add_argument("--clips", metavar="N", type=int, help="by default 20 batches of N processes, on a CPU 4")
     parser.add_argument("--epochs", metavar="N", type=int, default=2, help="timed in a turn, after one that is not")
     parser.add_argument("--repeats", metavar="N", type=int, default=3, help="turns")
-    parser.add_argument("--json", metavar="FILE", help="where all times, versions and the machine are written")
     options, arguments = parser.parse_known_args(argv)
     n_processes = options.processes
     for name in ("processes", "epochs", "repeats"):
@@ -144,12 +140,11 @@ def main(argv):
         write_json({**result, "rates": rates, "efficiency": efficiency}, options.json)
 
 
+def timed_training(argv):
+    """Train as `train.py` does, and leave the times."""
+    train.EmotionBrain = TimedBrain
+    train.main(argv)
+
+
 if __name__ == "__main__":
-    try:
-        if TIMES_FILE in os.environ:
-            train.EmotionBrain = TimedBrain
-            train.main(sys.argv[1:])
-        else:
-            main(sys.argv[1:])
-    except InputError as error:
-        sys.exit(f"scaling.py: {error}")
+    timing.run(timed_training if TIMES_FILE in os.environ else main)

@@ -1,10 +1,12 @@
 """What the benchmarks share: rivals timed by turns, ratios with their spread, the machine, a model to time."""
 
+import argparse
 import csv
 import os
 import platform
 import re
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -15,6 +17,7 @@ wait_briefly()  # as train.py and speechbrain-ext do
 
 import torch  # noqa: E402
 
+from speechbrain_ext.errors import InputError  # noqa: E402
 from speechbrain_ext.export import write_bundle  # noqa: E402
 from speechbrain_ext.projection import EmotionClassifier, EmotionEmbedding  # noqa: E402
 from speechbrain_ext.truncated_hubert import TruncatedHuBERT  # noqa: E402
@@ -31,6 +34,23 @@ BASE = {
     "feat_extract_norm": "layer",
     "do_stable_layer_norm": True,
 }
+
+
+def command_line(doc):
+    """Begin a benchmark's parser: its text, and --json, where everything is written."""
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--json", metavar="FILE", help="where everything is written, versions and machine as well")
+    return parser
+
+
+def run(main):
+    """Run a benchmark's main function on the command line; say what is wrong with it in a sentence."""
+    try:
+        main(sys.argv[1:])
+    except InputError as error:
+        sys.exit(f"{Path(sys.argv[0]).name}: {error}")
 
 
 def time_by_turns(rivals, repeats, settle=None):

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from speechbrain.dataio.dataio import length_to_mask
 from torch import nn
 
-PIECE_FRAMES = 128  # at most 2.6 s: the first layer of HuBERT-Large's stem makes 17 MB of them
+PIECE_BYTES = 2**24  # of what the first layer of a stem makes of a piece: 128 frames, 2.6 s, of HuBERT-Large's
 
 
 def has_layer_norms(feature_extractor):
@@ -106,13 +106,15 @@ def clip_features(feature_extractor, wavs, n_samples):
     for layer in reversed(feature_extractor.conv_layers):
         (kernel,), (stride,) = layer.conv.kernel_size, layer.conv.stride
         hop, field = hop * stride, (field - 1) * stride + kernel
+    first = feature_extractor.conv_layers[0].conv
+    frame_bytes = hop // first.stride[0] * first.out_channels * wavs.element_size()
     pieces = []
     for wav, n in zip(wavs, n_samples):
         n_frames = (n - field) // hop + 1
-        n_pieces = -(-n_frames // PIECE_FRAMES)
+        n_pieces = min(-(-n_frames * frame_bytes // PIECE_BYTES), n_frames)
         borders = [n_frames * i // n_pieces for i in range(n_pieces + 1)]
-        for first, end in zip(borders, borders[1:]):
-            piece = wav[None, first * hop : (end - 1) * hop + field]
+        for start, end in zip(borders, borders[1:]):
+            piece = wav[None, start * hop : (end - 1) * hop + field]
             pieces.append(stem_features(feature_extractor, piece).squeeze(0))
     return torch.cat(pieces)
 

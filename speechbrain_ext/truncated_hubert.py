@@ -308,6 +308,8 @@ class TruncatedHuBERT(nn.Module):
             rows = frames.pad(embed.batch_norm(own.reshape(-1, own.shape[-1])).view_as(own))
         kernel = self._position_kernel_of(conv)
         rows = rows.transpose(1, 2)  # [B, F, D] -> [B, D, F]
+        if rows.device.type == "cpu":
+            rows = rows.contiguous()  # oneDNN's convolution takes longer to copy it
         if kernel is None:
             rows = conv(rows)
         else:

@@ -1,4 +1,8 @@
-"""A checkpoint that was being written when the process died is never loaded."""
+"""A checkpoint whose writing was interrupted is never loaded; one written in the background is no other."""
+
+import subprocess
+import sys
+import threading
 
 import pytest
 import torch
@@ -55,3 +59,139 @@ def test_returned_checkpoint_is_where_it_says(tmp_path):
     assert saved[2].path == tmp_path / "CKPT+mine"
     assert all(checkpoint.paramfiles["model"].is_file() for checkpoint in saved)
     assert {checkpoint.path for checkpoint in checkpointer.list_checkpoints()} == {c.path for c in saved}
+
+
+class Writing:
+    """Stands for `torch.save`: waits until it is let go, or fails, and tells that it was reached."""
+
+    def __init__(self, monkeypatch, error=None):
+        self.reached, self.go = threading.Event(), threading.Event()
+        self.error, self.save = error, torch.save
+        monkeypatch.setattr(torch, "save", self)
+
+    def __call__(self, state, path):
+        self.reached.set()
+        assert self.go.wait(60)
+        if self.error:
+            raise self.error
+        self.save(state, path)
+
+
+def trained(seed):
+    """Make a model, its Adam and a schedule, all with states of their own."""
+    torch.manual_seed(seed)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 0.5**epoch)
+    return {"model": model, "optimizer": optimizer, "scheduler": scheduler}
+
+
+def train(parts):
+    """Make a step."""
+    parts["optimizer"].zero_grad()
+    parts["model"](torch.randn(4, 3)).square().sum().backward()
+    parts["optimizer"].step()
+    parts["scheduler"].step()
+
+
+def numbers(parts):
+    """Take all tensors and numbers of the states, as text."""
+    return {name: repr(part.state_dict()) for name, part in parts.items()}
+
+
+def test_background_checkpoint_holds_the_state_of_the_call(tmp_path, monkeypatch):
+    parts = trained(0)
+    checkpointer = AtomicCheckpointer(tmp_path, parts, in_background=True)
+    for epoch in (1, 2):  # the second one is copied into the memory of the first
+        train(parts)
+        then = numbers(parts)
+        writing = Writing(monkeypatch)
+        checkpointer.save_and_keep_only(meta={"epoch": epoch})
+        assert writing.reached.wait(60)
+        train(parts)
+        assert numbers(parts) != then
+        assert [c.meta["epoch"] for c in checkpointer.list_checkpoints()] == list(range(1, epoch))
+        writing.go.set()
+        checkpointer.wait()
+        monkeypatch.undo()
+    assert [c.meta["epoch"] for c in checkpointer.list_checkpoints()] == [2]
+    other = trained(1)
+    assert AtomicCheckpointer(tmp_path, other).recover_if_possible().meta["epoch"] == 2
+    assert numbers(other) == then
+
+
+def test_background_files_are_those_of_a_plain_save(tmp_path):
+    files = []
+    for in_background in (False, True):
+        parts = trained(0)
+        train(parts)
+        folder = tmp_path / str(in_background)
+        checkpointer = AtomicCheckpointer(folder, parts, in_background=in_background)
+        checkpointer.save_and_keep_only(name="one")
+        checkpointer.wait()
+        files.append({path.name: path for path in (folder / "CKPT+one").glob("*.ckpt")})
+    assert set(files[0]) == set(files[1]) == {"model.ckpt", "optimizer.ckpt", "scheduler.ckpt"}
+    for name, path in files[0].items():
+        assert files[1][name].read_bytes() == path.read_bytes()
+
+
+def test_background_keeps_best_and_last(tmp_path):
+    parts = trained(0)
+    checkpointer = AtomicCheckpointer(tmp_path, parts, in_background=True)
+    for epoch, error in ((1, 0.5), (2, 0.2), (3, 0.3), (4, 0.4)):
+        checkpointer.save_and_keep_only(meta={"epoch": epoch, "error": error}, min_keys=["error"])
+    assert checkpointer.recover_if_possible(min_key="error").meta["epoch"] == 2
+    assert {c.meta["epoch"] for c in checkpointer.list_checkpoints()} == {2, 4}
+
+
+@pytest.mark.parametrize("noticed_by", ["wait", "save_checkpoint", "save_and_keep_only", "recover_if_possible"])
+def test_failed_writing_is_raised_and_loses_nothing(tmp_path, monkeypatch, noticed_by):
+    checkpointer = AtomicCheckpointer(tmp_path, trained(0), in_background=True)
+    checkpointer.save_and_keep_only(meta={"epoch": 1})
+    checkpointer.wait()
+    Writing(monkeypatch, error=OSError("No space left on device")).go.set()
+    checkpointer.save_and_keep_only(meta={"epoch": 2})
+    with pytest.raises(OSError, match="No space left"):
+        getattr(checkpointer, noticed_by)()
+    monkeypatch.undo()
+    assert [c.meta["epoch"] for c in checkpointer.list_checkpoints()] == [1]
+    checkpointer.save_and_keep_only(meta={"epoch": 3})
+    checkpointer.wait()
+    assert [c.meta["epoch"] for c in checkpointer.list_checkpoints()] == [3]
+
+
+def test_close_waits_for_the_writing(tmp_path, monkeypatch):
+    checkpointer = AtomicCheckpointer(tmp_path, trained(0), in_background=True)
+    writing = Writing(monkeypatch)
+    checkpointer.save_and_keep_only(meta={"epoch": 1})
+    threading.Thread(target=lambda: writing.reached.wait(60) and writing.go.set()).start()
+    checkpointer.close()
+    assert [c.meta["epoch"] for c in checkpointer.list_checkpoints()] == [1]
+
+
+KILLED = """
+import os, signal, sys, torch
+from speechbrain_ext.atomic_checkpointer import AtomicCheckpointer
+model = torch.nn.Linear(1, 1)
+checkpointer = AtomicCheckpointer(sys.argv[1], {"model": model}, in_background=True)
+checkpointer.save_and_keep_only(meta={"epoch": 1})
+checkpointer.wait()
+save = torch.save
+def die(state, path):
+    save(state, path)
+    os.kill(os.getpid(), signal.SIGKILL)
+torch.save = die
+checkpointer.save_and_keep_only(meta={"epoch": 2})
+checkpointer.wait()
+"""
+
+
+def test_killed_while_writing_resumes_from_the_checkpoint_before(tmp_path):
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], timeout=120)
+    assert killed.returncode == -9
+    checkpointer = AtomicCheckpointer(tmp_path, {"model": torch.nn.Linear(1, 1)}, in_background=True)
+    assert checkpointer.recover_if_possible().meta["epoch"] == 1
+    checkpointer.save_and_keep_only(meta={"epoch": 2})
+    checkpointer.wait()
+    assert [c.meta["epoch"] for c in checkpointer.list_checkpoints()] == [2]
+    assert not list((tmp_path / "incomplete").iterdir())

@@ -67,16 +67,27 @@ def test_stems_with_group_norm_are_told_apart():
     assert not has_layer_norms(make_stem(feat_extract_norm="group", **STEMS["hubert"]))
 
 
-@pytest.mark.parametrize("piece_frames", [1, 5, 1000])
+@pytest.mark.parametrize("piece_bytes", [1, 10_000, 2**24])
 @pytest.mark.parametrize("config", STEMS.values(), ids=STEMS)
-def test_clips_in_pieces_have_the_features_of_each_alone(config, piece_frames, monkeypatch):
-    monkeypatch.setattr("speechbrain_ext.stem.PIECE_FRAMES", piece_frames)
+def test_clips_in_pieces_have_the_features_of_each_alone(config, piece_bytes, monkeypatch):
+    monkeypatch.setattr("speechbrain_ext.stem.PIECE_BYTES", piece_bytes)
     stem = make_stem(**config)
     wavs, n_samples = torch.randn(3, 4001), [4001, 1400, 2777]
     with torch.no_grad():
         expected = torch.cat([stem(wav[None, :n]).squeeze(0).T for wav, n in zip(wavs, n_samples)])
         found = clip_features(stem, wavs, n_samples)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_first_layer_makes_no_more_of_a_piece_than_it_may(monkeypatch):
+    stem, wavs, made = make_stem(**STEMS["hubert"]), torch.randn(1, 16000), []
+    stem.conv_layers[0].activation.register_forward_hook(lambda *args: made.append(args[2].nbytes))
+    frame_bytes = 64 * stem.conv_layers[0].conv.out_channels * 4  # the first layer has 64 positions to a frame
+    monkeypatch.setattr("speechbrain_ext.stem.PIECE_BYTES", 10 * frame_bytes)
+    with torch.no_grad():
+        assert len(clip_features(stem, wavs, [16000])) == 49
+    assert len(made) == 5  # 49 frames in pieces of at most 10; a piece also holds what its last frame sees
+    assert max(made) < 12 * frame_bytes
 
 
 @pytest.mark.parametrize("config", [STEMS["hubert"], STEMS["odd"]], ids=["hubert", "odd"])

@@ -31,6 +31,7 @@ MAY_CHANGE = (
     "encoder_save_path",
     "checkpoint_activations",
     "corpus_in_memory",
+    "checkpoints_in_background",
 )
 
 # What a run's results do not depend on, or what names the run; all other keys make up its settings' fingerprint.

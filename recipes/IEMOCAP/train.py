@@ -376,15 +376,16 @@ def run_fold(settings, hparams_file, run_opts, overrides):
     brain.checkpointer.add_recoverable("dataloader-TRAIN", train_loader)
     if hparams["track_test"]:
         brain.tracked_test = make_dataloader(datasets["test"], **eval_kwargs(datasets["test"]))
-    brain.fit(
-        hparams["epoch_counter"],
-        train_loader,
-        datasets["valid"],
-        valid_loader_kwargs=eval_kwargs(datasets["valid"]) if datasets["valid"] else {},
-    )
-    # Loading the tested weights goes back to their epoch; with --test_only nothing has been loaded yet.
-    brain.epochs = list(hparams["history"].epochs) or read_epochs(hparams["output_folder"])
-    brain.evaluate(datasets["test"], test_loader_kwargs=eval_kwargs(datasets["test"]))
+    with contextlib.closing(brain.checkpointer):  # the folder is not left before the last checkpoint is in it
+        brain.fit(
+            hparams["epoch_counter"],
+            train_loader,
+            datasets["valid"],
+            valid_loader_kwargs=eval_kwargs(datasets["valid"]) if datasets["valid"] else {},
+        )
+        # Loading the tested weights goes back to their epoch; with --test_only nothing has been loaded yet.
+        brain.epochs = list(hparams["history"].epochs) or read_epochs(hparams["output_folder"])
+        brain.evaluate(datasets["test"], test_loader_kwargs=eval_kwargs(datasets["test"]))
     run_on_main(write_results, args=[brain, hparams, manifest, fold])
 
 
