@@ -135,6 +135,24 @@ def test_background_files_are_those_of_a_plain_save(tmp_path):
         assert files[1][name].read_bytes() == path.read_bytes()
 
 
+def test_background_does_without_page_locked_memory(tmp_path, monkeypatch):
+    empty_like, refused = torch.empty_like, []
+
+    def without_pages(value, **options):
+        if "pin_memory" in options:
+            refused.append(value)
+            raise RuntimeError("CUDA error: out of memory")
+        return empty_like(value, **options)
+
+    monkeypatch.setattr(torch, "empty_like", without_pages)
+    parts, other = trained(0), trained(1)
+    checkpointer = AtomicCheckpointer(tmp_path, parts, in_background=True)
+    checkpointer.save_and_keep_only()
+    checkpointer.wait()
+    assert refused and AtomicCheckpointer(tmp_path, other).recover_if_possible()
+    assert numbers(other) == numbers(parts)
+
+
 def test_background_keeps_best_and_last(tmp_path):
     parts = trained(0)
     checkpointer = AtomicCheckpointer(tmp_path, parts, in_background=True)
