@@ -1,21 +1,16 @@
 """What the benchmarks time: operations counted by hand, peers that are what they are said to be, our own recipe."""
 
 import statistics
-import sys
-from pathlib import Path
 
+import flops
+import ours
+import peers
 import pytest
 import torch
 from torchaudio.models import hubert_large
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
-
-import flops  # noqa: E402
-import ours  # noqa: E402
-import peers  # noqa: E402
-
-from speechbrain_ext.errors import InputError  # noqa: E402
-from speechbrain_ext.truncated_hubert import TruncatedHuBERT  # noqa: E402
+from speechbrain_ext.errors import InputError
+from speechbrain_ext.truncated_hubert import TruncatedHuBERT
 
 # One convolution of kernel 2 and stride 2 makes 4 frames of 8 samples; width 4, feed-forward of 8.
 BY_HAND = {
@@ -33,21 +28,6 @@ POSITION = 2 * 4 * 4 * (4 // 2) * 5
 LAYER = 4 * 2 * 4 * 4 * 4 + 2 * 2 * 4 * 4 * 4 + 2 * 2 * 4 * 4 * 8  # four products of 4x4; scores and sums; 4x8 and 8x4
 # Keys and values of 4 frames; query and output of one; scores and sums of one; feed-forward of one.
 FIRST = 2 * 2 * 4 * 4 * 4 + 2 * 2 * 1 * 4 * 4 + 2 * 2 * 4 * 4 + 2 * 2 * 4 * 8
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return ours.sizes("tiny")
-
-
-@pytest.fixture(scope="module")
-def recipe(tiny):
-    return ours.Recipe(*tiny)
-
-
-@pytest.fixture(scope="module")
-def noise():
-    return ours.Noise(200_000)
 
 
 class TestFlops:

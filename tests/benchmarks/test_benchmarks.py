@@ -4,43 +4,23 @@ import json
 import mmap
 import statistics
 import sys
-from pathlib import Path
 
+import checkpoint
+import data as data_benchmark
+import flops
+import growth
+import infer
+import load
+import onnx_cpu
+import ours
+import predict
+import prepare
 import pytest
+import scaling
+import timing
+import train_step
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.append(str(ROOT / "benchmarks"))
-
-import checkpoint  # noqa: E402
-import data as data_benchmark  # noqa: E402
-import flops  # noqa: E402
-import growth  # noqa: E402
-import infer  # noqa: E402
-import load  # noqa: E402
-import onnx_cpu  # noqa: E402
-import ours  # noqa: E402
-import predict  # noqa: E402
-import prepare  # noqa: E402
-import scaling  # noqa: E402
-import timing  # noqa: E402
-import train_step  # noqa: E402
-
-from speechbrain_ext.errors import InputError  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return ours.sizes("tiny")
-
-
-@pytest.fixture(scope="module")
-def recipe(tiny):
-    return ours.Recipe(*tiny)
-
-
-@pytest.fixture(scope="module")
-def noise():
-    return ours.Noise(200_000)
+from speechbrain_ext.errors import InputError
 
 
 def run(module, argv, tmp_path, capsys):
