@@ -27,6 +27,15 @@ from speechbrain_ext.versions import versions
 BACKGROUND, AT_ONCE, SPEECHBRAIN = "ours, in the background", "ours, at once", "SpeechBrain's Checkpointer"
 
 
+def make_savers(folder, parts):
+    """Make the rivals: name -> checkpointer of a folder of its own."""
+    return {
+        BACKGROUND: AtomicCheckpointer(folder / "background", parts, in_background=True),
+        AT_ONCE: AtomicCheckpointer(folder / "at_once", parts),
+        SPEECHBRAIN: Checkpointer(folder / "speechbrain", parts),
+    }
+
+
 def measure(options):
     """Time the rivals by turns; return everything that is written."""
     config, n_layers = ours.sizes(options.size)
@@ -34,12 +43,7 @@ def measure(options):
     recipe.step(recipe.batch([(8000, 0)] * 2, ours.Noise(8000)))  # makes the optimizers' states
     parts = recipe.brain.checkpointer.recoverables
     with tempfile.TemporaryDirectory() as folder:
-        folders = {name: Path(folder) / str(i) for i, name in enumerate((BACKGROUND, AT_ONCE, SPEECHBRAIN))}
-        savers = {
-            BACKGROUND: AtomicCheckpointer(folders[BACKGROUND], parts, in_background=True),
-            AT_ONCE: AtomicCheckpointer(folders[AT_ONCE], parts),
-            SPEECHBRAIN: Checkpointer(folders[SPEECHBRAIN], parts),
-        }
+        savers = make_savers(Path(folder), parts)
         seconds = timing.time_by_turns(
             {name: saver.save_and_keep_only for name, saver in savers.items()},
             options.repeats,
@@ -51,7 +55,8 @@ def measure(options):
         savers[BACKGROUND].wait()
         written_s = time.perf_counter() - start
         n_bytes = {
-            name: sum(file.stat().st_size for file in folder.rglob("*.ckpt")) for name, folder in folders.items()
+            name: sum(file.stat().st_size for file in saver.checkpoints_dir.rglob("*.ckpt"))
+            for name, saver in savers.items()
         }
     return {
         "size": options.size,

@@ -1,10 +1,10 @@
 """A SpeechBrain checkpointer whose checkpoints exist whole or not at all, and may be written while training goes on."""
 
+import concurrent.futures
 import copy
 import logging
 import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from speechbrain.utils.checkpoints import (
@@ -15,9 +15,10 @@ from speechbrain.utils.checkpoints import (
     get_default_hook,
     torch_save,
 )
-from speechbrain.utils.distributed import ddp_barrier, if_main_process
+from speechbrain.utils.distributed import ddp_barrier, ddp_broadcast, if_main_process, is_distributed_initialized
 
 INCOMPLETE = "incomplete"
+logger = logging.getLogger(__name__)
 
 
 class AtomicCheckpointer(Checkpointer):
@@ -28,15 +29,13 @@ class AtomicCheckpointer(Checkpointer):
 
     Arguments
     ---------
-    checkpoints_dir, recoverables, *args
+    checkpoints_dir, recoverables, *args, **kwargs
         As `Checkpointer` takes them.
     in_background : bool
         Whether `save_and_keep_only` only copies weights and optimizers' states into host memory, where they take as
-        much room once more, and a thread writes them. What a copy could not be made of is written at once. The
-        checkpoint is in place when `wait` returns, which `recover_if_possible` and the next save call first; an error
-        of the thread is raised there. A process that dies before resumes from the checkpoint before.
-    **kwargs
-        As `Checkpointer` takes them.
+        much room once more, and a thread writes them. A process that dies meanwhile goes on from the checkpoint
+        before. Whoever lists, finds or loads checkpoints waits for the thread; of several processes only the main one
+        knows it, and all of them call `wait`.
 
     Example
     -------
@@ -53,18 +52,17 @@ class AtomicCheckpointer(Checkpointer):
     def __init__(self, checkpoints_dir, recoverables=None, *args, in_background=False, **kwargs):
         super().__init__(checkpoints_dir, recoverables, *args, **kwargs)
         self.in_background = in_background
-        self._writer = ThreadPoolExecutor(max_workers=1)
-        self._pending = None  # (the writing of the last checkpoint, what is kept once it is in place)
+        self._pending = None  # (the writing of the last checkpoint, in the main process; what is kept beside it)
         self._copies = {}
 
     def save_checkpoint(self, meta={}, end_of_epoch=True, name=None, verbosity=logging.INFO):  # noqa: B006
-        """Save a checkpoint; arguments and return value are those of `Checkpointer.save_checkpoint`."""
+        """Save a checkpoint at once; arguments and return value are those of `Checkpointer.save_checkpoint`."""
         self.wait()
-        saved, target = self._save_aside(meta, end_of_epoch, name, verbosity)
+        saved, target = self._save_aside(meta, end_of_epoch, name)
         if not if_main_process():
             ddp_barrier()
             return None
-        os.replace(saved.path, target)
+        _put_in_place(saved.path, target, verbosity)
         ddp_barrier()
         paramfiles = {key: target / path.name for key, path in saved.paramfiles.items()}
         return Checkpoint(target, saved.meta, paramfiles)
@@ -81,8 +79,21 @@ class AtomicCheckpointer(Checkpointer):
         min_keys=(),
         ckpt_predicate=None,
         verbosity=logging.INFO,
+        when_saved=None,
     ):
-        """Save a checkpoint, then delete the least important ones; arguments are those of `Checkpointer`'s."""
+        """Save a checkpoint, then delete the least important ones; arguments are those of `Checkpointer`'s, and one.
+
+        Where the background could not write the last one, this one is written at once: what was in the way for a
+        moment costs one checkpoint, and what stays in the way is raised.
+
+        Arguments
+        ---------
+        meta, end_of_epoch, name, num_to_keep, keep_recent, importance_keys, max_keys, min_keys, ckpt_predicate, \
+verbosity
+            As `Checkpointer.save_and_keep_only` takes them.
+        when_saved : callable, optional
+            Called without arguments in the main process once the checkpoint is in place.
+        """
         kept = {
             "num_to_keep": num_to_keep,
             "importance_keys": [*importance_keys, ckpt_recency] if keep_recent else list(importance_keys),
@@ -91,47 +102,66 @@ class AtomicCheckpointer(Checkpointer):
             "ckpt_predicate": ckpt_predicate,
             "verbosity": verbosity,
         }
-        if not self.in_background:
+        in_background = self.in_background
+        try:
+            self.wait()
+        except (OSError, RuntimeError) as error:  # torch has the latter for a full disk
+            logger.warning("The last checkpoint could not be written (%s). This one is written at once.", error)
+            in_background = False
+        if not in_background:
             self.save_checkpoint(meta, end_of_epoch, name, verbosity)
             self.delete_checkpoints(**kept)
+            if when_saved and if_main_process():
+                when_saved()
             return
-        self.wait()
         states, custom_hooks = {}, self.custom_save_hooks
         self.custom_save_hooks = {**self._copying_hooks(states), **custom_hooks}
         try:
-            saved, target = self._save_aside(meta, end_of_epoch, name, verbosity)
+            saved, target = self._save_aside(meta, end_of_epoch, name)
         finally:
             self.custom_save_hooks = custom_hooks
-        writing = self._writer.submit(_write, states, saved.path, target) if if_main_process() else None
+        writing = None
+        if if_main_process():
+            thread = concurrent.futures.ThreadPoolExecutor(max_workers=1)
+            writing = thread.submit(_write, states, saved.path, target, kept, when_saved)
+            thread.shutdown(wait=False)
         self._pending = writing, kept
 
     def wait(self):
-        """Wait until the last checkpoint is in place, and delete the less important ones; all processes call it.
+        """Wait until the last checkpoint is in place and the less important ones are deleted; all processes call it.
 
         Raises
         ------
         Exception
-            What kept the checkpoint from being written, such as an `OSError`. The ones before are still there.
+            What kept the checkpoint from being written, such as an `OSError`, once. The ones before are still there.
         """
-        pending, self._pending = self._pending, None
-        if pending is None:
+        if self._pending is None:
             return
-        writing, kept = pending
-        if writing is not None:
-            writing.result()
-        ddp_barrier()
-        self.delete_checkpoints(**kept)
+        writing, kept = self._pending
+        error = ddp_broadcast(None if writing is None else writing.exception())
+        self._pending = None  # not before: an interrupted wait can be called again
+        if error is not None:
+            raise error
+        if is_distributed_initialized():
+            self.delete_checkpoints(**kept)
 
     def close(self):
-        """Let the thread end what it is writing. A process that stops for an error calls it without the others."""
-        self._writer.shutdown()
+        """Let the thread end what it is writing, and log what went wrong; each process may call it by itself."""
+        if self._pending and self._pending[0] and (error := self._pending[0].exception()):
+            logger.error("The last checkpoint could not be written: %s", error)
 
     def recover_if_possible(self, *args, **kwargs):
         """Load a checkpoint; arguments and return value are those of `Checkpointer.recover_if_possible`."""
         self.wait()
         return super().recover_if_possible(*args, **kwargs)
 
-    def _save_aside(self, meta, end_of_epoch, name, verbosity):
+    def list_checkpoints(self):
+        """List all checkpoints, the one that is being written as well, once it is in place."""
+        if self._pending and self._pending[0]:
+            concurrent.futures.wait([self._pending[0]])
+        return super().list_checkpoints()
+
+    def _save_aside(self, meta, end_of_epoch, name):
         """Save what is to become a checkpoint; return it, and in the main process the path at which it will stand."""
         folder, target = self.checkpoints_dir, None
         if if_main_process():
@@ -139,7 +169,7 @@ class AtomicCheckpointer(Checkpointer):
             shutil.rmtree(folder / INCOMPLETE, ignore_errors=True)
         self.checkpoints_dir = folder / INCOMPLETE
         try:
-            saved = super().save_checkpoint(meta, end_of_epoch, name, verbosity)
+            saved = super().save_checkpoint(meta, end_of_epoch, name, logging.DEBUG)
         finally:
             self.checkpoints_dir = folder
         ddp_barrier()  # every process has saved its part
@@ -159,11 +189,23 @@ class AtomicCheckpointer(Checkpointer):
         }
 
 
-def _write(states, folder, target):
-    """Write states into the folder of a checkpoint, and move it into place."""
+def _write(states, folder, target, kept, when_saved):
+    """Write states into the folder of a checkpoint, move it into place, and delete what is not kept beside it."""
     for path, state in states.items():
         torch.save(state, path)
+    _put_in_place(folder, target, kept["verbosity"])
+    if not is_distributed_initialized():  # else the processes do it together
+        Checkpointer(target.parent).delete_checkpoints(**kept)
+    if when_saved:
+        when_saved()
+
+
+def _put_in_place(folder, target, verbosity):
+    """Move a complete checkpoint to its place; one of the same name gives way."""
+    if target.exists():
+        shutil.rmtree(target)
     os.replace(folder, target)
+    logger.log(verbosity, "Saved a checkpoint in %s", target)
 
 
 def _to_host(value, room=None):
@@ -174,15 +216,15 @@ def _to_host(value, room=None):
     if isinstance(value, torch.Tensor):
         if not isinstance(room, torch.Tensor) or (room.shape, room.dtype) != (value.shape, value.dtype):
             room = _host_room(value)
-        return room.copy_(value)
+        return room.copy_(value.detach())
     if isinstance(value, dict):
         room = room if isinstance(room, dict) else {}
         copied = copy.copy(value)  # also the versions that modules leave on their state_dict
         copied.update((key, _to_host(item, room.get(key))) for key, item in value.items())
         return copied
-    if isinstance(value, list):
-        room = room if isinstance(room, list) and len(room) == len(value) else [None] * len(value)
-        return [_to_host(item, old) for item, old in zip(value, room)]
+    if type(value) in (list, tuple):
+        room = room if type(room) is type(value) and len(room) == len(value) else [None] * len(value)
+        return type(value)(_to_host(item, old) for item, old in zip(value, room))
     return copy.deepcopy(value)
 
 

@@ -1,5 +1,7 @@
 """A checkpoint whose writing was interrupted is never loaded; one written in the background is no other."""
 
+import concurrent.futures
+import signal
 import subprocess
 import sys
 import threading
@@ -110,7 +112,7 @@ def test_background_checkpoint_holds_the_state_of_the_call(tmp_path, monkeypatch
         assert writing.reached.wait(60)
         train(parts)
         assert numbers(parts) != then
-        assert [c.meta["epoch"] for c in checkpointer.list_checkpoints()] == list(range(1, epoch))
+        assert len(list(tmp_path.glob("CKPT*"))) == epoch - 1
         writing.go.set()
         checkpointer.wait()
         monkeypatch.undo()
@@ -153,29 +155,176 @@ def test_background_does_without_page_locked_memory(tmp_path, monkeypatch):
     assert numbers(other) == numbers(parts)
 
 
-def test_background_keeps_best_and_last(tmp_path):
-    parts = trained(0)
-    checkpointer = AtomicCheckpointer(tmp_path, parts, in_background=True)
-    for epoch, error in ((1, 0.5), (2, 0.2), (3, 0.3), (4, 0.4)):
-        checkpointer.save_and_keep_only(meta={"epoch": epoch, "error": error}, min_keys=["error"])
-    assert checkpointer.recover_if_possible(min_key="error").meta["epoch"] == 2
-    assert {c.meta["epoch"] for c in checkpointer.list_checkpoints()} == {2, 4}
+@pytest.mark.parametrize("in_background", [False, True])
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ({}, {4}),
+        ({"max_keys": ["score"]}, {2, 4}),
+        ({"min_keys": ["score"]}, {3, 4}),
+        ({"importance_keys": [lambda checkpoint: -abs(checkpoint.meta["epoch"] - 2)]}, {2, 4}),
+        ({"num_to_keep": 2}, {3, 4}),
+        ({"keep_recent": False, "max_keys": ["score"]}, {2}),
+        ({"keep_recent": False}, {1, 2, 3, 4}),
+        ({"ckpt_predicate": lambda checkpoint: checkpoint.meta["epoch"] > 2}, {1, 2, 4}),
+        ({"end_of_epoch": False}, {4}),
+        ({"name": "one"}, {4}),
+    ],
+)
+def test_what_is_kept(tmp_path, in_background, options, kept):
+    own = Dying()  # a recoverable with a saver of its own
+    checkpointer = AtomicCheckpointer(
+        tmp_path,
+        {"own": own, "custom": torch.nn.Linear(1, 1), **trained(0)},
+        custom_save_hooks={"custom": lambda module, path: path.write_text("mine")},
+        in_background=in_background,
+    )
+    for epoch, score in ((1, 0.3), (2, 0.5), (3, 0.1), (4, 0.4)):
+        checkpointer.save_and_keep_only(meta={"epoch": epoch, "score": score}, **options)
+    found = checkpointer.list_checkpoints()
+    assert {c.meta["epoch"] for c in found} == kept
+    for c in found:
+        assert c.meta["end-of-epoch"] == options.get("end_of_epoch", True)
+        assert c.paramfiles["own"].read_text() == "half" and c.paramfiles["custom"].read_text() == "mine"
+        assert torch.load(c.paramfiles["scheduler"])["last_epoch"] == 0
 
 
-@pytest.mark.parametrize("noticed_by", ["wait", "save_checkpoint", "save_and_keep_only", "recover_if_possible"])
-def test_failed_writing_is_raised_and_loses_nothing(tmp_path, monkeypatch, noticed_by):
+class Holder(torch.nn.Module):
+    """A module whose state is what it is told."""
+
+    def __init__(self):
+        super().__init__()
+        self.held = None
+
+    def state_dict(self):
+        """Return what is held."""
+        return self.held
+
+
+def test_background_copies_states_of_any_shape(tmp_path, monkeypatch):
+    holder = Holder()
+    checkpointer = AtomicCheckpointer(tmp_path, {"holder": holder}, in_background=True)
+    learning = torch.ones(2, requires_grad=True)
+    for state in (
+        {"x": torch.zeros(2, 3), "rows": [torch.zeros(1)], "rates": {"lr": 0.1, "betas": (0.9, 0.98)}},
+        {"x": torch.ones(3, 2), "rows": [torch.ones(1), torch.ones(2)], "rates": {"lr": 0.2, "names": ["a"]}},
+        {"x": torch.full((3, 2), 2, dtype=torch.int64), "rows": (torch.zeros(2),), "late": learning * 2},
+        {"x": torch.full((3, 2), 3, dtype=torch.int64), "rows": {"now": "a dict"}, "late": None},
+    ):
+        expected, holder.held = repr(state), state
+        writing = Writing(monkeypatch)
+        checkpointer.save_and_keep_only()
+        for value in (state.get("rates") or {}).values():
+            if isinstance(value, list):
+                value.append("b")  # after the call
+        assert writing.reached.wait(60)
+        writing.go.set()
+        checkpointer.wait()
+        monkeypatch.undo()
+        (saved,) = checkpointer.list_checkpoints()
+        assert repr(torch.load(saved.paramfiles["holder"])) == expected.replace(", grad_fn=<MulBackward0>", "")
+
+
+def fail(monkeypatch, error):
+    """Let the next writing fail, and only that."""
+    save = torch.save
+
+    def fail_once(*_):
+        monkeypatch.setattr(torch, "save", save)
+        raise error
+
+    monkeypatch.setattr(torch, "save", fail_once)
+
+
+@pytest.mark.parametrize("noticed_by", ["wait", "save_checkpoint", "recover_if_possible"])
+def test_failed_writing_is_raised_once_and_loses_nothing(tmp_path, monkeypatch, noticed_by):
     checkpointer = AtomicCheckpointer(tmp_path, trained(0), in_background=True)
     checkpointer.save_and_keep_only(meta={"epoch": 1})
     checkpointer.wait()
-    Writing(monkeypatch, error=OSError("No space left on device")).go.set()
+    fail(monkeypatch, OSError("No space left on device"))
     checkpointer.save_and_keep_only(meta={"epoch": 2})
     with pytest.raises(OSError, match="No space left"):
         getattr(checkpointer, noticed_by)()
-    monkeypatch.undo()
     assert [c.meta["epoch"] for c in checkpointer.list_checkpoints()] == [1]
     checkpointer.save_and_keep_only(meta={"epoch": 3})
     checkpointer.wait()
     assert [c.meta["epoch"] for c in checkpointer.list_checkpoints()] == [3]
+
+
+@pytest.mark.parametrize("error", [OSError("No space left on device"), RuntimeError("PytorchStreamWriter failed")])
+def test_checkpoint_after_a_failed_one_is_written_at_once(tmp_path, monkeypatch, caplog, error):
+    checkpointer, in_place = AtomicCheckpointer(tmp_path, trained(0), in_background=True), []
+    fail(monkeypatch, error)
+    checkpointer.save_and_keep_only(meta={"epoch": 1})
+    checkpointer.save_and_keep_only(meta={"epoch": 2}, when_saved=lambda: in_place.append(2))
+    assert in_place == [2] and [c.meta["epoch"] for c in checkpointer.list_checkpoints()] == [2]
+    assert str(error) in caplog.text
+    fail(monkeypatch, error)
+    checkpointer.save_and_keep_only(meta={"epoch": 3})
+    with pytest.raises(type(error)):
+        checkpointer.list_checkpoints()  # waits
+        fail(monkeypatch, error)  # and still fails
+        checkpointer.save_and_keep_only(meta={"epoch": 4})
+    assert [c.meta["epoch"] for c in checkpointer.list_checkpoints()] == [2]
+
+
+@pytest.mark.parametrize("in_background", [False, True])
+def test_when_saved_is_called_with_the_checkpoint_in_place(tmp_path, monkeypatch, in_background):
+    checkpointer = AtomicCheckpointer(tmp_path, trained(0), in_background=in_background)
+    seen = []
+    for _ in "12":
+        checkpointer.save_and_keep_only(when_saved=lambda: seen.append(sorted(tmp_path.glob("CKPT*"))))
+    checkpointer.wait()
+    assert [len(paths) for paths in seen] == [1, 1] and seen[1] == sorted(tmp_path.glob("CKPT*"))
+    fail(monkeypatch, OSError("No space left on device"))
+    with pytest.raises(OSError, match="No space left"):
+        checkpointer.save_and_keep_only(when_saved=lambda: seen.append(None))
+        checkpointer.wait()
+    assert None not in seen
+
+
+def test_interrupted_wait_can_be_called_again(tmp_path, monkeypatch):
+    checkpointer = AtomicCheckpointer(tmp_path, trained(0), in_background=True)
+    writing = Writing(monkeypatch)
+    checkpointer.save_and_keep_only(meta={"epoch": 1})
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(concurrent.futures.Future, "exception", lambda *_: signal.raise_signal(signal.SIGINT))
+        checkpointer.wait()
+    writing.go.set()
+    assert checkpointer.recover_if_possible().meta["epoch"] == 1
+
+
+def test_listing_waits_for_the_writing(tmp_path, monkeypatch):
+    checkpointer = AtomicCheckpointer(tmp_path, trained(0), in_background=True)
+    writing = Writing(monkeypatch)
+    checkpointer.save_and_keep_only(meta={"epoch": 1})
+    threading.Thread(target=lambda: writing.reached.wait(60) and writing.go.set()).start()
+    assert checkpointer.find_checkpoint().meta["epoch"] == 1
+
+
+@pytest.mark.parametrize("in_background", [False, True])
+def test_log_says_saved_of_what_is_in_place(tmp_path, caplog, monkeypatch, in_background):
+    caplog.set_level("INFO")
+    checkpointer = AtomicCheckpointer(tmp_path, trained(0), in_background=in_background)
+    checkpointer.save_and_keep_only()
+    checkpointer.wait()
+    (saved,) = checkpointer.list_checkpoints()
+    assert caplog.text.count("Saved") == 1 and f"Saved a checkpoint in {saved.path}" in caplog.text
+    caplog.clear()
+    fail(monkeypatch, OSError("No space left on device"))
+    with pytest.raises(OSError, match="No space left"):
+        checkpointer.save_and_keep_only()
+        checkpointer.wait()
+    assert "Saved" not in caplog.text
+
+
+def test_close_logs_what_nobody_asked_for(tmp_path, monkeypatch, caplog):
+    checkpointer = AtomicCheckpointer(tmp_path, trained(0), in_background=True)
+    checkpointer.close()
+    fail(monkeypatch, OSError("No space left on device"))
+    checkpointer.save_and_keep_only()
+    checkpointer.close()
+    assert "No space left on device" in caplog.text
 
 
 def test_close_waits_for_the_writing(tmp_path, monkeypatch):

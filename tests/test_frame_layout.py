@@ -41,6 +41,23 @@ def test_eager_attention_keeps_the_precision_of_autocast():
     torch.testing.assert_close(attended.float(), expected, atol=0.03, rtol=0.03)
 
 
+@pytest.mark.parametrize("eager", [True, False])
+def test_eager_is_computed_step_by_step_and_sdpa_is_not(batch, eager, monkeypatch):
+    rows, lengths = batch
+    calls, sdpa = [], torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        torch.nn.functional,
+        "scaled_dot_product_attention",
+        lambda *args, **options: calls.append(args) or sdpa(*args, **options),
+    )
+    for frames in layouts(lengths, rows.shape[1], eager):
+        calls.clear()
+        own = frames.pack(rows)
+        frames.attend(own, own, own, N_HEADS)
+        frames.attend(frames.first(own), own, own, N_HEADS)
+        assert bool(calls) != eager
+
+
 def attention_by_hand(queries, keys, values):
     """Attend within one clip, [F, D] each, head by head."""
     size = keys.shape[1] // N_HEADS

@@ -55,6 +55,15 @@ def test_scale_waveforms_without_lengths_takes_the_whole_row(scale):
     assert torch.equal(scale_waveforms(wavs, scale=scale), scale_waveforms(wavs, torch.ones(1), scale))
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("scale", ["peak", "layer", None])
+def test_scale_waveforms_traced_on_clips_without_padding_takes_padded_ones(scale):
+    wavs, wav_lens = torch.randn(2, 8), torch.tensor([1.0, 0.5])
+    traced = torch.jit.trace(lambda wavs, wav_lens: scale_waveforms(wavs, wav_lens, scale), (wavs, torch.ones(2)))
+    assert torch.equal(traced(wavs, wav_lens), scale_waveforms(wavs, wav_lens, scale))
+    assert not traced(wavs, wav_lens)[1, 4:].any()
+
+
 def test_scale_waveforms_peak_unless_told_otherwise():
     assert scale_waveforms(torch.tensor([[0.25, -0.5]])).tolist() == [[0.5, -1.0]]
 

@@ -165,10 +165,12 @@ class EmotionBrain(sb.Brain):
             scheduler.step()
         if "error" in meta:
             self.hparams.epoch_counter.update_metric(meta["error"])
+        epochs = list(self.hparams.history.epochs)
         self.checkpointer.save_and_keep_only(
-            meta={"epoch": epoch, **meta}, importance_keys=[first_best] if "error" in meta else []
+            meta={"epoch": epoch, **meta},
+            importance_keys=[first_best] if "error" in meta else [],
+            when_saved=lambda: write_epochs(self.hparams.output_folder, epochs),  # never ahead of the checkpoints
         )
-        run_on_main(write_epochs, args=[self.hparams.output_folder, self.hparams.history.epochs])
 
     def track_test(self):
         """Measure what choosing the epoch on the test fold would give; nothing in the run depends on it."""
@@ -360,6 +362,7 @@ def run_fold(settings, hparams_file, run_opts, overrides):
     brain = EmotionBrain(hparams["modules"], hparams=hparams, run_opts=run_opts, checkpointer=hparams["checkpointer"])
     # With --debug each process has a scratch folder of its own, and only the first one's is written to.
     brain.checkpointer.checkpoints_dir = ddp_broadcast(brain.checkpointer.checkpoints_dir)
+    brain.checkpointer.in_background = hparams["checkpoints_in_background"]
     brain.train_sampler = plan_batches(hparams, manifest, fold)
     loader_kwargs = {
         "num_workers": hparams["num_workers"],

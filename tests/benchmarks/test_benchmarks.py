@@ -79,10 +79,20 @@ def test_epoch_is_timed_with_its_checkpoint(recipe, noise):
 
 def test_checkpoint_numbers_fit_together(tmp_path, capsys):
     out, found = run(checkpoint, ["--size", "tiny", "--repeats", "1"], tmp_path, capsys)
-    assert len(set(found["n_bytes"].values())) == 1  # one checkpoint each, of the same files
+    config, n_layers = ours.sizes("tiny")
+    # One checkpoint each, of the same files: weights and two moments of each that learns.
+    assert len(set(found["n_bytes"].values())) == 1
+    assert 1 < max(found["n_bytes"].values()) / (3 * 4 * flops.n_parameters(config, n_layers)) < 1.7
     for name, ratio in found["ratio"].items():
         assert ratio == [found["seconds"][name][0] / found["seconds"][checkpoint.BACKGROUND][0]]
         assert f"| {name} |" in out
+
+
+def test_checkpoint_rivals_are_what_they_are_called(tmp_path):
+    background, at_once, theirs = checkpoint.make_savers(tmp_path, {}).values()
+    assert background.in_background and not at_once.in_background
+    assert type(background) is type(at_once) is checkpoint.AtomicCheckpointer
+    assert type(theirs) is checkpoint.Checkpointer and len(list(tmp_path.iterdir())) == 3
 
 
 def test_predict_numbers_fit_together(tmp_path, capsys):

@@ -1,11 +1,9 @@
 """The recipe, really run on a small demo corpus with a small encoder."""
 
-import functools
 import json
 import shutil
 from types import SimpleNamespace
 
-import filelock
 import numpy as np
 import pytest
 import soundfile
@@ -19,7 +17,6 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_m
 import train
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.mixup import ConventionalMixup, LengthAdaptiveMixup
-from speechbrain_ext.run_lock import hold_run_folder
 from speechbrain_ext.seeding import derive_seed
 
 
@@ -54,54 +51,6 @@ def test_fold_folder_is_complete_and_consistent(fit, capsys):
     said = capsys.readouterr().out
     assert f"WA {100 * metrics['WA']:.2f}%   UA {100 * metrics['UA']:.2f}%   (16 utterances)" in said
     assert f"Files: {folder}" in said
-
-
-def test_saved_hyperparams_go_on_with_the_fold(fit):
-    folder = fit("fold1", "--number_of_epochs=1", "--seed=3")
-    assert len(history(folder)) == 1
-    train.main([str(folder / "hyperparams.yaml"), "--noprogressbar", "--number_of_epochs=3"])
-    whole = fit("whole", "--seed=3")
-    assert history(folder) == history(whole)
-    assert_same_weights(last_checkpoint(folder), last_checkpoint(whole))
-    before = results(folder)
-    train.main([str(folder / "hyperparams.yaml"), "--noprogressbar"])  # nothing is left to train
-    assert results(folder) == before
-    assert len(history(folder)) == 3
-
-
-def test_moved_folder_goes_on_in_its_new_place(fit, tmp_path):
-    folder = fit("here", "--number_of_epochs=1")
-    before = results(folder)
-    shutil.move(folder, tmp_path / "there")
-    train.main([str(tmp_path / "there" / "hyperparams.yaml"), "--noprogressbar"])
-    assert not folder.exists()
-    assert results(tmp_path / "there") == before
-
-
-@pytest.mark.parametrize("interval", ["--ckpt_interval_steps=2", "--ckpt_interval_steps=0"])
-def test_killed_and_resumed_run_ends_with_the_same_bits(fit, monkeypatch, interval):
-    options = ["--mixup_prob=0.5", "--augment_prob=0.8", "--projection_dropout=0.3"]
-    whole = fit("whole", *options)
-
-    fit_batch = train.EmotionBrain.fit_batch
-    n_steps = 0
-
-    def killed(brain, batch):
-        nonlocal n_steps
-        n_steps += 1
-        if n_steps == 7:  # in the second epoch of four batches
-            raise KeyboardInterrupt
-        return fit_batch(brain, batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(train.EmotionBrain, "fit_batch", killed)
-        with pytest.raises(KeyboardInterrupt):
-            fit("killed", *options, interval)
-    assert not (whole.parent / "killed" / "test_metrics.json").exists()
-    resumed = fit("killed", *options, interval)
-    assert_same_weights(last_checkpoint(resumed), last_checkpoint(whole))
-    assert history(resumed) == history(whole)
-    assert results(resumed) == results(whole)
 
 
 def test_number_of_workers_changes_nothing(fit):
@@ -458,23 +407,6 @@ def test_tracked_numbers_are_those_of_the_test_fold(fit, monkeypatch, validation
     assert len({entry["test_WA"] for entry in tracked}) > 1
     assert tracked[-1]["test_WA"] == metrics["WA"]
     assert tracked[-1]["test_UA"] == metrics["UA"]
-
-
-def test_fewer_epochs_than_trained_are_refused(fit):
-    fit("fold")
-    with pytest.raises(
-        InputError, match=r"trained for 3 epochs, more than number_of_epochs \(2\). Raise it, or choose"
-    ):
-        fit("fold", "--number_of_epochs=2")
-
-
-def test_folder_in_use_is_refused_and_kept(fit, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(train, "hold_run_folder", functools.partial(hold_run_folder, timeout_s=0.1))
-    (tmp_path / "fold").mkdir()
-    with filelock.FileLock(tmp_path / "fold" / ".lock"):
-        with pytest.raises(InputError, match="fold is in use by another process. Wait until it has ended, or choose"):
-            fit("fold")
-    assert [path.name for path in (tmp_path / "fold").iterdir()] == [".lock"]
 
 
 def test_mixup_method_is_one_key(root, tmp_path):

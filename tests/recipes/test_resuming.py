@@ -1,0 +1,110 @@
+"""Runs that stop and go on: where they go on from, with which numbers, and what they refuse."""
+
+import functools
+import shutil
+
+import filelock
+import pytest
+from fold_reading import assert_same_weights, history, last_checkpoint, results
+from fold_results import read_epochs
+
+import train
+from speechbrain_ext import atomic_checkpointer
+from speechbrain_ext.errors import InputError
+from speechbrain_ext.run_lock import hold_run_folder
+
+
+def test_saved_hyperparams_go_on_with_the_fold(fit):
+    folder = fit("fold1", "--number_of_epochs=1", "--seed=3")
+    assert len(history(folder)) == 1
+    train.main([str(folder / "hyperparams.yaml"), "--noprogressbar", "--number_of_epochs=3"])
+    whole = fit("whole", "--seed=3")
+    assert history(folder) == history(whole)
+    assert_same_weights(last_checkpoint(folder), last_checkpoint(whole))
+    before = results(folder)
+    train.main([str(folder / "hyperparams.yaml"), "--noprogressbar"])  # nothing is left to train
+    assert results(folder) == before
+    assert len(history(folder)) == 3
+
+
+def test_moved_folder_goes_on_in_its_new_place(fit, tmp_path):
+    folder = fit("here", "--number_of_epochs=1")
+    before = results(folder)
+    shutil.move(folder, tmp_path / "there")
+    train.main([str(tmp_path / "there" / "hyperparams.yaml"), "--noprogressbar"])
+    assert not folder.exists()
+    assert results(tmp_path / "there") == before
+
+
+@pytest.mark.parametrize("interval", ["--ckpt_interval_steps=2", "--ckpt_interval_steps=0"])
+def test_killed_and_resumed_run_ends_with_the_same_bits(fit, monkeypatch, interval):
+    options = ["--mixup_prob=0.5", "--augment_prob=0.8", "--projection_dropout=0.3"]
+    whole = fit("whole", *options)
+
+    fit_batch = train.EmotionBrain.fit_batch
+    n_steps = 0
+
+    def killed(brain, batch):
+        nonlocal n_steps
+        n_steps += 1
+        if n_steps == 7:  # in the second epoch of four batches
+            raise KeyboardInterrupt
+        return fit_batch(brain, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.EmotionBrain, "fit_batch", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fit("killed", *options, interval)
+    assert not (whole.parent / "killed" / "test_metrics.json").exists()
+    resumed = fit("killed", *options, interval)
+    assert_same_weights(last_checkpoint(resumed), last_checkpoint(whole))
+    assert history(resumed) == history(whole)
+    assert results(resumed) == results(whole)
+
+
+def test_fewer_epochs_than_trained_are_refused(fit):
+    fit("fold")
+    with pytest.raises(
+        InputError, match=r"trained for 3 epochs, more than number_of_epochs \(2\). Raise it, or choose"
+    ):
+        fit("fold", "--number_of_epochs=2")
+
+
+def test_folder_in_use_is_refused_and_kept(fit, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(train, "hold_run_folder", functools.partial(hold_run_folder, timeout_s=0.1))
+    (tmp_path / "fold").mkdir()
+    with filelock.FileLock(tmp_path / "fold" / ".lock"):
+        with pytest.raises(InputError, match="fold is in use by another process. Wait until it has ended, or choose"):
+            fit("fold")
+    assert [path.name for path in (tmp_path / "fold").iterdir()] == [".lock"]
+
+
+def test_where_checkpoints_are_written_changes_no_number(fit):
+    behind, at_once = fit("behind"), fit("at_once", "--checkpoints_in_background=False")
+    assert_same_weights(last_checkpoint(behind), last_checkpoint(at_once))
+    assert history(behind) == history(at_once)
+    assert (behind / "predictions.csv").read_bytes() == (at_once / "predictions.csv").read_bytes()
+
+
+@pytest.mark.parametrize("in_background", [True, False])
+def test_epochs_are_told_of_what_is_saved_alone(fit, monkeypatch, in_background):
+    """An epoch whose checkpoint is lost is no epoch: a test right after would go with another one's weights."""
+    option = f"--checkpoints_in_background={in_background}"
+    whole = fit("whole", option)
+    put_in_place, n_saved = atomic_checkpointer._put_in_place, 0
+
+    def lose_the_second(*args):
+        nonlocal n_saved
+        n_saved += 1
+        if n_saved > 1:
+            raise OSError("No space left on device")
+        put_in_place(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic_checkpointer, "_put_in_place", lose_the_second)
+        with pytest.raises(OSError, match="No space left"):
+            fit("full", option)
+    full = whole.parent / "full"
+    assert len(read_epochs(full)) == 1 < len(read_epochs(whole))
+    assert not (full / "test_metrics.json").exists()
+    assert results(fit("full", option)) == results(whole)
