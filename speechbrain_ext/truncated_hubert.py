@@ -17,7 +17,7 @@ from speechbrain_ext.hubert_checkpoint import (
     load_weights,
     truncate_config,
 )
-from speechbrain_ext.stem import clip_features, group_norm_features, has_layer_norms, stem_features
+from speechbrain_ext.stem import clip_features, group_norm_features, has_layer_norms, keep_freed_memory, stem_features
 from speechbrain_ext.waveform_scale import SCALES, num_samples, scale_waveforms
 
 # What decides what a model computes, given its weights; the rest of a config is about training, or off here.
@@ -161,6 +161,7 @@ class TruncatedHuBERT(nn.Module):
         self.checkpoint_activations = checkpoint_activations
         self.compile_layers = compile_layers
         self._position_kernel = None
+        keep_freed_memory()
         self.min_samples = 1
         for kernel, stride in zip(reversed(model_config.conv_kernel), reversed(model_config.conv_stride)):
             self.min_samples = (self.min_samples - 1) * stride + kernel

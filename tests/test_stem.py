@@ -1,6 +1,10 @@
 """The stem computed by products, clip by clip, or with GroupNorm: the numbers and gradients of the stem as it is."""
 
 import copy
+import os
+import platform
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -132,3 +136,31 @@ def test_group_norm_is_computed_in_double_precision_where_asked():
         alone = stem(wavs[1:, :2000]).transpose(1, 2)
         rows = group_norm_features(stem, wavs, torch.tensor([4000, 2000]))
     torch.testing.assert_close(rows[1:, : alone.shape[1]], alone, atol=1e-10, rtol=1e-10)
+
+
+FAULTS = """
+import resource, torch
+from speechbrain_ext.stem import keep_freed_memory
+
+def faults(n):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(n):
+        [torch.zeros(2**22, dtype=torch.uint8) for _ in range(6)]  # 24 MB at a time
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+faults(1)
+print(faults(5))
+keep_freed_memory()
+faults(1)
+print(faults(5))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="about glibc's malloc")
+def test_freed_memory_is_kept():
+    without_settings = {key: value for key, value in os.environ.items() if not key.startswith(("MALLOC_", "GLIBC_"))}
+    run = subprocess.run(
+        [sys.executable, "-c", FAULTS], env=without_settings, capture_output=True, text=True, timeout=120, check=True
+    )
+    before, after = map(int, run.stdout.split())
+    assert before > 5000 and after < 100  # pages of 4 kB, 30 000 of them if each is taken anew
