@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Posteriors of many clips: ours against the peers, by turns, in one process, on clips that are in memory.
+"""Posteriors of many clips: ours against the peers, by turns, a process each, on clips that are in memory.
 
 OMP_NUM_THREADS=2 python benchmarks/infer.py
 python benchmarks/infer.py --device cuda --precision bf16
@@ -10,6 +10,8 @@ each a batch of its own; the same padded batches for all, clips as they come; ba
 clips of similar length (as `speechbrain-ext predict`), the others' as they come. No length is met twice.
 """
 
+import contextlib
+import multiprocessing
 import random
 import statistics
 import tempfile
@@ -28,16 +30,8 @@ from speechbrain_ext.errors import InputError, check_whole_number
 from speechbrain_ext.inference import load_classifier
 from speechbrain_ext.versions import versions
 
-OURS = "ours"
+OURS, WEIGHTS = "ours", "encoder_for_peers.pt"
 WAYS = {"loop": "a loop over files", "same": "the same padded batches", "own": "batches as each makes them"}
-
-
-def random_classifier(folder, config, n_layers, device, precision):
-    """Load a bundle with random weights; return (classifier, weights of its encoder)."""
-    timing.random_bundle(folder, n_layers, config)
-    classifier = load_classifier(folder, {"device": device, "precision": precision})
-    encoder = classifier.mods.embedding_model.encoder
-    return classifier, {key: value.cpu() for key, value in encoder.model.state_dict().items()}
 
 
 def our_posteriors(classifier):
@@ -60,56 +54,99 @@ def make_batches(clips, order, batch_size, device):
     return batches
 
 
-def run_over(posteriors, batches, answers, cpu_s, device, first_cut=0, stride=1):
-    """Return a function that classifies all batches, and leaves the answers and the CPU time that it took."""
+def make_clips(n_clips):
+    """Make clips of noise with lengths drawn from IEMOCAP's."""
+    lengths = random.Random(0).sample([n for _, n in timing.iemocap_lengths()], n_clips)
+    noise = ours.Noise(max(lengths))
+    return [noise(n, 1000 * i) for i, n in enumerate(lengths)]
 
-    def run():
-        start = time.process_time()
-        for members, wavs, wav_lens in batches:
-            # Each round of each rival takes another number of samples off the front: a folder of recordings seldom
-            # holds a length twice, and a convolution is planned anew for each.
-            cut = first_cut + stride * len(cpu_s)
-            wavs, n_samples = wavs[:, cut:].contiguous(), wav_lens * wavs.shape[1] - cut
-            answers.update(zip(members, posteriors(wavs, n_samples / wavs.shape[1])))
-        if device.startswith("cuda"):
-            torch.cuda.synchronize()
-        cpu_s.append(time.process_time() - start)
 
-    return run
+def load_rival(key, options, folder):
+    """Load ours from the bundle in a folder, or a peer with its weights; return its function to posteriors."""
+    if key == OURS:
+        return our_posteriors(load_classifier(folder, {"device": options.device, "precision": options.precision}))
+    config, n_layers = ours.sizes(options.size)
+    weights = torch.load(folder / WEIGHTS, weights_only=True)
+    return peers.PEERS[key][1](config, n_layers, options.device, options.precision, weights=weights).posteriors
+
+
+def serve(connection, key, options, folder, turn):
+    """Be a rival's process: answer the name of a way with (seconds, CPU seconds, posteriors) of one more round."""
+    posteriors = load_rival(key, options, folder)
+    clips, batches, n_rounds = make_clips(options.clips), {}, dict.fromkeys(WAYS, 0)
+    while way := connection.recv():
+        if way not in batches:
+            by_length = way == "own" and key == OURS
+            order = sorted(range(len(clips)), key=lambda i: -len(clips[i])) if by_length else range(len(clips))
+            size = 1 if way == "loop" else options.batch_size
+            batches = {way: make_batches(clips, list(order), size, options.device)}
+        # Each round of each rival takes another number of samples off the front: a folder of recordings seldom holds a
+        # length twice, and a convolution is planned anew for each.
+        cut = turn + n_rounds[way] * (1 + len(options.rivals))
+        n_rounds[way] += 1
+        connection.send(one_round(posteriors, batches[way], cut, options.device))
+
+
+def one_round(posteriors, batches, cut, device):
+    """Classify all batches, less `cut` samples at the front: (seconds, CPU seconds, posteriors [N, C])."""
+    answers = {}
+    start, cpu_start = time.perf_counter(), time.process_time()
+    for members, wavs, wav_lens in batches:
+        wavs, n_samples = wavs[:, cut:].contiguous(), wav_lens * wavs.shape[1] - cut
+        answers.update(zip(members, posteriors(wavs, n_samples / wavs.shape[1])))
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    seconds, cpu_s = time.perf_counter() - start, time.process_time() - cpu_start
+    return seconds, cpu_s, torch.stack([answers[i] for i in sorted(answers)]).float().cpu().numpy()
+
+
+@contextlib.contextmanager
+def processes(options, folder):
+    """Start a process for each rival; name -> connection to it."""
+    context = multiprocessing.get_context("spawn")
+    connections, started = {}, []
+    try:
+        for turn, key in enumerate((OURS, *options.rivals)):
+            connections[key], end = context.Pipe()
+            started.append(context.Process(target=serve, args=(end, key, options, folder, turn)))
+            started[-1].start()
+            end.close()  # so that a process that dies is noticed
+        yield connections
+        for connection in connections.values():
+            connection.send(None)
+    except BaseException:
+        for process in started:
+            process.kill()
+        raise
+    finally:
+        for process in started:
+            process.join()
 
 
 def measure(options):
     """Run all ways by turns; return everything that is written."""
     config, n_layers = ours.sizes(options.size)
-    lengths = random.Random(0).sample([n for _, n in timing.iemocap_lengths()], options.clips)
-    noise = ours.Noise(max(lengths))
-    clips = [noise(n, 1000 * i) for i, n in enumerate(lengths)]
-    as_they_come, by_length = list(range(len(clips))), sorted(range(len(clips)), key=lambda i: -lengths[i])
-    with tempfile.TemporaryDirectory() as scratch:
-        classifier, weights = random_classifier(
-            Path(scratch) / "bundle", config, n_layers, options.device, options.precision
-        )
-    rivals = {OURS: our_posteriors(classifier)}
-    for key in options.rivals:
-        peer = peers.PEERS[key][1](config, n_layers, options.device, options.precision, weights=weights)
-        rivals[key] = peer.posteriors
     found, answers = {}, {}
-    for way in WAYS:
-        runs, cpu = {}, {}
-        for i, (name, posteriors) in enumerate(rivals.items()):
-            order = by_length if way == "own" and name == OURS else as_they_come
-            batches = make_batches(clips, order, 1 if way == "loop" else options.batch_size, options.device)
-            cpu[name], answers[way, name] = [], {}
-            runs[name] = run_over(posteriors, batches, answers[way, name], cpu[name], options.device, i, len(rivals))
-        seconds = timing.time_by_turns(runs, options.repeats)
-        cpu = {name: times[1:] for name, times in cpu.items()}  # the first round warms up
-        found[way] = {"seconds": seconds, "cpu_s": cpu}
-        found[way]["ratio"] = {key: timing.ratios(seconds, key, OURS) for key in options.rivals}
-        found[way]["cpu_ratio"] = {key: timing.ratios(cpu, key, OURS) for key in options.rivals}
-    alone = answers["loop", OURS]
-    difference = max(
-        float((alone[i] - answers[way, OURS][i]).abs().max()) for way in ("same", "own") for i in range(len(clips))
-    )
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = timing.random_bundle(Path(scratch) / "bundle", n_layers, config)
+        encoder = load_classifier(folder).mods.embedding_model.encoder
+        torch.save(encoder.model.state_dict(), folder / WEIGHTS)
+        with processes(options, folder) as connections:
+            for way in WAYS:
+                rounds = {key: [] for key in connections}
+
+                def ask(key, way=way, rounds=rounds):
+                    connections[key].send(way)
+                    rounds[key].append(connections[key].recv())
+
+                timing.time_by_turns({key: lambda key=key: ask(key) for key in connections}, options.repeats)
+                answers[way] = rounds[OURS][-1][2]
+                rounds = {key: turns[1:] for key, turns in rounds.items()}  # the first round warms up
+                seconds = {key: [turn[0] for turn in turns] for key, turns in rounds.items()}
+                cpu = {key: [turn[1] for turn in turns] for key, turns in rounds.items()}
+                found[way] = {"seconds": seconds, "cpu_s": cpu}
+                found[way]["ratio"] = {key: timing.ratios(seconds, key, OURS) for key in options.rivals}
+                found[way]["cpu_ratio"] = {key: timing.ratios(cpu, key, OURS) for key in options.rivals}
     return {
         "size": options.size,
         "n_layers": n_layers,
@@ -117,10 +154,10 @@ def measure(options):
         "precision": options.precision,
         "machine": timing.machine(),
         "versions": versions(),
-        "n_clips": len(clips),
-        "total_s": sum(lengths) / timing.SAMPLE_RATE_HZ,
+        "n_clips": options.clips,
+        "total_s": sum(map(len, make_clips(options.clips))) / timing.SAMPLE_RATE_HZ,
         "ways": found,
-        "difference_of_batching": difference,
+        "difference_of_batching": max(float(abs(answers["loop"] - answers[way]).max()) for way in ("same", "own")),
     }
 
 
