@@ -1,4 +1,4 @@
-"""What the tests share: the recipe's scripts on the path, a small encoder and a demo corpus."""
+"""What the tests share: the scripts on the path, a small encoder, a demo corpus, and what the benchmarks run."""
 
 import signal
 import sys
@@ -13,6 +13,7 @@ from speechbrain.utils.importutils import LazyModule
 ROOT = Path(__file__).resolve().parents[1]
 for folder in (ROOT / "recipes" / "IEMOCAP", ROOT):
     sys.path.insert(0, str(folder))
+sys.path.append(str(ROOT / "benchmarks"))
 
 # hypothesis asks every imported module for its file, and SpeechBrain's lazy modules answer that with an ImportError.
 for name, module in list(sys.modules.items()):
@@ -70,3 +71,27 @@ def demo_corpus(tmp_path_factory):
     folder = tmp_path_factory.mktemp("corpus") / "demo"
     make_demo_corpus(folder, sentences=2)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """Return the (config, number of layers) of the benchmarks' tiny size."""
+    import ours
+
+    return ours.sizes("tiny")
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny):
+    """Return the recipe as the benchmarks run it, ready to train a tiny model."""
+    import ours
+
+    return ours.Recipe(*tiny)
+
+
+@pytest.fixture(scope="session")
+def noise():
+    """Return clips of noise of any length."""
+    import ours
+
+    return ours.Noise(200_000)
