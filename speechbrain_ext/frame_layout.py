@@ -55,11 +55,12 @@ class PackedFrames:
     def attend(self, queries, keys, values, n_heads):
         """Attend to a clip's own frames: keys and values [N, D], queries [N, D], or [B, D] for frame 0 alone."""
         if self.equal:
-            rows = (x.view(len(self.lengths), -1, x.shape[1]) for x in (queries, keys, values))
-            return _attend(*rows, n_heads, eager=self.eager).flatten(0, 1)
+            attended = _attend(queries, keys, values, len(self.lengths), n_heads, eager=self.eager)
+            return attended.reshape(queries.shape)
         n_queries = self.lengths if len(queries) == len(keys) else 1
         clips = zip(queries.split(n_queries), keys.split(self.lengths), values.split(self.lengths))
-        return torch.cat([_attend(*(x[None] for x in clip), n_heads, eager=self.eager)[0] for clip in clips])
+        attended = [_attend(*clip, 1, n_heads, eager=self.eager) for clip in clips]
+        return torch.cat(attended, dim=1).reshape(queries.shape)
 
 
 class PaddedFrames:
@@ -101,16 +102,14 @@ class PaddedFrames:
     def attend(self, queries, keys, values, n_heads):
         """Attend to a clip's own frames: keys and values [B, F, D], queries the same, or [B, D] for frame 0 alone."""
         mask = None if self.own is None else self.own[:, None, None, :]  # [B, F] -> [B, heads, queries, F]
-        if queries.dim() == 3:
-            return _attend(queries, keys, values, n_heads, mask, self.eager)
-        return _attend(queries.unsqueeze(1), keys, values, n_heads, mask, self.eager).squeeze(1)
+        return _attend(queries, keys, values, len(keys), n_heads, mask, self.eager).reshape(queries.shape)
 
 
-def _attend(queries, keys, values, n_heads, mask=None, eager=False):
-    """Compute attention with several heads, all [B, F, D]."""
-    n_clips, _, width = keys.shape
-    shape = (n_clips, -1, n_heads, width // n_heads)
-    queries, keys, values = (x.view(shape).transpose(1, 2) for x in (queries, keys, values))  # [B, H, F, D / H]
+def _attend(queries, keys, values, n_clips, n_heads, mask=None, eager=False):
+    """Compute attention with several heads of B clips of equal length, [B * F, D] or [B, F, D] -> [B, F, H, D / H]."""
+    shape = (n_clips, -1, n_heads, keys.shape[-1] // n_heads)
+    queries = queries.view(shape).transpose(1, 2)  # [B, H, F, D / H]
+    keys, values = keys.view(shape).transpose(1, 2), values.view(shape).transpose(1, 2)
     if eager:
         scores = queries @ keys.transpose(-2, -1) * queries.shape[-1] ** -0.5
         if mask is not None:
@@ -118,4 +117,4 @@ def _attend(queries, keys, values, n_heads, mask=None, eager=False):
         attended = scores.softmax(dim=-1) @ values
     else:
         attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
-    return attended.transpose(1, 2).reshape(n_clips, -1, width)
+    return attended.transpose(1, 2)

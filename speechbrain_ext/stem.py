@@ -46,14 +46,14 @@ def stem_features(feature_extractor, wavs):
     feature_extractor : torch.nn.Module
         A stem for which `has_layer_norms` holds.
     wavs : torch.Tensor
-        Waveforms, [B, T].
+        Waveforms, [B, T], or one, [T].
 
     Returns
     -------
     torch.Tensor
-        Features, [B, F, C].
+        Features, [B, F, C], or [F, C].
     """
-    feats = wavs.unsqueeze(2)  # [B, T] -> [B, T, 1]
+    feats = wavs.unsqueeze(-1)  # [..., T] -> [..., T, 1]
     for layer in feature_extractor.conv_layers:
         feats = layer.activation(layer.layer_norm(_convolve(layer.conv, feats)))
     return feats
@@ -124,32 +124,49 @@ def clip_features(feature_extractor, wavs, n_samples):
         n_pieces = min(-(-n_frames * frame_bytes // PIECE_BYTES), n_frames)
         borders = [n_frames * i // n_pieces for i in range(n_pieces + 1)]
         for start, end in zip(borders, borders[1:]):
-            piece = wav[None, start * hop : (end - 1) * hop + field]
-            pieces.append(stem_features(feature_extractor, piece).squeeze(0))
-    return torch.cat(pieces)
+            pieces.append(stem_features(feature_extractor, wav[start * hop : (end - 1) * hop + field]))
+    return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+
+
+def lay_out_kernels(feature_extractor):
+    """Put the taps of a frozen stem's kernels before their channels in memory, as `stem_features` reads them.
+
+    Values, shapes and names stay. A kernel that learns stays as it is: moments of it, loaded from a checkpoint, would
+    lie in another order than the weights, and a fused optimizer goes through memory.
+
+    Arguments
+    ---------
+    feature_extractor : torch.nn.Module
+        A stem for which `has_layer_norms` holds.
+    """
+    for layer in feature_extractor.conv_layers:
+        kernel = layer.conv.weight  # [O, C, K]
+        if not kernel.requires_grad:
+            kernel.data = kernel.data.transpose(1, 2).contiguous().transpose(1, 2)
 
 
 def _convolve(conv, feats):
-    """Convolve [B, T, C] -> [B, F, O], by one product for each stride's worth of the kernel."""
+    """Convolve [..., T, C] -> [..., F, O], by one product for each stride's worth of the kernel."""
     (kernel,), (stride,) = conv.kernel_size, conv.stride
-    n_clips, n_times, n_channels = feats.shape
+    n_times, n_channels = feats.shape[-2:]
     n_frames = (n_times - kernel) // stride + 1
     if n_channels == 1:
-        return F.linear(feats.squeeze(2).unfold(1, kernel, stride), conv.weight.squeeze(1), conv.bias)
+        return F.linear(feats.squeeze(-1).unfold(-1, kernel, stride), conv.weight.squeeze(1), conv.bias)
     output = None
     for first in range(0, kernel, stride):
         taps = conv.weight[:, :, first : first + stride]  # [O, C, taps]
-        if taps.shape[2] == stride:
-            window = feats[:, first : first + n_frames * stride]
-            window = window.reshape(n_clips, n_frames, stride * n_channels)  # neighbours in time are so in memory
+        if taps.shape[2] == stride:  # neighbours in time are so in memory
+            window = feats.narrow(-2, first, n_frames * stride)
+            window = window.reshape(*feats.shape[:-2], n_frames, stride * n_channels)
             taps = taps.transpose(1, 2)
         else:
-            window = feats[:, first:].unfold(1, taps.shape[2], stride)[:, :n_frames].flatten(2)  # [B, F, C * taps]
+            window = feats[..., first:, :].unfold(-2, taps.shape[2], stride)  # [..., F, C, taps]
+            window = window.narrow(-3, 0, n_frames).flatten(-2)
         taps = taps.flatten(1)
         if output is None:
             output = F.linear(window, taps, conv.bias)
-        elif n_clips == 1 and output.dtype == window.dtype == taps.dtype:  # not under autocast
-            output[0].addmm_(window[0], taps.t())
+        elif output.dim() == 2 and output.dtype == window.dtype == taps.dtype:  # not under autocast
+            output.addmm_(window, taps.t())
         else:
             output = output + F.linear(window, taps)
     return output

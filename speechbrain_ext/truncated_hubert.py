@@ -17,7 +17,15 @@ from speechbrain_ext.hubert_checkpoint import (
     load_weights,
     truncate_config,
 )
-from speechbrain_ext.stem import clip_features, group_norm_features, has_layer_norms, keep_freed_memory, stem_features
+from speechbrain_ext.plain_layers import PlainLayers, join_projections
+from speechbrain_ext.stem import (
+    clip_features,
+    group_norm_features,
+    has_layer_norms,
+    keep_freed_memory,
+    lay_out_kernels,
+    stem_features,
+)
 from speechbrain_ext.waveform_scale import SCALES, num_samples, scale_waveforms
 
 # What decides what a model computes, given its weights; the rest of a config is about training, or off here.
@@ -54,7 +62,8 @@ class TruncatedHuBERT(nn.Module):
     also where the stem has GroupNorm (HuBERT-Base, wav2vec 2.0 Base), whose averages leave padding out here.
 
     Layers are computed part by part: hooks on a whole Transformer layer or its attention are not called (those on its
-    projections are), and `checkpoint_activations` stands for transformers' gradient checkpointing.
+    projections are), nor, without gradients, hooks on all modules at once (`register_module_forward_hook`).
+    `checkpoint_activations` stands for transformers' gradient checkpointing.
 
     Arguments
     ---------
@@ -161,15 +170,30 @@ class TruncatedHuBERT(nn.Module):
         self.checkpoint_activations = checkpoint_activations
         self.compile_layers = compile_layers
         self._position_kernel = None
+        self._plain_layers = None
         keep_freed_memory()
         self.min_samples = 1
         for kernel, stride in zip(reversed(model_config.conv_kernel), reversed(model_config.conv_stride)):
             self.min_samples = (self.min_samples - 1) * stride + kernel
         if freeze_feature_extractor or freeze:
             self.model.feature_extractor._freeze_parameters()
+            if has_layer_norms(self.model.feature_extractor):
+                lay_out_kernels(self.model.feature_extractor)
         if freeze:
             self.requires_grad_(False)
             self.eval()
+        join_projections(encoder.layers)
+
+    def _apply(self, fn, recurse=True):
+        """Convert or move all weights, as `.to()` does."""
+        self._position_kernel = self._plain_layers = None
+        super()._apply(fn, recurse)
+        join_projections(self.model.encoder.layers)
+        return self
+
+    def __getstate__(self):
+        """Copy without what is kept of the weights beside them."""
+        return {**self.__dict__, "_position_kernel": None, "_plain_layers": None}
 
     def train(self, mode=True):
         """Set training mode, unless the whole encoder is frozen."""
@@ -242,8 +266,9 @@ class TruncatedHuBERT(nn.Module):
             hidden = encoder.layer_norm(hidden)
 
         first_frame = self.feature_reduction == "first"
-        for layer in encoder.layers[:-1]:
-            hidden = self._run(layer, hidden, frames)
+        plain = self._plain()
+        for i, layer in enumerate(encoder.layers[:-1]):
+            hidden = plain.run(i, hidden, frames) if plain else self._run(layer, hidden, frames)
         hidden = self._run(encoder.layers[-1], hidden, frames, first_frame)
         if self.feature_reduction == "mean":
             return frames.mean(hidden)  # [B, F, D] -> [B, D]
@@ -331,6 +356,16 @@ class TruncatedHuBERT(nn.Module):
             with torch.inference_mode(False), torch.no_grad():  # a tensor that may be used outside as well
                 self._position_kernel = state, conv.weight
         return self._position_kernel[1]
+
+    def _plain(self):
+        """Return the layers as functions of their weights, where they are no more than that now; None elsewhere."""
+        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # exporting counts as compiling
+        if traced or torch.is_grad_enabled() or self.compile_layers:
+            return None
+        layers = self.model.encoder.layers
+        if self._plain_layers is None or self._plain_layers.stale(layers):
+            self._plain_layers = PlainLayers(layers, self.model.config.do_stable_layer_norm)
+        return self._plain_layers if self._plain_layers.usable() else None
 
     def _run(self, layer, *args):
         """Compute a layer, and keep what going back needs, or compute it once more then."""
