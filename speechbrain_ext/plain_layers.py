@@ -81,7 +81,7 @@ class PlainLayers:
         return (
             self.weights is not None
             and not any(self.hooks)
-            and not any(module.training and module.p for module in self.dropouts)
+            and not any(module.training for module in self.dropouts)
             and not any("forward" in attributes for attributes in self.attributes)
         )
 
@@ -138,7 +138,7 @@ def join_projections(layers):
         if any(type(module) is not nn.Linear or module.bias is None for module in projections):
             continue
         n_bytes = sum(module.weight.nbytes for module in projections)
-        if n_bytes > NARROW_BYTES or _joint(projections) or not projections[0].weight.data_ptr():  # 0: on no device
+        if n_bytes > NARROW_BYTES or _joint(projections):
             continue
         for parts in zip(*map(_linear, projections)):
             for part, place in zip(parts, torch.cat([part.data for part in parts]).chunk(3)):

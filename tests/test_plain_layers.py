@@ -2,12 +2,15 @@
 
 import contextlib
 import copy
+import weakref
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from speechbrain_ext import truncated_hubert
 from speechbrain_ext.plain_layers import NARROW_BYTES, PlainLayers, join_projections
 from speechbrain_ext.truncated_hubert import TruncatedHuBERT
 
@@ -102,6 +105,14 @@ def replace_norm(layer):
     layer.final_layer_norm = nn.LayerNorm(32, eps=0.5)
 
 
+def replace_norm_by_another_class(layer):
+    class Half(nn.LayerNorm):
+        def forward(self, x):
+            return 0.5 * super().forward(x)
+
+    layer.final_layer_norm = Half(32)
+
+
 def replace_feed_forward(layer):
     layer.feed_forward = nn.Sequential(nn.Linear(32, 32), nn.ReLU())
 
@@ -111,8 +122,7 @@ def replace_dropout(layer):
         def forward(self, x):
             return 0.5 * x
 
-    layer.dropout = Half()
-    layer.dropout.train()
+    layer.dropout = Half().eval()
 
 
 def replace_activation(layer):
@@ -171,6 +181,7 @@ CHANGES = (
     replace_module,
     replace_weight,
     replace_norm,
+    replace_norm_by_another_class,
     replace_feed_forward,
     replace_dropout,
     replace_activation,
@@ -195,6 +206,11 @@ def test_what_is_done_to_a_module_counts_at_once(change, make_encoder, clips, ru
     change(encoder.model.encoder.layers[1])
     after = check(encoder, wavs, wav_lens, atol=1e-4)
     assert (after - before).abs().max() > 1e-2
+
+
+def test_adapters_of_wav2vec2_are_left_to_modules(make_encoder, clips, runs):
+    check(make_encoder(model_type="wav2vec2", adapter_attn_dim=8), *clips[:2])
+    assert not runs
 
 
 def test_layers_may_be_replaced_and_taken_away(make_encoder, clips, runs):
@@ -238,13 +254,18 @@ def test_dropout_that_is_switched_on_drops(make_encoder, clips, runs):
 
 
 @pytest.mark.filterwarnings("ignore")  # torch warns of what a trace takes for constant
-def test_training_tracing_and_compiling_compute_with_modules(make_encoder, clips, runs):
+def test_training_tracing_and_compiling_compute_with_modules(make_encoder, clips, runs, monkeypatch):
+    halves = (truncated_hubert._project, truncated_hubert._finish)
+    monkeypatch.setattr(truncated_hubert, "_compiled", lambda: halves)
     encoder = make_encoder()
     encoder(clips[0])
     with torch.no_grad():
         encoder.train()(clips[0])
         torch.jit.trace(encoder.eval(), clips[0], check_trace=False)
         torch.export.export(encoder, (clips[0],), strict=False)
+        encoder.compile_layers = True
+        encoder(clips[0])
+        encoder.compile_layers = False
         assert not runs
         encoder(clips[0])
     assert runs == [0, 1]
@@ -262,7 +283,10 @@ def test_a_copy_has_weights_of_its_own(make_encoder, clips):
         for parameter in other.parameters():
             parameter.mul_(2.0)
     torch.testing.assert_close(check(encoder, wavs, wav_lens), before)
-    assert (check(other, wavs, wav_lens, atol=1e-4) - before).abs().max() > 1e-2
+    doubled = check(other, wavs, wav_lens, atol=1e-4)
+    replace_forward(other.model.encoder.layers[1])
+    replaced = check(other, wavs, wav_lens, atol=1e-4)
+    assert (doubled - before).abs().max() > 1e-2 and (replaced - doubled).abs().max() > 1e-2
 
 
 def joined(encoder):
@@ -316,11 +340,19 @@ def turn(projections):
     projections[2].weight.data = projections[2].weight.data.t()
 
 
+def fill_an_array(projections):
+    array = np.random.default_rng(0).normal(size=(3, 32, 32)).astype("float32")
+    for projection, weight in zip(projections, array):
+        projection.weight.data = torch.from_numpy(weight)  # next to each other, and still no block of torch's
+
+
 def take_bias(projections):
     projections[0].bias = None
 
 
-@pytest.mark.parametrize("change", [move_key, exchange, turn, take_bias], ids=lambda change: change.__name__)
+@pytest.mark.parametrize(
+    "change", [move_key, exchange, turn, fill_an_array, take_bias], ids=lambda change: change.__name__
+)
 def test_projections_that_lie_otherwise_are_three_products(change, make_encoder, clips):
     encoder = make_encoder()
     attention = encoder.model.encoder.layers[1].attention
@@ -329,6 +361,33 @@ def test_projections_that_lie_otherwise_are_three_products(change, make_encoder,
     change((attention.q_proj, attention.k_proj, attention.v_proj))
     assert joined(encoder) == [True, False, True]
     check(encoder, *clips[:2])
+
+
+def test_what_is_no_linear_layer_is_not_joined(make_encoder, clips):
+    class Wrapped(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            return 2 * self.inner(x)
+
+    encoder = make_encoder()
+    attention = encoder.model.encoder.layers[1].attention
+    attention.k_proj = Wrapped(attention.k_proj)
+    encoder.double()
+    wavs, wav_lens, _ = clips
+    check(encoder, wavs.double(), wav_lens)
+
+
+def test_moved_weights_leave_no_memory_behind(make_encoder, clips):
+    encoder = make_encoder()
+    with torch.no_grad():
+        encoder(clips[0])
+    kept = weakref.ref(encoder._plain_layers.weights[0].joint[0])
+    assert kept() is not None
+    encoder.double()
+    assert kept() is None
 
 
 def test_joined_projections_learn_and_are_saved_each_by_itself(make_encoder, clips, tmp_path):

@@ -18,6 +18,7 @@ from speechbrain_ext.stem import (
     lay_out_kernels,
     stem_features,
 )
+from speechbrain_ext.truncated_hubert import TruncatedHuBERT
 
 STEMS = {
     "hubert": {"conv_dim": [16] * 7},
@@ -197,3 +198,19 @@ def test_a_stem_that_learns_keeps_its_layout():
     lay_out_kernels(stem)
     laid_out = [layer.conv.weight.stride(1) == 1 for layer in stem.conv_layers[1:]]
     assert laid_out == [i == 2 for i in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "expected"),
+    [
+        ({}, {}, True),
+        ({}, {"freeze_feature_extractor": False}, False),
+        ({}, {"freeze_feature_extractor": False, "freeze": True}, True),
+        ({"feat_extract_norm": "group"}, {}, False),  # it has convolutions, which want them as they are
+    ],
+)
+def test_encoders_lay_out_stems_that_are_frozen(changes, options, expected, small_config):
+    encoder = TruncatedHuBERT(config={**small_config, **changes}, num_layers=1, **options)
+    for other in (encoder, copy.deepcopy(encoder), encoder.double()):
+        kernels = [layer.conv.weight for layer in other.model.feature_extractor.conv_layers[1:]]
+        assert {kernel.stride(1) == 1 for kernel in kernels} == {expected}
