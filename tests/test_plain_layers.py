@@ -271,12 +271,14 @@ def test_training_tracing_and_compiling_compute_with_modules(make_encoder, clips
     assert runs == [0, 1]
 
 
-def test_a_copy_has_weights_of_its_own(make_encoder, clips):
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_copy_has_weights_of_its_own(apart, make_encoder, clips):
     encoder = make_encoder()
     wavs, wav_lens, _ = clips
-    before = check(encoder, wavs, wav_lens)
-    with torch.inference_mode():
-        encoder(wavs)  # what is kept now was made without gradients
+    for layer in encoder.model.encoder.layers:
+        if apart:
+            move_key((layer.attention.q_proj, layer.attention.k_proj, layer.attention.v_proj))
+    before = check(encoder, wavs, wav_lens)  # leaves PlainLayers that are in use
     other = copy.deepcopy(encoder)
     torch.testing.assert_close(check(other, wavs, wav_lens), before)
     with torch.no_grad():
