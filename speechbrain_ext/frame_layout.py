@@ -102,7 +102,7 @@ class PaddedFrames:
     def attend(self, queries, keys, values, n_heads):
         """Attend to a clip's own frames: keys and values [B, F, D], queries the same, or [B, D] for frame 0 alone."""
         mask = None if self.own is None else self.own[:, None, None, :]  # [B, F] -> [B, heads, queries, F]
-        return _attend(queries, keys, values, len(keys), n_heads, mask, self.eager).reshape(queries.shape)
+        return _attend(queries, keys, values, keys.shape[0], n_heads, mask, self.eager).reshape(queries.shape)
 
 
 def _attend(queries, keys, values, n_clips, n_heads, mask=None, eager=False):

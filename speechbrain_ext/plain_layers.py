@@ -8,28 +8,45 @@ from torch import nn
 from transformers.models.hubert.modeling_hubert import HubertFeedForward
 from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2FeedForward
 
-NARROW_BYTES = 2**20  # of queries', keys' and values' weights in a layer; with more of them three products are faster
+FORWARDS = {kind: kind.forward for kind in (nn.Linear, nn.LayerNorm, HubertFeedForward, Wav2Vec2FeedForward)}
 
 
-class Weights(NamedTuple):
-    """What one layer computes with: arguments of `F.layer_norm` and `F.linear`, each without its input."""
+class Linear(NamedTuple):
+    """What a linear layer computes with."""
 
-    norm: tuple
-    projections: tuple
-    joint: tuple | None  # the three projections as one, where their weights are one block of memory
-    n_heads: int
-    out: tuple
-    final_norm: tuple
-    inner: tuple
-    activation: nn.Module
-    outer: tuple
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+
+
+class Norm(NamedTuple):
+    """What a LayerNorm computes with."""
+
+    module: nn.LayerNorm
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+
+
+class Layer(NamedTuple):
+    """What a Transformer layer computes with."""
+
+    norm: Norm
+    attention: nn.Module
+    queries: Linear
+    keys: Linear
+    values: Linear
+    out: Linear
+    final_norm: Norm
+    feed_forward: nn.Module
+    inner: Linear
+    outer: Linear
 
 
 class PlainLayers:
     """Transformer layers of HuBERT or wav2vec 2.0 without gradients, dropout or hooks.
 
     Modules are looked up and called in Python: 0.1 ms a layer, which is a tenth of the time of a single clip in a
-    narrow encoder. Here that is done once. Weights may change in place; for all else there are `stale` and `usable`.
+    narrow encoder. Here that is done once. Parameters may change in place and be moved; `stale` tells whether they or
+    modules have been replaced or added, `usable` whether the modules would do more than this.
 
     Arguments
     ---------
@@ -43,55 +60,44 @@ class PlainLayers:
         self.stable = stable
         self.modules = list(layers.modules())  # the list of layers first
         self.types = [type(module) for module in self.modules]
+        places = [place for module in self.modules for place in (module._modules, module._parameters) if place]
+        self.parts = [(place, [*map(id, place.values())]) for place in places]
+        self.kept = [part for place in places for part in place.values()]  # no other may get one of their ids
         self.attributes = [vars(module) for module in self.modules]
-        self.parts = [
-            (places, name, part)
-            for module in self.modules
-            for places in (module._modules, module._parameters)
-            for name, part in places.items()
-        ]
-        self.hooks = [hooks for module in self.modules for hooks in (module._forward_hooks, module._forward_pre_hooks)]
         self.dropouts = [module for module in self.modules if isinstance(module, nn.Dropout)]
-        self.weights = [_weights(layer) for layer in layers] if all(map(_is_known, layers)) else None
-        self.joined = [
-            (part, part.data_ptr())
-            for layer in self.weights or ()
-            if layer.joint
-            for projection in layer.projections
-            for part in projection
-        ]
+        self.layers = [_read(layer) for layer in layers] if all(map(_is_known, layers)) else None
 
-    def stale(self, layers):
-        """Tell whether a layer, a module or a parameter has been replaced since, or joint weights have moved apart.
+    def stale(self, layers, stable):
+        """Tell whether a layer, a module or a parameter has been replaced, added or taken away since.
 
         Arguments
         ---------
-        layers : torch.nn.ModuleList
-            The layers as they are now.
+        layers, stable
+            As they are now.
         """
         return (
             layers is not self.modules[0]
+            or stable != self.stable
             or [*map(type, self.modules)] != self.types
-            or any(places.get(name) is not part for places, name, part in self.parts)
-            or any(part.data_ptr() != address or not part.is_contiguous() for part, address in self.joined)
+            or any([*map(id, place.values())] != ids for place, ids in self.parts)
         )
 
     def usable(self):
         """Tell whether the modules would now compute just this: known ones, without hooks and active dropout."""
         return (
-            self.weights is not None
-            and not any(self.hooks)
+            self.layers is not None
             and not any(module.training for module in self.dropouts)
-            and not any("forward" in attributes for attributes in self.attributes)
+            and all(kind.forward is forward for kind, forward in FORWARDS.items())
+            and not any(
+                own["_forward_hooks"] or own["_forward_pre_hooks"] or "forward" in own for own in self.attributes
+            )
         )
 
-    def run(self, i, hidden, frames):
-        """Compute layer i.
+    def run(self, hidden, frames):
+        """Compute all layers but the last, of which a caller may want one frame.
 
         Arguments
         ---------
-        i : int
-            Which layer.
         hidden : torch.Tensor
             Frames as they lie in `frames`, [N, D] or [B, F, D].
         frames : PackedFrames or PaddedFrames
@@ -100,66 +106,54 @@ class PlainLayers:
         Returns
         -------
         torch.Tensor
-            Of the same shape.
+            Of the same shape, in memory of its own.
         """
-        layer = self.weights[i]
-        normed = F.layer_norm(hidden, *layer.norm) if self.stable else hidden
-        if layer.joint:
-            projected = F.linear(normed, *layer.joint).chunk(3, -1)
-        else:
-            projected = [F.linear(normed, *projection) for projection in layer.projections]
-        hidden = _add(hidden, F.linear(frames.attend(*projected, layer.n_heads), *layer.out))
-        if not self.stable:
-            hidden = F.layer_norm(hidden, *layer.norm)
-        normed = F.layer_norm(hidden, *layer.final_norm) if self.stable else hidden
-        hidden = _add(hidden, F.linear(layer.activation(F.linear(normed, *layer.inner)), *layer.outer))
-        return hidden if self.stable else F.layer_norm(hidden, *layer.final_norm)
+        hidden = hidden.clone()
+        in_place = _adds_in_place(hidden)
+        for layer in self.layers[:-1]:
+            normed = _normalize(hidden, layer.norm) if self.stable else hidden
+            parts = (layer.queries, layer.keys, layer.values)
+            queries, keys, values = [_project(normed, part, in_place) for part in parts]
+            attended = frames.attend(queries, keys, values, layer.attention.num_heads)
+            hidden = _add_projection(hidden, attended, layer.out, in_place)
+            if not self.stable:
+                hidden = _normalize(hidden, layer.norm)
+            normed = _normalize(hidden, layer.final_norm) if self.stable else hidden
+            inner = layer.feed_forward.intermediate_act_fn(_project(normed, layer.inner, in_place))
+            hidden = _add_projection(hidden, inner, layer.outer, in_place)
+            if not self.stable:
+                hidden = _normalize(hidden, layer.final_norm)
+        return hidden
 
 
-def _add(hidden, update):
-    """Add what a block has made, in its own memory, unless autocast has made it in a lower precision."""
-    return update.add_(hidden) if update.dtype == hidden.dtype else hidden + update
+def _normalize(hidden, norm):
+    module, weight, bias = norm
+    return F.layer_norm(hidden, module.normalized_shape, weight, bias, module.eps)
 
 
-@torch.no_grad()
-def join_projections(layers):
-    """Put the weights of queries, keys and values next to each other in memory, where a layer is narrow.
+def _adds_in_place(hidden):
+    """Tell whether biases and residuals are added in place: on a CPU, where a product else begins with copies of them.
 
-    Without gradients they are then one product. Values, shapes and names stay; weights that are moved or replaced later
-    lie apart again, which costs time and nothing else.
-
-    Arguments
-    ---------
-    layers : iterable of torch.nn.Module
-        Layers of a `transformers.HubertModel` or `Wav2Vec2Model`.
+    Not in low precision, where a product that is rounded before its bias is added would be another number.
     """
-    for layer in layers:
-        projections = _projections(layer.attention)
-        if any(type(module) is not nn.Linear or module.bias is None for module in projections):
-            continue
-        n_bytes = sum(module.weight.nbytes for module in projections)
-        if n_bytes > NARROW_BYTES or _joint(projections):
-            continue
-        for parts in zip(*map(_linear, projections)):
-            for part, place in zip(parts, torch.cat([part.data for part in parts]).chunk(3)):
-                part.data = place
+    on_cpu = hidden.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    return on_cpu and hidden.dim() == 2 and hidden.dtype in (torch.float32, torch.float64)
 
 
-def _joint(projections):
-    """Return the weight, [3 D, D], and bias, [3 D], of three projections as they lie in memory; None if apart."""
-    joint = []
-    for parts in zip(*map(_linear, projections)):
-        first = parts[0]
-        if first is None or first.untyped_storage().nbytes() != 3 * first.nbytes:
-            return None
-        for i, part in enumerate(parts):
-            # Within a block that is in use, an address is enough to tell that a part lies there.
-            if part.data_ptr() != first.untyped_storage().data_ptr() + i * first.nbytes:
-                return None
-            if part.shape != first.shape or part.dtype != first.dtype or not part.is_contiguous():
-                return None
-        joint.append(first.as_strided((3 * len(first), *first.shape[1:]), first.stride()))
-    return tuple(joint)
+def _project(hidden, linear, in_place):
+    weight, bias = linear
+    if not in_place or bias is None:
+        return F.linear(hidden, weight, bias)
+    return torch.mm(hidden, weight.t()).add_(bias)
+
+
+def _add_projection(hidden, inner, linear, in_place):
+    """Add the projection of what a block has made, [N, E] -> [N, D], to hidden frames, [N, D], where these lie."""
+    if not in_place:
+        return hidden + F.linear(inner, *linear)
+    weight, bias = linear
+    hidden.addmm_(inner, weight.t())
+    return hidden if bias is None else hidden.add_(bias)
 
 
 def _is_known(layer):
@@ -169,7 +163,7 @@ def _is_known(layer):
         return False
     if getattr(layer, "adapter_layer", None) is not None:  # of wav2vec 2.0 with adapter_attn_dim
         return False
-    linears = [*_projections(attention), attention.out_proj]
+    linears = [attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj]
     linears += [feed_forward.intermediate_dense, feed_forward.output_dense]
     norms = [layer.layer_norm, layer.final_layer_norm]
     dropouts = [layer.dropout, feed_forward.intermediate_dropout, feed_forward.output_dropout]
@@ -177,29 +171,25 @@ def _is_known(layer):
     return all(type(part) is kind for parts, kind in expected for part in parts)
 
 
-def _weights(layer):
+def _read(layer):
     attention, feed_forward = layer.attention, layer.feed_forward
-    projections = _projections(attention)
-    return Weights(
+    return Layer(
         norm=_norm(layer.layer_norm),
-        projections=tuple(map(_linear, projections)),
-        joint=_joint(projections),
-        n_heads=attention.num_heads,
+        attention=attention,
+        queries=_linear(attention.q_proj),
+        keys=_linear(attention.k_proj),
+        values=_linear(attention.v_proj),
         out=_linear(attention.out_proj),
         final_norm=_norm(layer.final_layer_norm),
+        feed_forward=feed_forward,
         inner=_linear(feed_forward.intermediate_dense),
-        activation=feed_forward.intermediate_act_fn,
         outer=_linear(feed_forward.output_dense),
     )
 
 
-def _projections(attention):
-    return attention.q_proj, attention.k_proj, attention.v_proj
-
-
 def _norm(module):
-    return module.normalized_shape, module.weight, module.bias, module.eps
+    return Norm(module, module.weight, module.bias)
 
 
 def _linear(module):
-    return module.weight, module.bias
+    return Linear(module.weight, module.bias)

@@ -128,23 +128,6 @@ def clip_features(feature_extractor, wavs, n_samples):
     return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
 
 
-def lay_out_kernels(feature_extractor):
-    """Put the taps of a frozen stem's kernels before their channels in memory, as `stem_features` reads them.
-
-    Values, shapes and names stay. A kernel that learns stays as it is: moments of it, loaded from a checkpoint, would
-    lie in another order than the weights, and a fused optimizer goes through memory.
-
-    Arguments
-    ---------
-    feature_extractor : torch.nn.Module
-        A stem for which `has_layer_norms` holds.
-    """
-    for layer in feature_extractor.conv_layers:
-        kernel = layer.conv.weight  # [O, C, K]
-        if not kernel.requires_grad:
-            kernel.data = kernel.data.transpose(1, 2).contiguous().transpose(1, 2)
-
-
 def _convolve(conv, feats):
     """Convolve [..., T, C] -> [..., F, O], by one product for each stride's worth of the kernel."""
     (kernel,), (stride,) = conv.kernel_size, conv.stride
@@ -152,17 +135,18 @@ def _convolve(conv, feats):
     n_frames = (n_times - kernel) // stride + 1
     if n_channels == 1:
         return F.linear(feats.squeeze(-1).unfold(-1, kernel, stride), conv.weight.squeeze(1), conv.bias)
+    taps_first = conv.weight.transpose(1, 2).flatten(1)  # [O, C, K] -> [O, K * C]
     output = None
     for first in range(0, kernel, stride):
-        taps = conv.weight[:, :, first : first + stride]  # [O, C, taps]
-        if taps.shape[2] == stride:  # neighbours in time are so in memory
+        n_taps = min(stride, kernel - first)
+        # Neighbours in time are so in memory: a window is n_taps * C values in a row.
+        if n_taps == stride:
             window = feats.narrow(-2, first, n_frames * stride)
             window = window.reshape(*feats.shape[:-2], n_frames, stride * n_channels)
-            taps = taps.transpose(1, 2)
         else:
-            window = feats[..., first:, :].unfold(-2, taps.shape[2], stride)  # [..., F, C, taps]
-            window = window.narrow(-3, 0, n_frames).flatten(-2)
-        taps = taps.flatten(1)
+            window = feats[..., first:, :].unfold(-2, n_taps, stride)  # [..., F, C, n_taps]
+            window = window.narrow(-3, 0, n_frames).transpose(-2, -1).flatten(-2)
+        taps = taps_first[:, first * n_channels : (first + n_taps) * n_channels]
         if output is None:
             output = F.linear(window, taps, conv.bias)
         elif output.dim() == 2 and output.dtype == window.dtype == taps.dtype:  # not under autocast

@@ -17,15 +17,8 @@ from speechbrain_ext.hubert_checkpoint import (
     load_weights,
     truncate_config,
 )
-from speechbrain_ext.plain_layers import PlainLayers, join_projections
-from speechbrain_ext.stem import (
-    clip_features,
-    group_norm_features,
-    has_layer_norms,
-    keep_freed_memory,
-    lay_out_kernels,
-    stem_features,
-)
+from speechbrain_ext.plain_layers import PlainLayers
+from speechbrain_ext.stem import clip_features, group_norm_features, has_layer_norms, keep_freed_memory, stem_features
 from speechbrain_ext.waveform_scale import SCALES, num_samples, scale_waveforms
 
 # What decides what a model computes, given its weights; the rest of a config is about training, or off here.
@@ -177,19 +170,9 @@ class TruncatedHuBERT(nn.Module):
             self.min_samples = (self.min_samples - 1) * stride + kernel
         if freeze_feature_extractor or freeze:
             self.model.feature_extractor._freeze_parameters()
-            if has_layer_norms(self.model.feature_extractor):
-                lay_out_kernels(self.model.feature_extractor)
         if freeze:
             self.requires_grad_(False)
             self.eval()
-        join_projections(encoder.layers)
-
-    def _apply(self, fn, recurse=True):
-        """Convert or move all weights, as `.to()` does."""
-        self._position_kernel = self._plain_layers = None
-        super()._apply(fn, recurse)
-        join_projections(self.model.encoder.layers)
-        return self
 
     def __getstate__(self):
         """Copy without what is kept of the weights beside them."""
@@ -254,7 +237,8 @@ class TruncatedHuBERT(nn.Module):
         n_samples = num_samples(wavs, wav_lens)
         padded = self._check_lengths(n_samples, wavs.shape[1])
         wavs = wavs.to(self.model.feature_projection.projection.weight.dtype)
-        wavs = scale_waveforms(wavs, wav_lens, self.waveform_scale)
+        if padded or self.waveform_scale is not None:
+            wavs = scale_waveforms(wavs, wav_lens, self.waveform_scale)
         feats, frames = self._features(wavs, n_samples, padded)
         hidden = self.model.feature_projection(feats)  # [B, F, C] -> [B, F, D], or packed, [N, C] -> [N, D]
         if isinstance(hidden, tuple):  # wav2vec 2.0 also gives what it projected
@@ -267,8 +251,11 @@ class TruncatedHuBERT(nn.Module):
 
         first_frame = self.feature_reduction == "first"
         plain = self._plain()
-        for i, layer in enumerate(encoder.layers[:-1]):
-            hidden = plain.run(i, hidden, frames) if plain else self._run(layer, hidden, frames)
+        if plain is None:
+            for layer in encoder.layers[:-1]:
+                hidden = self._run(layer, hidden, frames)
+        else:
+            hidden = plain.run(hidden, frames)
         hidden = self._run(encoder.layers[-1], hidden, frames, first_frame)
         if self.feature_reduction == "mean":
             return frames.mean(hidden)  # [B, F, D] -> [B, D]
@@ -362,10 +349,11 @@ class TruncatedHuBERT(nn.Module):
         traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # exporting counts as compiling
         if traced or torch.is_grad_enabled() or self.compile_layers:
             return None
-        layers = self.model.encoder.layers
-        if self._plain_layers is None or self._plain_layers.stale(layers):
-            self._plain_layers = PlainLayers(layers, self.model.config.do_stable_layer_norm)
-        return self._plain_layers if self._plain_layers.usable() else None
+        layers, stable = self.model.encoder.layers, self.model.config.do_stable_layer_norm
+        plain = self._plain_layers
+        if plain is None or plain.stale(layers, stable):
+            self._plain_layers = plain = PlainLayers(layers, stable)
+        return plain if plain.usable() else None
 
     def _run(self, layer, *args):
         """Compute a layer, and keep what going back needs, or compute it once more then."""

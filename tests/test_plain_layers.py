@@ -1,17 +1,16 @@
 """Layers without gradients: the numbers that modules give, at once after whatever has been done to the modules."""
 
-import contextlib
 import copy
-import weakref
+from collections import OrderedDict
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
 from speechbrain_ext import truncated_hubert
-from speechbrain_ext.plain_layers import NARROW_BYTES, PlainLayers, join_projections
+from speechbrain_ext.frame_layout import PackedFrames
+from speechbrain_ext.plain_layers import PlainLayers
 from speechbrain_ext.truncated_hubert import TruncatedHuBERT
 
 ARCHITECTURES = {
@@ -40,9 +39,9 @@ def make_encoder(small_config):
 
 @pytest.fixture
 def runs(monkeypatch):
-    """Collect which layers were computed by PlainLayers."""
+    """Collect how many layers PlainLayers has computed, each time that it did."""
     found, run = [], PlainLayers.run
-    monkeypatch.setattr(PlainLayers, "run", lambda self, i, *args: found.append(i) or run(self, i, *args))
+    monkeypatch.setattr(PlainLayers, "run", lambda self, *args: found.append(len(self.layers) - 1) or run(self, *args))
     return found
 
 
@@ -66,7 +65,7 @@ def test_numbers_are_those_of_the_modules(architecture, attention, rows, make_en
     wavs, wav_lens, _ = clips
     check(encoder, wavs, wav_lens)
     check(encoder, wavs[:1])
-    assert runs == 4 * [0, 1]  # the last layer is left to `forward`, which may want one frame of it
+    assert runs == 4 * [2]  # of three
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -83,7 +82,7 @@ def test_autocast_leaves_the_residual_stream_in_full_precision(dtype, make_encod
             return values
 
     with torch.no_grad(), torch.autocast("cpu", dtype=dtype):
-        hidden = PlainLayers(encoder.model.encoder.layers, stable=True).run(0, torch.randn(1, 32), Frames())
+        hidden = PlainLayers(encoder.model.encoder.layers, stable=True).run(torch.randn(1, 32), Frames())
     assert hidden.dtype == torch.float32
 
 
@@ -160,6 +159,36 @@ def replace_forward(layer):
     module.forward = lambda x: 3 * nn.Linear.forward(module, x)
 
 
+def replace_hooks(layer):
+    layer.attention.k_proj._forward_hooks = OrderedDict()
+    hook_projection(layer)
+    layer.attention.k_proj.register_forward_hook(lambda module, args, out: 2 * out)
+
+
+def change_eps(layer):
+    layer.layer_norm.eps = 0.5
+
+
+def change_heads(layer):
+    layer.attention.num_heads = 2
+
+
+def prune_heads(layer):
+    attention = layer.attention
+    for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
+        projection.weight.data, projection.bias.data = projection.weight.data[:16], projection.bias.data[:16]
+    attention.out_proj.weight.data = attention.out_proj.weight.data[:, :16]
+    attention.num_heads = 2
+
+
+def add_an_adapter(layer):
+    layer.adapter_layer = nn.Linear(32, 32)
+
+
+def drop_a_bias(layer):
+    layer.attention.out_proj.bias = None
+
+
 def hook_projection(layer):
     layer.attention.q_proj.register_forward_hook(lambda module, args, out: 2 * out)
 
@@ -190,6 +219,12 @@ CHANGES = (
     change_data,
     swap_classes,
     replace_forward,
+    replace_hooks,
+    change_eps,
+    change_heads,
+    prune_heads,
+    add_an_adapter,
+    drop_a_bias,
     hook_projection,
     hook_before,
     assign_weights,
@@ -224,9 +259,11 @@ def test_layers_may_be_replaced_and_taken_away(make_encoder, clips, runs):
     shorter = check(encoder, wavs, wav_lens)
     encoder.model.encoder.layers = nn.ModuleList(other.model.encoder.layers)
     others = check(encoder, wavs, wav_lens)
-    for one, two in ((before, replaced), (replaced, shorter), (shorter, others)):
+    encoder.model.encoder.layers.extend(copy.deepcopy(other.model.encoder.layers))
+    longer = check(encoder, wavs, wav_lens, atol=1e-5)
+    for one, two in ((before, replaced), (replaced, shorter), (shorter, others), (others, longer)):
         assert (one - two).abs().max() > 1e-2
-    assert runs == [0, 1, 0, 1] + [0, 1, 0, 1] + [0, 0] + [0, 1, 0, 1]
+    assert runs == [2, 2] + [2, 2] + [1, 1] + [2, 2] + [5, 5]
 
 
 def test_a_hook_sees_what_its_module_computes_and_is_forgotten_when_removed(make_encoder, clips, runs):
@@ -238,7 +275,7 @@ def test_a_hook_sees_what_its_module_computes_and_is_forgotten_when_removed(make
         assert len(seen) == 1 and seen[0].shape[-1] == 32 and not runs
         hook.remove()
         encoder(clips[0])
-    assert len(seen) == 1 and runs == [0, 1]
+    assert len(seen) == 1 and runs == [2]
 
 
 def test_dropout_that_is_switched_on_drops(make_encoder, clips, runs):
@@ -247,10 +284,10 @@ def test_dropout_that_is_switched_on_drops(make_encoder, clips, runs):
     dropout.p = 0.5
     with torch.no_grad():
         assert torch.equal(encoder(clips[0]), encoder(clips[0]))
-        assert runs == 2 * [0, 1]
+        assert runs == 2 * [2]
         dropout.train()
         assert not torch.equal(encoder(clips[0]), encoder(clips[0]))
-    assert runs == 2 * [0, 1]
+    assert runs == 2 * [2]
 
 
 @pytest.mark.filterwarnings("ignore")  # torch warns of what a trace takes for constant
@@ -268,16 +305,12 @@ def test_training_tracing_and_compiling_compute_with_modules(make_encoder, clips
         encoder.compile_layers = False
         assert not runs
         encoder(clips[0])
-    assert runs == [0, 1]
+    assert runs == [2]
 
 
-@pytest.mark.parametrize("apart", [False, True])
-def test_a_copy_has_weights_of_its_own(apart, make_encoder, clips):
+def test_a_copy_has_weights_of_its_own(make_encoder, clips):
     encoder = make_encoder()
     wavs, wav_lens, _ = clips
-    for layer in encoder.model.encoder.layers:
-        if apart:
-            move_key((layer.attention.q_proj, layer.attention.k_proj, layer.attention.v_proj))
     before = check(encoder, wavs, wav_lens)  # leaves PlainLayers that are in use
     other = copy.deepcopy(encoder)
     torch.testing.assert_close(check(other, wavs, wav_lens), before)
@@ -285,139 +318,51 @@ def test_a_copy_has_weights_of_its_own(apart, make_encoder, clips):
         for parameter in other.parameters():
             parameter.mul_(2.0)
     torch.testing.assert_close(check(encoder, wavs, wav_lens), before)
-    doubled = check(other, wavs, wav_lens, atol=1e-4)
+    doubled = check(other, wavs, wav_lens, atol=1e-3)
     replace_forward(other.model.encoder.layers[1])
-    replaced = check(other, wavs, wav_lens, atol=1e-4)
+    replaced = check(other, wavs, wav_lens, atol=1e-3)
     assert (doubled - before).abs().max() > 1e-2 and (replaced - doubled).abs().max() > 1e-2
 
 
-def joined(encoder):
-    """Tell of each layer whether its projections are one product."""
-    return [layer.joint is not None for layer in PlainLayers(encoder.model.encoder.layers, stable=True).weights]
-
-
-def test_projections_are_joined_where_a_layer_is_narrow(make_encoder, clips):
+def test_a_class_that_is_patched_computes_what_it_is_patched_to(make_encoder, clips, runs, monkeypatch):
     encoder = make_encoder()
-    assert joined(encoder) == [True, True, True]
-    weights = {key: value.clone() for key, value in encoder.state_dict().items()}
-    attention = encoder.model.encoder.layers[1].attention
-    joint = PlainLayers(encoder.model.encoder.layers, stable=True).weights[1].joint
-    for i, parts in enumerate(zip(*(p.parameters() for p in (attention.q_proj, attention.k_proj, attention.v_proj)))):
-        torch.testing.assert_close(joint[i], torch.cat(parts), rtol=0, atol=0)
-        assert joint[i].data_ptr() == parts[0].data_ptr()  # no copy
-    expected = check(encoder, *clips[:2])
-    assert joined(encoder.double()) == [True, True, True]
-    torch.testing.assert_close(encoder.double()(clips[0].double(), clips[1]).float(), expected, atol=1e-4, rtol=1e-4)
+    before = check(encoder, *clips[:2])
+    forward = nn.LayerNorm.forward
+    monkeypatch.setattr(nn.LayerNorm, "forward", lambda module, x: 2 * forward(module, x))
+    assert (check(encoder, *clips[:2], atol=1e-4) - before).abs().max() > 1e-2
+    assert len(runs) == 2
+
+
+def test_norms_that_move_count_at_once(make_encoder, clips):
+    encoder = make_encoder(do_stable_layer_norm=False)
+    before = check(encoder, *clips[:2])
+    encoder.model.config.do_stable_layer_norm = True
+    assert (check(encoder, *clips[:2], atol=1e-4) - before).abs().max() > 1e-2
+
+
+def test_activations_may_be_functions(make_encoder, clips, runs):
+    encoder = make_encoder()
+    for layer in encoder.model.encoder.layers:
+        del layer.feed_forward.intermediate_act_fn
+        layer.feed_forward.intermediate_act_fn = torch.relu
+    before = check(encoder, *clips[:2])
+    encoder.model.encoder.layers[0].feed_forward.intermediate_act_fn = torch.tanh
+    assert (check(encoder, *clips[:2]) - before).abs().max() > 1e-2 and runs == 4 * [2]
+
+
+def test_what_comes_in_stays_as_it_is(make_encoder):
+    layers = make_encoder().model.encoder.layers
+    hidden = torch.randn(5, 32)
+    before = hidden.clone()
     with torch.no_grad():
-        encoder(clips[0].double())
-    assert joined(encoder.float()) == [True, True, True]
-    check(encoder, *clips[:2])
-    for key, value in encoder.state_dict().items():
-        torch.testing.assert_close(value, weights[key], rtol=0, atol=0)
-    addresses = [parameter.data_ptr() for parameter in encoder.parameters()]
-    join_projections(encoder.model.encoder.layers)  # once is enough
-    assert addresses == [parameter.data_ptr() for parameter in encoder.parameters()]
+        PlainLayers(layers, stable=True).run(hidden, PackedFrames(torch.tensor([5]), 5))
+    assert torch.equal(hidden, before)
 
 
-def test_wide_projections_are_left_apart():
-    width = 304  # 3 * 304 * 304 weights of 4 bytes are more than a MB
-    config = {"hidden_size": width, "num_attention_heads": 4, "intermediate_size": 8, "num_hidden_layers": 1}
-    config = {**config, "conv_dim": [8] * 7, "num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 4}
-    for size, expected in ((width, [False]), (width - 16, [True])):
-        assert (3 * 4 * size * size > NARROW_BYTES) is not expected[0]
-        encoder = TruncatedHuBERT(config={**config, "hidden_size": size}, num_layers=1).eval()
-        assert joined(encoder) == expected
-        check(encoder, torch.randn(1, 4000), atol=1e-5)
-
-
-def move_key(projections):
-    projections[1].weight.data = projections[1].weight.data.clone()
-
-
-def exchange(projections):
-    projections[0].weight.data, projections[1].weight.data = projections[1].weight.data, projections[0].weight.data
-
-
-def turn(projections):
-    projections[2].weight.data = projections[2].weight.data.t()
-
-
-def fill_an_array(projections):
-    array = np.random.default_rng(0).normal(size=(3, 32, 32)).astype("float32")
-    for projection, weight in zip(projections, array):
-        projection.weight.data = torch.from_numpy(weight)  # next to each other, and still no block of torch's
-
-
-def take_bias(projections):
-    projections[0].bias = None
-
-
-@pytest.mark.parametrize(
-    "change", [move_key, exchange, turn, fill_an_array, take_bias], ids=lambda change: change.__name__
-)
-def test_projections_that_lie_otherwise_are_three_products(change, make_encoder, clips):
+def test_moved_weights_are_used_where_they_are(make_encoder, clips):
     encoder = make_encoder()
-    attention = encoder.model.encoder.layers[1].attention
-    with torch.no_grad():
-        encoder(clips[0])
-    change((attention.q_proj, attention.k_proj, attention.v_proj))
-    assert joined(encoder) == [True, False, True]
-    check(encoder, *clips[:2])
-
-
-def test_what_is_no_linear_layer_is_not_joined(make_encoder, clips):
-    class Wrapped(nn.Module):
-        def __init__(self, inner):
-            super().__init__()
-            self.inner = inner
-
-        def forward(self, x):
-            return 2 * self.inner(x)
-
-    encoder = make_encoder()
-    attention = encoder.model.encoder.layers[1].attention
-    attention.k_proj = Wrapped(attention.k_proj)
-    encoder.double()
     wavs, wav_lens, _ = clips
-    check(encoder, wavs.double(), wav_lens)
-
-
-def test_moved_weights_leave_no_memory_behind(make_encoder, clips):
-    encoder = make_encoder()
-    with torch.no_grad():
-        encoder(clips[0])
-    kept = weakref.ref(encoder._plain_layers.weights[0].joint[0])
-    assert kept() is not None
-    encoder.double()
-    assert kept() is None
-
-
-def test_joined_projections_learn_and_are_saved_each_by_itself(make_encoder, clips, tmp_path):
-    encoder = make_encoder()
-    other = copy.deepcopy(encoder)
-    assert joined(other) == [False, False, False]  # apart, for comparison
-    for model in (encoder, other):
-        optimizer = torch.optim.Adam(model.parameters(), lr=1e-2, fused=True)
-        for _ in range(3):
-            optimizer.zero_grad()
-            model(clips[0], clips[1]).square().mean().backward()
-            optimizer.step()
-            with torch.no_grad():
-                model(clips[0])
-    for (name, ours), theirs in zip(encoder.named_parameters(), other.parameters()):
-        torch.testing.assert_close(ours, theirs, msg=name, atol=1e-4, rtol=1e-3)
-    torch.save(encoder.state_dict(), tmp_path / "weights.pt")
-    n_bytes = sum(value.nbytes for value in encoder.state_dict().values())
-    assert (tmp_path / "weights.pt").stat().st_size < n_bytes + 100_000
-    fresh = make_encoder()
-    fresh.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
-    assert joined(fresh) == [True, True, True]
-    torch.testing.assert_close(check(fresh, *clips[:2]), check(encoder, *clips[:2]), rtol=0, atol=0)
-
-
-def test_the_model_inside_can_be_saved_as_a_checkpoint(make_encoder, clips, tmp_path):
-    encoder = make_encoder()
-    with contextlib.redirect_stdout(None):
-        encoder.model.save_pretrained(tmp_path)
-    again = TruncatedHuBERT(source=str(tmp_path), num_layers=3, feature_reduction=None).eval()
-    torch.testing.assert_close(check(again, *clips[:2]), check(encoder, *clips[:2]), rtol=0, atol=0)
+    before = check(encoder, wavs, wav_lens)
+    doubles = check(encoder.double(), wavs.double(), wav_lens, atol=1e-12)
+    torch.testing.assert_close(doubles.float(), before, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(check(encoder.float(), wavs, wav_lens), before, atol=1e-4, rtol=1e-4)

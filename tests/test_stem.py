@@ -10,15 +10,7 @@ import pytest
 import torch
 import transformers
 
-from speechbrain_ext import stem as stem_module
-from speechbrain_ext.stem import (
-    clip_features,
-    group_norm_features,
-    has_layer_norms,
-    lay_out_kernels,
-    stem_features,
-)
-from speechbrain_ext.truncated_hubert import TruncatedHuBERT
+from speechbrain_ext.stem import clip_features, group_norm_features, has_layer_norms, stem_features
 
 STEMS = {
     "hubert": {"conv_dim": [16] * 7},
@@ -172,45 +164,3 @@ def test_freed_memory_is_kept():
     )
     before, after = map(int, run.stdout.split())
     assert before > 5000 and after < 100  # pages of 4 kB, 30 000 of them if each is taken anew
-
-
-@pytest.mark.parametrize("config", STEMS.values(), ids=STEMS)
-def test_a_frozen_stem_is_laid_out_for_its_products(config, monkeypatch):
-    stem = make_stem(**config).requires_grad_(False)
-    other = copy.deepcopy(stem)
-    lay_out_kernels(other)
-    wavs = torch.randn(2, 4001)
-    torch.testing.assert_close(stem_features(other, wavs), stem_features(stem, wavs), atol=1e-6, rtol=1e-6)
-    torch.testing.assert_close(other(wavs), stem(wavs), atol=1e-6, rtol=1e-6)
-    for key, value in stem.state_dict().items():
-        assert torch.equal(other.state_dict()[key], value) and value.is_contiguous()
-    read, linear = [], stem_module.F.linear
-    monkeypatch.setattr(stem_module.F, "linear", lambda x, taps, *bias: read.append(taps) or linear(x, taps, *bias))
-    stem_features(other, wavs)
-    storages = {layer.conv.weight.untyped_storage().data_ptr() for layer in other.conv_layers}
-    copied = [taps for taps in read if taps.untyped_storage().data_ptr() not in storages]
-    assert len(copied) == (config == STEMS["odd"])  # of 8 taps, 3 a product, the last 2 are copied
-
-
-def test_a_stem_that_learns_keeps_its_layout():
-    stem = make_stem(conv_dim=[16] * 7)
-    stem.conv_layers[3].conv.weight.requires_grad_(False)
-    lay_out_kernels(stem)
-    laid_out = [layer.conv.weight.stride(1) == 1 for layer in stem.conv_layers[1:]]
-    assert laid_out == [i == 2 for i in range(6)]
-
-
-@pytest.mark.parametrize(
-    ("changes", "options", "expected"),
-    [
-        ({}, {}, True),
-        ({}, {"freeze_feature_extractor": False}, False),
-        ({}, {"freeze_feature_extractor": False, "freeze": True}, True),
-        ({"feat_extract_norm": "group"}, {}, False),  # it has convolutions, which want them as they are
-    ],
-)
-def test_encoders_lay_out_stems_that_are_frozen(changes, options, expected, small_config):
-    encoder = TruncatedHuBERT(config={**small_config, **changes}, num_layers=1, **options)
-    for other in (encoder, copy.deepcopy(encoder), encoder.double()):
-        kernels = [layer.conv.weight for layer in other.model.feature_extractor.conv_layers[1:]]
-        assert {kernel.stride(1) == 1 for kernel in kernels} == {expected}

@@ -76,6 +76,18 @@ def test_a_traced_encoder_takes_other_lengths(small_config, clips):
         torch.testing.assert_close(traced(wavs, other), encoder(wavs, other), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("reduction", ["first", "mean", None])
+@pytest.mark.parametrize("n_clips", [1, 3])
+def test_a_traced_encoder_takes_other_batch_sizes(n_clips, reduction, small_config, clips):
+    wavs = clips[0][[0, 1, 1]]
+    encoder = TruncatedHuBERT(config=small_config, num_layers=2, feature_reduction=reduction).eval()
+    with torch.no_grad():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the lengths' check, which stays with the example
+            traced = torch.jit.trace(encoder, (wavs[:2],), check_trace=False)
+        torch.testing.assert_close(traced(wavs[:n_clips]), encoder(wavs[:n_clips]), rtol=1e-5, atol=1e-5)
+
+
 def test_first_frame_equals_the_whole_last_layer_in_training(small_config, clips):
     wavs, wav_lens, _ = clips
     whole = TruncatedHuBERT(config=small_config, num_layers=3, feature_reduction=None).train()
