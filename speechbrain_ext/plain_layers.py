@@ -44,8 +44,8 @@ class Layer(NamedTuple):
 class PlainLayers:
     """Transformer layers of HuBERT or wav2vec 2.0 without gradients, dropout or hooks.
 
-    Modules are looked up and called in Python: 0.1 ms a layer, which is a tenth of the time of a single clip in a
-    narrow encoder. Here that is done once. Parameters may change in place and be moved; `stale` tells whether they or
+    Modules are looked up and called in Python: 0.1 ms a layer, a tenth of the time of a single clip in a narrow
+    encoder. Here that is done once. Parameters may change in place and be moved; `stale` tells whether they or
     modules have been replaced or added, `usable` whether the modules would do more than this.
 
     Arguments
@@ -93,8 +93,8 @@ class PlainLayers:
             )
         )
 
-    def run(self, hidden, frames):
-        """Compute all layers but the last, of which a caller may want one frame.
+    def run(self, hidden, frames, first_frame):
+        """Compute all layers.
 
         Arguments
         ---------
@@ -102,18 +102,22 @@ class PlainLayers:
             Frames as they lie in `frames`, [N, D] or [B, F, D].
         frames : PackedFrames or PaddedFrames
             Where clips begin and end.
+        first_frame : bool
+            Whether frame 0 of the last layer's output is wanted alone.
 
         Returns
         -------
         torch.Tensor
-            Of the same shape, in memory of its own.
+            Of the same shape, or [B, D], in memory of its own.
         """
         hidden = hidden.clone()
         in_place = _adds_in_place(hidden)
-        for layer in self.layers[:-1]:
+        for layer in self.layers:
             normed = _normalize(hidden, layer.norm) if self.stable else hidden
-            parts = (layer.queries, layer.keys, layer.values)
-            queries, keys, values = [_project(normed, part, in_place) for part in parts]
+            keys, values = _project(normed, layer.keys, in_place), _project(normed, layer.values, in_place)
+            if first_frame and layer is self.layers[-1]:
+                hidden, normed = frames.first(hidden), frames.first(normed)
+            queries = _project(normed, layer.queries, in_place)
             attended = frames.attend(queries, keys, values, layer.attention.num_heads)
             hidden = _add_projection(hidden, attended, layer.out, in_place)
             if not self.stable:

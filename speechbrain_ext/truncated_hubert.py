@@ -254,9 +254,9 @@ class TruncatedHuBERT(nn.Module):
         if plain is None:
             for layer in encoder.layers[:-1]:
                 hidden = self._run(layer, hidden, frames)
+            hidden = self._run(encoder.layers[-1], hidden, frames, first_frame)
         else:
-            hidden = plain.run(hidden, frames)
-        hidden = self._run(encoder.layers[-1], hidden, frames, first_frame)
+            hidden = plain.run(hidden, frames, first_frame)
         if self.feature_reduction == "mean":
             return frames.mean(hidden)  # [B, F, D] -> [B, D]
         return hidden if first_frame else frames.pad(hidden)

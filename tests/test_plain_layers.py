@@ -26,9 +26,9 @@ ARCHITECTURES = {
 def make_encoder(small_config):
     """Return a function that makes an encoder in evaluation mode, none of whose weights are zeros or ones."""
 
-    def make(**changes):
+    def make(reduction=None, **changes):
         torch.manual_seed(0)
-        encoder = TruncatedHuBERT(config={**small_config, **changes}, num_layers=3, feature_reduction=None).eval()
+        encoder = TruncatedHuBERT(config={**small_config, **changes}, num_layers=3, feature_reduction=reduction).eval()
         with torch.no_grad():
             for parameter in encoder.model.encoder.layers.parameters():
                 parameter.add_(0.2 * torch.randn_like(parameter))
@@ -41,7 +41,7 @@ def make_encoder(small_config):
 def runs(monkeypatch):
     """Collect how many layers PlainLayers has computed, each time that it did."""
     found, run = [], PlainLayers.run
-    monkeypatch.setattr(PlainLayers, "run", lambda self, *args: found.append(len(self.layers) - 1) or run(self, *args))
+    monkeypatch.setattr(PlainLayers, "run", lambda self, *args: found.append(len(self.layers)) or run(self, *args))
     return found
 
 
@@ -57,15 +57,18 @@ def check(encoder, wavs, wav_lens=None, atol=2e-6):
 @pytest.mark.parametrize("rows", [False, True], ids=["packed", "rows"])
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_numbers_are_those_of_the_modules(architecture, attention, rows, make_encoder, clips, runs, monkeypatch):
+@pytest.mark.parametrize("reduction", ["first", None])
+def test_numbers_are_those_of_the_modules(
+    reduction, architecture, attention, rows, make_encoder, clips, runs, monkeypatch
+):
     if rows:
         monkeypatch.setattr(TruncatedHuBERT, "_packs", staticmethod(lambda wavs: False))
-    encoder = make_encoder(**ARCHITECTURES[architecture])
+    encoder = make_encoder(reduction, **ARCHITECTURES[architecture])
     encoder.model.config._attn_implementation = attention
     wavs, wav_lens, _ = clips
     check(encoder, wavs, wav_lens)
     check(encoder, wavs[:1])
-    assert runs == 4 * [2]  # of three
+    assert runs == 4 * [3]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -82,7 +85,7 @@ def test_autocast_leaves_the_residual_stream_in_full_precision(dtype, make_encod
             return values
 
     with torch.no_grad(), torch.autocast("cpu", dtype=dtype):
-        hidden = PlainLayers(encoder.model.encoder.layers, stable=True).run(torch.randn(1, 32), Frames())
+        hidden = PlainLayers(encoder.model.encoder.layers, stable=True).run(torch.randn(1, 32), Frames(), False)
     assert hidden.dtype == torch.float32
 
 
@@ -263,7 +266,7 @@ def test_layers_may_be_replaced_and_taken_away(make_encoder, clips, runs):
     longer = check(encoder, wavs, wav_lens, atol=1e-5)
     for one, two in ((before, replaced), (replaced, shorter), (shorter, others), (others, longer)):
         assert (one - two).abs().max() > 1e-2
-    assert runs == [2, 2] + [2, 2] + [1, 1] + [2, 2] + [5, 5]
+    assert runs == [3, 3] + [3, 3] + [2, 2] + [3, 3] + [6, 6]
 
 
 def test_a_hook_sees_what_its_module_computes_and_is_forgotten_when_removed(make_encoder, clips, runs):
@@ -275,7 +278,7 @@ def test_a_hook_sees_what_its_module_computes_and_is_forgotten_when_removed(make
         assert len(seen) == 1 and seen[0].shape[-1] == 32 and not runs
         hook.remove()
         encoder(clips[0])
-    assert len(seen) == 1 and runs == [2]
+    assert len(seen) == 1 and runs == [3]
 
 
 def test_dropout_that_is_switched_on_drops(make_encoder, clips, runs):
@@ -284,10 +287,10 @@ def test_dropout_that_is_switched_on_drops(make_encoder, clips, runs):
     dropout.p = 0.5
     with torch.no_grad():
         assert torch.equal(encoder(clips[0]), encoder(clips[0]))
-        assert runs == 2 * [2]
+        assert runs == 2 * [3]
         dropout.train()
         assert not torch.equal(encoder(clips[0]), encoder(clips[0]))
-    assert runs == 2 * [2]
+    assert runs == 2 * [3]
 
 
 @pytest.mark.filterwarnings("ignore")  # torch warns of what a trace takes for constant
@@ -305,7 +308,7 @@ def test_training_tracing_and_compiling_compute_with_modules(make_encoder, clips
         encoder.compile_layers = False
         assert not runs
         encoder(clips[0])
-    assert runs == [2]
+    assert runs == [3]
 
 
 def test_a_copy_has_weights_of_its_own(make_encoder, clips):
@@ -347,7 +350,7 @@ def test_activations_may_be_functions(make_encoder, clips, runs):
         layer.feed_forward.intermediate_act_fn = torch.relu
     before = check(encoder, *clips[:2])
     encoder.model.encoder.layers[0].feed_forward.intermediate_act_fn = torch.tanh
-    assert (check(encoder, *clips[:2]) - before).abs().max() > 1e-2 and runs == 4 * [2]
+    assert (check(encoder, *clips[:2]) - before).abs().max() > 1e-2 and runs == 4 * [3]
 
 
 def test_what_comes_in_stays_as_it_is(make_encoder):
@@ -355,7 +358,7 @@ def test_what_comes_in_stays_as_it_is(make_encoder):
     hidden = torch.randn(5, 32)
     before = hidden.clone()
     with torch.no_grad():
-        PlainLayers(layers, stable=True).run(hidden, PackedFrames(torch.tensor([5]), 5))
+        PlainLayers(layers, stable=True).run(hidden, PackedFrames(torch.tensor([5]), 5), True)
     assert torch.equal(hidden, before)
 
 
