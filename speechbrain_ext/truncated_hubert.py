@@ -162,8 +162,7 @@ class TruncatedHuBERT(nn.Module):
         self.freeze = freeze
         self.checkpoint_activations = checkpoint_activations
         self.compile_layers = compile_layers
-        self._position_kernel = None
-        self._plain_layers = None
+        self._position_kernel = self._plain_layers = None
         keep_freed_memory()
         self.min_samples = 1
         for kernel, stride in zip(reversed(model_config.conv_kernel), reversed(model_config.conv_stride)):
@@ -250,13 +249,12 @@ class TruncatedHuBERT(nn.Module):
             hidden = encoder.layer_norm(hidden)
 
         first_frame = self.feature_reduction == "first"
-        plain = self._plain()
-        if plain is None:
+        if plain := self._plain():
+            hidden = plain.run(hidden, frames, first_frame)
+        else:
             for layer in encoder.layers[:-1]:
                 hidden = self._run(layer, hidden, frames)
             hidden = self._run(encoder.layers[-1], hidden, frames, first_frame)
-        else:
-            hidden = plain.run(hidden, frames, first_frame)
         if self.feature_reduction == "mean":
             return frames.mean(hidden)  # [B, F, D] -> [B, D]
         return hidden if first_frame else frames.pad(hidden)
@@ -346,8 +344,7 @@ class TruncatedHuBERT(nn.Module):
 
     def _plain(self):
         """Return the layers as functions of their weights, where they are no more than that now; None elsewhere."""
-        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # exporting counts as compiling
-        if traced or torch.is_grad_enabled() or self.compile_layers:
+        if self.compile_layers or torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing():
             return None
         layers, stable = self.model.encoder.layers, self.model.config.do_stable_layer_norm
         plain = self._plain_layers
