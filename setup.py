@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "speechbrain_ext" / "__init__.py").read_text(encoding="utf-8"))[1]
@@ -15,7 +15,11 @@ ONNX = ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.5"]  # the model for o
 DEV = [
     "hypothesis>=6.100",  # property tests
     "playwright>=1.50",  # drives the browser that tests the page
+    "import-linter>=2.1",  # which room may import which
+    "mypy>=1.13",
     "pytest>=8.0",
+    "pytest-randomly>=3.15",  # tests in any order, seeded
+    "pytest-xdist>=3.6",  # a process for each core
     "ruff>=0.6",
     "scikit-learn>=1.3",  # an independent opinion on the metrics
     "yamllint>=1.35",
@@ -28,7 +32,8 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    packages=["speechbrain_ext"],
+    packages=find_packages(include=["speechbrain_ext", "speechbrain_ext.*"]),
+    package_data={"speechbrain_ext": ["py.typed", "*/*.yaml"]},
     python_requires=">=3.10",
     install_requires=[
         "speechbrain>=1.1.2,<1.2",  # LengthsCapableSequential passes wav_lens from 1.1.2
@@ -48,10 +53,12 @@ setup(
         "markdown>=3.5",  # report.html out of report.md
         "huggingface_hub>=0.34",  # model cards, and models on the Hub
         "filelock>=3.12",  # one process in a run's folder
+        "lazy_loader>=0.4",  # a room imports a module when one of its names is asked for
+        "psutil>=5.9",  # the processes that a run has started, ended with it
         "rich>=13.0",  # one display over many runs
         "tensorboard>=2.15",
         "tqdm>=4.66",
     ],
     extras_require={"demo": DEMO, "ray": RAY, "web": WEB, "onnx": ONNX, "dev": DEMO + RAY + WEB + ONNX + DEV},
-    entry_points={"console_scripts": ["speechbrain-ext = speechbrain_ext.cli:main"]},
+    entry_points={"console_scripts": ["speechbrain-ext = speechbrain_ext.commands.main:main"]},
 )

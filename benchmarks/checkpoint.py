@@ -18,7 +18,7 @@ import ours  # first: it puts the checkout on the path
 import timing
 from speechbrain.utils.checkpoints import Checkpointer
 
-from speechbrain_ext.atomic_checkpointer import AtomicCheckpointer
+from speechbrain_ext.training.checkpoints import AtomicCheckpointer
 from speechbrain_ext.atomic_write import write_json
 from speechbrain_ext.device import check_device
 from speechbrain_ext.errors import check_whole_number

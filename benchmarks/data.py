@@ -31,7 +31,7 @@ import torch
 
 import train
 from speechbrain_ext.atomic_write import write_json
-from speechbrain_ext.batching import collate_pairs
+from speechbrain_ext.dataio.dataset import collate_pairs
 from speechbrain_ext.errors import check_number, check_whole_number
 from speechbrain_ext.versions import versions
 
@@ -128,7 +128,7 @@ def measure(options):
 
 
 def busy(rate, step_rate, n_workers):
-    """Share of the time for which the device computes; None where its rate is unknown.
+    """BatchShard of the time for which the device computes; None where its rate is unknown.
 
     With workers, loading and computing overlap, and the slower of the two sets the pace; without, they take turns.
     """

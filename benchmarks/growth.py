@@ -141,7 +141,7 @@ def table(result):
 
 
 def plot(result, path):
-    """Draw seconds (above) and memory (below) against each of the three."""
+    """PairedIndex seconds (above) and memory (below) against each of the three."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -24,10 +24,10 @@ import timing
 import torch
 
 from speechbrain_ext.atomic_write import write_json
-from speechbrain_ext.batching import pad_right
+from speechbrain_ext.dataio.dataset import pad_right
 from speechbrain_ext.device import check_device
 from speechbrain_ext.errors import InputError, check_whole_number
-from speechbrain_ext.inference import load_classifier
+from speechbrain_ext.inference.classifier import load_classifier
 from speechbrain_ext.versions import versions
 
 OURS, WEIGHTS = "ours", "encoder_for_peers.pt"

@@ -27,7 +27,7 @@ import transformers
 
 from speechbrain_ext.atomic_write import write_json
 from speechbrain_ext.errors import check_whole_number
-from speechbrain_ext.truncated_hubert import TruncatedHuBERT
+from speechbrain_ext.lobes.truncated_encoder import TruncatedHuBERT
 from speechbrain_ext.versions import versions
 
 WIDE = {"hidden_size": 512, "num_attention_heads": 8, "intermediate_size": 2048, "conv_dim": [256] * 7}

@@ -17,8 +17,8 @@ import torch  # noqa: E402
 
 from speechbrain_ext.atomic_write import write_json  # noqa: E402
 from speechbrain_ext.errors import check_whole_number  # noqa: E402
-from speechbrain_ext.inference import load_classifier  # noqa: E402
-from speechbrain_ext.onnx_export import write_onnx  # noqa: E402
+from speechbrain_ext.inference.classifier import load_classifier  # noqa: E402
+from speechbrain_ext.inference.onnx import write_onnx  # noqa: E402
 from speechbrain_ext.versions import versions  # noqa: E402
 
 # Seconds of each clip of a batch; shorter ones are padded.

@@ -16,9 +16,9 @@ import timing  # noqa: E402
 import torch  # noqa: E402
 from hyperpyyaml import load_hyperpyyaml  # noqa: E402
 
-from speechbrain_ext.batching import collate_pairs  # noqa: E402
+from speechbrain_ext.dataio.sampler import collate_pairs  # noqa: E402
 from speechbrain_ext.errors import InputError  # noqa: E402
-from speechbrain_ext.run_folder import read_settings  # noqa: E402
+from speechbrain_ext.training.run_folder import read_settings  # noqa: E402
 
 LOSO = ROOT / "hparams" / "loso.yaml"
 EMOTIONS = ("ang", "hap", "sad", "neu")

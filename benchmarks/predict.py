@@ -23,7 +23,7 @@ from speechbrain.inference.classifiers import EncoderClassifier  # noqa: E402
 
 from speechbrain_ext.atomic_write import write_json  # noqa: E402
 from speechbrain_ext.errors import check_whole_number  # noqa: E402
-from speechbrain_ext.predict import classify_recordings, find_recordings, measure_recordings  # noqa: E402
+from speechbrain_ext.inference.recordings import classify_recordings, find_recordings, measure_recordings  # noqa: E402
 from speechbrain_ext.versions import versions  # noqa: E402
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 import ours  # first: it puts the checkout on the path
 
 # isort: split
-import iemocap_prepare
+import speechbrain_ext.corpora.iemocap as iemocap_prepare
 import soundfile
 import timing
 from speechbrain.dataio.dataio import read_audio

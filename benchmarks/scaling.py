@@ -33,9 +33,9 @@ import timing  # noqa: E402
 import torch  # noqa: E402
 
 from speechbrain_ext.atomic_write import write_json  # noqa: E402
-from speechbrain_ext.processes import place_among_processes  # noqa: E402
+from speechbrain_ext.training.distributed import world_size_and_rank  # noqa: E402
 from speechbrain_ext.errors import InputError, check_whole_number  # noqa: E402
-from speechbrain_ext.run_folder import read_settings  # noqa: E402
+from speechbrain_ext.training.run_folder import read_settings  # noqa: E402
 from speechbrain_ext.versions import versions  # noqa: E402
 
 EMOTIONS = ("ang", "hap", "sad", "neu")
@@ -57,7 +57,7 @@ class TimedBrain(train.EmotionBrain):
         """Stop the clock: the loss of the last step is on the CPU, so the device has done what is timed."""
         self.seconds.append(time.perf_counter() - self.start)
         if epoch == self.hparams.number_of_epochs:
-            if place_among_processes()[1] == 0:
+            if world_size_and_rank()[1] == 0:
                 write_json(self.seconds[1:], os.environ[TIMES_FILE])
             sys.exit(0)
 

@@ -66,7 +66,7 @@ def clips():
 @pytest.fixture(scope="session")
 def demo_corpus(tmp_path_factory):
     """Make a demo corpus with two sentences for each speaker and emotion."""
-    from make_demo_corpus import make_demo_corpus
+    from speechbrain_ext.corpora.synthetic import make_demo_corpus
 
     folder = tmp_path_factory.mktemp("corpus") / "demo"
     make_demo_corpus(folder, sentences=2)

@@ -23,7 +23,7 @@ def test_the_environment_comes_first(monkeypatch, given, expected):
     assert os.environ == expected
 
 
-@pytest.mark.parametrize("module", ["train", "speechbrain_ext.cli"])
+@pytest.mark.parametrize("module", ["train", "speechbrain_ext.commands.main"])
 def test_it_is_set_before_torch_is_there(module):
     """OpenMP reads the environment once, when torch loads it."""
     watch = (

@@ -22,8 +22,8 @@ wait_briefly()
 
 import speechbrain as sb  # noqa: E402
 import torch  # noqa: E402
-from fold_results import check_epochs, note_processes, processes_of, read_epochs, write_epochs, write_results  # noqa: E402
-from fold_settings import MAY_CHANGE, complete_settings, data_root, describe_corpus, fold_of, identity_of  # noqa: E402
+from speechbrain_ext.results.fold_results import check_epochs, note_processes, processes_of, read_epochs, write_epochs, write_results  # noqa: E402
+from speechbrain_ext.training.settings import RESUMABLE_KEYS, complete_settings, data_root, describe_corpus, fold_of, identity_of  # noqa: E402
 from hyperpyyaml import load_hyperpyyaml  # noqa: E402
 from speechbrain.dataio.dataloader import make_dataloader  # noqa: E402
 from speechbrain.utils.distributed import (  # noqa: E402
@@ -34,16 +34,17 @@ from speechbrain.utils.distributed import (  # noqa: E402
     run_on_main,
 )
 
-from speechbrain_ext.batching import PairedBatchSampler, PairedDataset, collate_pairs, share_whole_batches  # noqa: E402
+from speechbrain_ext.dataio.dataset import PairedDataset, collate_pairs
+from speechbrain_ext.dataio.sampler import PairedBatchSampler, share_whole_batches  # noqa: E402
 from speechbrain_ext.errors import InputError  # noqa: E402
-from speechbrain_ext.manifest import read_manifest, write_manifest  # noqa: E402
-from speechbrain_ext.metrics import EmotionMetrics, mean_batch_loss  # noqa: E402
-from speechbrain_ext.processes import gather, join_processes, on_main, place_among_processes, said_once  # noqa: E402
-from speechbrain_ext.run_folder import claim_run_folder  # noqa: E402
-from speechbrain_ext.run_lock import hold_run_folder  # noqa: E402
+from speechbrain_ext.dataio.manifest import read_manifest, write_manifest  # noqa: E402
+from speechbrain_ext.results.metrics import EmotionMetrics, mean_batch_loss  # noqa: E402
+from speechbrain_ext.training.distributed import gather, join_processes, on_main, world_size_and_rank, report_once_per_node  # noqa: E402
+from speechbrain_ext.training.run_folder import claim_run_folder  # noqa: E402
+from speechbrain_ext.training.run_lock import hold_run_folder  # noqa: E402
 from speechbrain_ext.seeding import derive_seed  # noqa: E402
-from speechbrain_ext.wait_meter import WaitMeter  # noqa: E402
-from speechbrain_ext.waveform_scale import pad_with_mean, scale_waveforms  # noqa: E402
+from speechbrain_ext.training.wait_meter import WaitMeter  # noqa: E402
+from speechbrain_ext.dataio.waveform_scale import pad_with_mean, scale_waveforms  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ class EmotionBrain(sb.Brain):
         """Make a step; return the mean loss over all processes, so that they log and save the same."""
         self.wait_meter.begin_batch()
         loss = super().fit_batch(batch)  # on the CPU: the device has done all of its work then
-        n_processes, _ = place_among_processes()
+        n_processes, _ = world_size_and_rank()
         if n_processes > 1:
             loss = ddp_all_reduce(loss.to(self.device), torch.distributed.ReduceOp.SUM).cpu() / n_processes
         self.wait_meter.end_batch()
@@ -209,7 +210,7 @@ def clips(batch, prefix=""):
 
 
 def share_of(batch):
-    """Return the Share that a training batch is; None where it is whole."""
+    """Return the BatchShard that a training batch is; None where it is whole."""
     return getattr(batch, "share", [None])[0]
 
 
@@ -222,7 +223,7 @@ def dataio_prep(hparams, manifest, fold):
         The hyperparameters.
     manifest : dict
         The corpus.
-    fold : speechbrain_ext.folds.Fold
+    fold : speechbrain_ext.dataio.folds.Fold
         The ids of each part.
 
     Returns
@@ -279,7 +280,7 @@ def dataio_prep(hparams, manifest, fold):
 
 def plan_batches(hparams, manifest, fold):
     """Make the sampler that plans the training batches of a fold, and this process's share of each."""
-    n_processes, rank = place_among_processes()
+    n_processes, rank = world_size_and_rank()
     durations = [min(manifest[utt_id]["duration"], hparams["max_train_s"] or float("inf")) for utt_id in fold.train]
     return PairedBatchSampler(
         n_samples=[round(duration * hparams["sample_rate"]) for duration in durations],
@@ -307,8 +308,8 @@ def prepared_folder(settings, hparams_file, overrides, run_opts):
     folder = Path(settings["output_folder"])
     with hold_run_folder(folder):
         check_epochs(settings)
-        n_processes = processes_of(folder, place_among_processes()[0], run_opts["test_only"])
-        claim_run_folder(folder, identity_of(settings, manifest), hparams_file, overrides, MAY_CHANGE)
+        n_processes = processes_of(folder, world_size_and_rank()[0], run_opts["test_only"])
+        claim_run_folder(folder, identity_of(settings, manifest), hparams_file, overrides, RESUMABLE_KEYS)
         note_processes(folder, n_processes)
         write_manifest(manifest, folder / "manifest.json")
         yield
@@ -318,7 +319,7 @@ def main(argv):
     """Train and test one fold, as the only process or as one of those that torchrun starts."""
     hparams_file, run_opts, overrides = sb.parse_arguments(argv)
     with contextlib.ExitStack() as stack:
-        with said_once():
+        with report_once_per_node():
             settings, overrides = complete_settings(hparams_file, overrides, run_opts)
             join_processes(run_opts)  # all have read the file before the main process may write it
             on_main(stack.enter_context, prepared_folder(settings, hparams_file, overrides, run_opts))
@@ -371,7 +372,7 @@ def run_fold(settings, hparams_file, run_opts, overrides):
     }
 
     def eval_kwargs(dataset):
-        batches = share_whole_batches(len(dataset), hparams["eval_batch_size"], *place_among_processes())
+        batches = share_whole_batches(len(dataset), hparams["eval_batch_size"], *world_size_and_rank())
         return {**loader_kwargs, "batch_sampler": batches}
 
     # Brain's own loader would share out the batches once more.

@@ -10,7 +10,7 @@ import torch
 from torchaudio.models import hubert_large
 
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.truncated_hubert import TruncatedHuBERT
+from speechbrain_ext.lobes.truncated_encoder import TruncatedHuBERT
 
 # One convolution of kernel 2 and stride 2 makes 4 frames of 8 samples; width 4, feed-forward of 8.
 BY_HAND = {

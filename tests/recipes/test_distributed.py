@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from fold_reading import SMALL, assert_same_weights, history, last_checkpoint, posteriors, results
-from fold_results import note_processes, processes_of
+from speechbrain_ext.results.fold_results import note_processes, processes_of
 
 import train
 from speechbrain_ext.errors import InputError
@@ -225,7 +225,7 @@ def test_another_number_of_processes_is_refused(tmp_path):
 def test_fold_of_one_process_is_not_taken_up_by_two(fit, monkeypatch):
     folder = fit("fold", "--number_of_epochs=1")
     assert "n_processes" not in (folder / "run.json").read_text()
-    monkeypatch.setattr(train, "place_among_processes", lambda: (2, 0))
+    monkeypatch.setattr(train, "world_size_and_rank", lambda: (2, 0))
     with pytest.raises(InputError, match="trained by 1 process, .* and this is a run of 2. Start 1, or choose"):
         fit("fold")
 

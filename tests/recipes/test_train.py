@@ -16,7 +16,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_m
 
 import train
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.mixup import ConventionalMixup, LengthAdaptiveMixup
+from speechbrain_ext.augment.mixup import ConventionalMixup, LengthAdaptiveMixup
 from speechbrain_ext.seeding import derive_seed
 
 

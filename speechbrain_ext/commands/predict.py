@@ -1,0 +1,112 @@
+"""speechbrain-ext predict: classify a file, a folder, or what comes through a pipe."""
+
+import contextlib
+import dataclasses
+import itertools
+import sys
+import tempfile
+from pathlib import Path
+
+from tqdm import tqdm
+
+from speechbrain_ext.inference.bundle import BUNDLE_FILE, sha256_of
+from speechbrain_ext.errors import InputError, check_number, check_whole_number
+from speechbrain_ext.inference.classifier import load_classifier
+from speechbrain_ext.inference.recordings import ENDINGS, classify_recordings, find_recordings, measure_recordings
+from speechbrain_ext.inference.prediction_file import PredictionFile, check_format, check_labels, format_predictions
+
+PIPE = "-"
+DESCRIPTION = """\
+Classify recordings: one file, all recordings in a folder and its folders, or - for what comes through a pipe: a
+recording, or a list of paths, one a line. Prints CSV, or writes CSV, JSON or JSON lines with --out.
+
+    speechbrain-ext predict exported recordings/ --out emotions.csv
+    find . -name '*.flac' | speechbrain-ext predict exported -
+
+A recording that cannot be read has its error in its row, and the exit status is 1. With --out, an interrupted run goes
+on when the same command is given again; what the file holds by the same model is kept.
+"""
+
+
+def add_arguments(parser):
+    """Declare the command's arguments."""
+    parser.add_argument("bundle", metavar="BUNDLE", help="a folder that export.py has written, or USER/NAME on the Hub")
+    parser.add_argument("recordings", metavar="FILE|FOLDER|-", nargs="+", help="what to classify")
+    parser.add_argument("--out", help="write to this .csv, .json or .jsonl instead of printing CSV")
+    parser.add_argument("--batch_size", type=int, default=16, help="recordings at a time (default: %(default)s)")
+    parser.add_argument("--max_s", type=float, default=120.0, help="refuse longer ones (default: %(default)s s)")
+    parser.add_argument("--device", help="such as cpu or cuda:0; default: a GPU where there is one")
+    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16", "fp16"], help="default: %(default)s")
+
+
+def run(options):
+    """Classify. Returns the exit status: 1 if a recording could not be read."""
+    check_whole_number("--batch_size", options.batch_size, 1)
+    check_number("--max_s", options.max_s, 0, float("inf"), inclusive=False)
+    if options.out:
+        check_format(options.out)
+    with tempfile.TemporaryDirectory() as scratch:
+        piped = Path(scratch) / "recording"
+        paths = list(dict.fromkeys(path for given in options.recordings for path in _paths(given, piped)))
+        run_opts = {key: value for key in ("device", "precision") if (value := getattr(options, key))}
+        classifier = load_classifier(options.bundle, run_opts)
+        model = sha256_of(classifier.bundle.folder / BUNDLE_FILE)[:12]
+        emotions = list(classifier.hparams.emotions)
+        check_labels(emotions)
+        out = PredictionFile(options.out, paths, emotions, model) if options.out else None
+        predictions = out.predictions if out else {}
+        todo = [path for path in paths if path not in predictions]
+        if len(todo) < len(paths):
+            print(f"{len(paths) - len(todo)} of {len(paths)} are in {options.out} already.", file=sys.stderr)
+        with out or contextlib.nullcontext():
+            for prediction in _classify(classifier, todo, options, piped):
+                predictions[prediction.path] = prediction
+                if out:
+                    out.add(prediction)
+            if out:
+                out.write()
+    predictions = [predictions[path] for path in paths]
+    if not out:
+        print(format_predictions(predictions, emotions, model, ".csv"), end="")
+    failed = sum(prediction.error is not None for prediction in predictions)
+    if out:
+        print(f"{options.out} holds {len(predictions)} rows.", file=sys.stderr)
+    if failed:
+        print(f"{failed} of {len(predictions)} were not classified; their rows say why.", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _classify(classifier, paths, options, piped):
+    """Yield the predictions of all recordings, with a progress bar in seconds of speech."""
+    files = [str(piped) if path == PIPE else path for path in paths]
+    durations, failed = measure_recordings(files, options.max_s)
+    found = classify_recordings(classifier, durations, options.batch_size)
+    total = round(sum(durations.values()), 1)
+    with tqdm(total=total, unit="s", unit_scale=True, disable=not sys.stderr.isatty()) as bar:
+        for prediction in itertools.chain(failed, found):
+            bar.update(prediction.duration_s or 0)
+            if prediction.path == str(piped):
+                error = prediction.error and prediction.error.replace(str(piped), PIPE)
+                prediction = dataclasses.replace(prediction, path=PIPE, error=error)
+            yield prediction
+
+
+def _paths(given, piped):
+    """List the recordings that one argument stands for."""
+    if given == PIPE:
+        data = sys.stdin.buffer.read()
+        if not data.strip():
+            raise InputError("nothing came through the pipe: neither a recording nor a path.")
+        if b"\0" in data[:4096]:  # no text
+            piped.write_bytes(data)
+            return [PIPE]
+        lines = data.decode(errors="surrogateescape").split("\n")
+        return [path for line in lines if (path := line.rstrip("\r")).strip()]
+    if Path(given).is_dir():
+        found = find_recordings(given)
+        if not found:
+            raise InputError(f"{given} holds no recordings: no file's name ends as {', '.join(sorted(ENDINGS))}.")
+        return found
+    if not Path(given).exists():
+        raise InputError(f"{given} is neither a file nor a folder.")
+    return [given]

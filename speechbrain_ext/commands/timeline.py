@@ -1,0 +1,109 @@
+"""speechbrain-ext timeline: follow the emotions through a long recording."""
+
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from speechbrain_ext.dataio.audio import probe_audio
+from speechbrain_ext.errors import InputError
+from speechbrain_ext.inference.classifier import load_classifier
+from speechbrain_ext.inference.timeline import check_settings, make_timeline, write_audacity, write_csv, write_json
+from speechbrain_ext.inference.timeline_plot import clock, plot_timeline
+
+FILES = {"csv": "timeline.csv", "json": "timeline.json", "audacity": "labels.txt", "png": "timeline.png"}
+MOST_ROWS = 40
+DESCRIPTION = """\
+Follow the emotions through a long recording: windows that overlap are classified, and merged into segments. Writes the
+windows (timeline.csv), all there is (timeline.json), labels for Audacity (labels.txt: File > Import > Labels) and a
+picture (timeline.png). Memory does not grow with the recording.
+
+    speechbrain-ext timeline exported meeting.flac
+    speechbrain-ext timeline exported meeting.flac --out meeting --hop_s 0.5 --formats csv,png
+"""
+
+
+def add_arguments(parser):
+    """Declare the command's arguments."""
+    parser.add_argument("bundle", metavar="BUNDLE", help="a folder that export.py has written, or USER/NAME on the Hub")
+    parser.add_argument("file", metavar="FILE", help="the recording")
+    parser.add_argument("--out", metavar="FOLDER", help="where files are written (default: FILE's name and _timeline)")
+    parser.add_argument("--window_s", type=float, default=4.0, help="length of a window (default: %(default)s s)")
+    parser.add_argument("--hop_s", type=float, default=1.0, help="from window to window (default: %(default)s s)")
+    parser.add_argument(
+        "--min_segment_s", type=float, default=1.0, help="merge shorter segments away (default: %(default)s s)"
+    )
+    parser.add_argument("--batch_size", type=int, default=16, help="windows at a time (default: %(default)s)")
+    parser.add_argument("--device", help="such as cpu or cuda:0; default: a GPU where there is one")
+    parser.add_argument("--formats", default=",".join(FILES), help="what is written (default: %(default)s)")
+
+
+def run(options):
+    """Make the timeline, write its files, and print its segments. Returns the exit status."""
+    formats = options.formats.split(",")
+    unknown = [name for name in formats if name not in FILES]
+    if unknown:
+        raise InputError(f"--formats must be some of {','.join(FILES)}, with commas alone, got {options.formats!r}.")
+    check_settings(options.window_s, options.hop_s, options.min_segment_s, options.batch_size)
+    out = Path(options.out or f"{Path(options.file).stem}_timeline")
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out must be a folder, and {out} is a file. Choose another name.")
+    header = probe_audio(options.file, Path(options.file).name, check_samples=False)
+
+    classifier = load_classifier(options.bundle, {"device": options.device} if options.device else None)
+    out.mkdir(parents=True, exist_ok=True)  # what cannot be written is told before an hour of work
+    timeline = _follow(classifier, options, header.duration_s)
+    title = (
+        f"{Path(options.file).name}: emotions over {clock(timeline.duration_s)}, by windows of {timeline.window_s:g} s "
+        f"every {timeline.hop_s:g} s"
+    )
+    writers = {"csv": write_csv, "json": write_json, "audacity": write_audacity}
+    for name in formats:
+        if name == "png":
+            plot_timeline(timeline, out / FILES[name], title)
+        else:
+            writers[name](timeline, out / FILES[name])
+    print(format_segments(timeline))
+    print("\n" + "\n".join(f"{name}: {out / FILES[name]}" for name in formats))
+    return 0
+
+
+def format_segments(timeline, most_rows=MOST_ROWS):
+    """Write the segments as a table.
+
+    Arguments
+    ---------
+    timeline : speechbrain_ext.inference.timeline.Timeline
+        What `make_timeline` returns.
+    most_rows : int
+        Further segments are only counted.
+
+    Returns
+    -------
+    str
+        A heading and a line for each segment: start, end, emotion, posterior.
+    """
+    width = max(len(emotion) for emotion in (*timeline.emotions, "emotion"))
+    lines = [f"{'start':>9}  {'end':>9}  {'emotion':<{width}}  posterior"]
+    for segment in timeline.segments[:most_rows]:
+        start, end = clock(segment.start_s, tenths=True), clock(segment.end_s, tenths=True)
+        lines.append(f"{start:>9}  {end:>9}  {segment.emotion:<{width}}  {segment.posterior:9.2f}")
+    n_left_out = len(timeline.segments) - most_rows
+    if n_left_out > 0:
+        lines.append(f"and {n_left_out} more segments")
+    return "\n".join(lines)
+
+
+def _follow(classifier, options, duration_s):
+    """Make the timeline, with a bar of the seconds that are done, on a terminal only."""
+    layout = "{percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of speech [{elapsed}<{remaining}]"
+    with tqdm(total=duration_s, bar_format=layout, disable=not sys.stderr.isatty()) as bar:
+        return make_timeline(
+            classifier,
+            options.file,
+            options.window_s,
+            options.hop_s,
+            options.batch_size,
+            options.min_segment_s,
+            progress=lambda done_s, _: bar.update(done_s - bar.n),
+        )

@@ -1,0 +1,111 @@
+"""speechbrain-ext web: a page in the browser to record or upload speech."""
+
+import contextlib
+import ipaddress
+import signal
+import sys
+import threading
+import webbrowser
+from pathlib import Path
+
+from speechbrain_ext.device import check_device
+from speechbrain_ext.errors import InputError, check_number
+from speechbrain_ext.inference.classifier import load_classifier
+from speechbrain_ext.inference.recordings import find_recordings
+from speechbrain_ext.web.page import import_gradio
+from speechbrain_ext.web.server import check_address, serve_page
+
+DEMO_CORPUS = "demo_corpus"  # where `make demo` leaves it
+N_EXAMPLES = 4
+DESCRIPTION = """\
+Open a page in the browser: record or upload speech, and see the probabilities and, for long recordings, the timeline.
+
+    speechbrain-ext web exported
+    speechbrain-ext web exported --port 8000 --examples recordings/
+
+The page is for this machine alone, unless --host says otherwise. Whoever reaches it may use it: it asks for no
+password. From other machines, browsers record over https only. Ctrl-C ends it, and deletes what was uploaded.
+"""
+
+
+def add_arguments(parser):
+    """Declare the command's arguments."""
+    parser.add_argument("bundle", metavar="BUNDLE", help="a folder that export.py has written, or USER/NAME on the Hub")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to serve at; 0.0.0.0 for all networks (default: %(default)s)"
+    )
+    parser.add_argument("--port", type=int, help="default: the first free one from 7860")
+    parser.add_argument("--max_mb", type=float, default=50.0, help="largest upload (default: %(default)s MB)")
+    parser.add_argument(
+        "--examples", metavar="FOLDER", help=f"offer recordings from here (default: {DEMO_CORPUS}, where there is one)"
+    )
+    parser.add_argument("--device", help="such as cpu or cuda:0; default: a GPU where there is one")
+    parser.add_argument("--open", action="store_true", help="open the browser")
+
+
+def run(options):
+    """Serve the page until Ctrl-C or SIGTERM. Returns the exit status."""
+    check_number("--max_mb", options.max_mb, 0, float("inf"), inclusive=False)
+    if options.device:
+        check_device(options.device)
+    import_gradio()
+    check_address(options.host, options.port)
+    examples = pick_examples(options.examples)
+    classifier = load_classifier(options.bundle, {"device": options.device} if options.device else None)
+    with serve_page(classifier, options.host, options.port, options.max_mb, examples) as url, _end_signals() as ended:
+        print(f"The page is at {url} - Ctrl-C ends it.", flush=True)
+        if not _is_loopback(options.host):
+            print("Whoever reaches this machine can use it: it asks for no password.", file=sys.stderr)
+        if options.open:
+            webbrowser.open(url)
+        while not ended.wait(1):  # without a limit, Windows would not hear Ctrl-C
+            pass
+    print("The page is closed, and what was uploaded is deleted.", flush=True)
+    return 0
+
+
+def pick_examples(folder=None, n_examples=N_EXAMPLES):
+    """Pick recordings from a folder, spread evenly over all of its names.
+
+    Arguments
+    ---------
+    folder : str, optional
+        The folder; by default the demo corpus in the current one, if it is there.
+    n_examples : int
+        How many.
+
+    Returns
+    -------
+    list of str
+        Their paths, sorted.
+
+    Raises
+    ------
+    InputError
+        If a folder is given and holds no recordings.
+    """
+    found = find_recordings(folder or DEMO_CORPUS)
+    if folder and not found:
+        what = "holds no recordings" if Path(folder).is_dir() else "is no folder"
+        raise InputError(f"--examples must be a folder with recordings, and {folder} {what}.")
+    n = min(n_examples, len(found))
+    return [found[i * len(found) // n] for i in range(n)]
+
+
+@contextlib.contextmanager
+def _end_signals():
+    """Yield an event that Ctrl-C or SIGTERM sets: both are the ordinary end, after which uploads are deleted."""
+    ended = threading.Event()
+    before = {number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield ended
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _is_loopback(host):
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

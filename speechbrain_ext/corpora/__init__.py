@@ -1,0 +1,14 @@
+"""The only room that knows corpora: one file a corpus, and the registry that finds it by name.
+
+May import: the ground and dataio.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "iemocap": ["prepare_iemocap"],
+        "synthetic": ["make_demo_corpus"],
+    },
+)

@@ -1,0 +1,147 @@
+"""A long recording as a stream of blocks: read, resampled, outlined and cut into windows, in constant memory."""
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from speechbrain_ext.dataio.audio import to_mono
+from speechbrain_ext.errors import InputError
+
+BLOCK_FRAMES = 65536
+NO_LENGTH = 2**63 - 1  # libsndfile's answer where a FLAC's header does not tell
+
+
+def read_blocks(path, n_frames=BLOCK_FRAMES):
+    """Read a recording piece by piece.
+
+    Arguments
+    ---------
+    path : str or pathlib.Path
+        The recording.
+    n_frames : int
+        Samples in a block; the last one may hold fewer.
+
+    Yields
+    ------
+    numpy.ndarray
+        Samples of the mono waveform, [T], float32, at the file's own rate.
+
+    Raises
+    ------
+    InputError
+        When the reading arrives at what cannot be read, is not finite, or is missing.
+    """
+    name = Path(path).name
+    n_done = 0
+    try:
+        with soundfile.SoundFile(str(path)) as file:
+            if file.frames == NO_LENGTH:
+                raise InputError(f"{name}: the header of {path} does not tell its length. Convert it once more.")
+            while len(wav := file.read(n_frames, dtype="float32", always_2d=True)):  # [T, channels]
+                bad = np.flatnonzero(~np.isfinite(wav).all(axis=1))
+                if len(bad):
+                    raise InputError(
+                        f"{name}: {path} holds samples that are NaN or infinite, the first at "
+                        f"{(n_done + bad[0]) / file.samplerate:.2f} s. Repair or cut the recording."
+                    )
+                n_done += len(wav)
+                yield to_mono(wav, file.samplerate, file.samplerate)
+            if n_done < file.frames:
+                raise InputError(
+                    f"{name}: {path} is truncated: {file.frames} samples are announced and {n_done} can be read. "
+                    "Copy it again."
+                )
+    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
+        raise InputError(
+            f"{name}: {path} cannot be read as audio after its first {n_done} samples: {error} Copy or convert it "
+            "once more."
+        ) from error
+
+
+def resample_blocks(blocks, source_rate_hz, sample_rate_hz):
+    """Resample a waveform that comes in blocks; the samples are those of `soxr.resample` on the whole.
+
+    Arguments
+    ---------
+    blocks : iterable of numpy.ndarray
+        The waveform, [T] each, float32.
+    source_rate_hz, sample_rate_hz : int
+        Its sample rate, and the wanted one.
+
+    Yields
+    ------
+    numpy.ndarray
+        The resampled waveform, [T] each, float32.
+    """
+    if source_rate_hz == sample_rate_hz:
+        yield from blocks
+        return
+    stream = soxr.ResampleStream(source_rate_hz, sample_rate_hz, num_channels=1, dtype="float32")
+    for wav in blocks:
+        yield stream.resample_chunk(wav)
+    yield stream.resample_chunk(np.empty(0, np.float32), last=True)
+
+
+def trace_envelope(blocks, n_samples, envelope):
+    """Pass a waveform's blocks on, and note the lowest and highest sample in each of K equal stretches.
+
+    Arguments
+    ---------
+    blocks : iterable of numpy.ndarray
+        The waveform, [T] each.
+    n_samples : int
+        Length of the waveform.
+    envelope : numpy.ndarray
+        Filled in place, [K, 2], with K at most `n_samples`; has to hold infinity and minus infinity before.
+
+    Yields
+    ------
+    numpy.ndarray
+        The blocks as they are.
+    """
+    n_done = 0
+    for wav in blocks:
+        stretches = np.arange(n_done, n_done + len(wav)) * len(envelope) // n_samples  # [T], ascending
+        firsts = np.flatnonzero(np.diff(stretches, prepend=-1))  # where a stretch begins in this block
+        rows = stretches[firsts]
+        envelope[rows, 0] = np.minimum(envelope[rows, 0], np.minimum.reduceat(wav, firsts))
+        envelope[rows, 1] = np.maximum(envelope[rows, 1], np.maximum.reduceat(wav, firsts))
+        n_done += len(wav)
+        yield wav
+
+
+def cut_windows(blocks, n_window, n_hop):
+    """Cut overlapping windows from a waveform that comes in blocks.
+
+    Arguments
+    ---------
+    blocks : iterable of numpy.ndarray
+        The waveform, [T] each.
+    n_window, n_hop : int
+        Samples in a window, and from one window's start to the next one's; the hop is at most a window.
+
+    Yields
+    ------
+    tuple
+        (start in samples, the window [n_window]). Where windows and hops do not end with the waveform, one more window
+        does. A waveform shorter than a window comes as it is.
+
+    Example
+    -------
+    >>> [(start, wav.tolist()) for start, wav in cut_windows([np.arange(3), np.arange(3, 6)], n_window=3, n_hop=2)]
+    [(0, [0.0, 1.0, 2.0]), (2, [2.0, 3.0, 4.0]), (3, [3.0, 4.0, 5.0])]
+    """
+    held = np.empty(0, np.float32)
+    n_done = start = end = 0
+    for wav in blocks:
+        held = np.concatenate([held[-n_window:], wav])  # the next window, and a last one, begin in here
+        n_done += len(wav)
+        while start + n_window <= n_done:
+            first = start - (n_done - len(held))
+            yield start, held[first : first + n_window]
+            start, end = start + n_hop, start + n_window
+    if end < n_done:
+        held = held[-n_window:]
+        yield n_done - len(held), held

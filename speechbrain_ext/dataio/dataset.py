@@ -1,0 +1,79 @@
+"""A dataset that serves each clip with its mixup partner, and the collation of both into padded batches."""
+
+from functools import partial
+
+import torch
+from speechbrain.dataio.batch import PaddedBatch
+from speechbrain.dataio.dataset import DynamicItemDataset
+
+from speechbrain_ext.dataio.sampler import PairedIndex
+
+
+class PairedDataset(DynamicItemDataset):
+    """A DynamicItemDataset that also serves a clip's mixup partner and tells its pipeline the epoch.
+
+    Its pipeline has the key `epoch` beside `id` and the data's own: the epoch of the `PairedIndex`, or 0 where the dataset is
+    indexed by an integer, as in validation and testing.
+
+    Arguments
+    ---------
+    data : dict
+        As for DynamicItemDataset.
+    dynamic_items : list
+        As for DynamicItemDataset.
+    output_keys : list
+        As for DynamicItemDataset. For a `PairedIndex`, each of `paired_keys` also comes as "partner_<key>"; without a
+        partner the waveform is empty. Its `share`, where it has one, comes as "share".
+    paired_keys : tuple of str
+        The waveform's key first, then others that a mixup needs.
+    """
+
+    def __init__(self, data, dynamic_items=(), output_keys=(), paired_keys=("sig", "target")):
+        super().__init__(
+            {utt_id: {**entry, "epoch": 0} for utt_id, entry in data.items()}, list(dynamic_items), list(output_keys)
+        )
+        self.paired_keys = paired_keys
+
+    def __getitem__(self, index):
+        if not isinstance(index, PairedIndex):
+            return super().__getitem__(index)
+        outputs = self._outputs(index.index, index.epoch)
+        if index.partner is None:
+            partner = {key: torch.zeros_like(outputs[key]) for key in self.paired_keys}
+            partner[self.paired_keys[0]] = outputs[self.paired_keys[0]].new_zeros(0)
+        else:
+            partner = self._outputs(index.partner, index.epoch)
+        share = {"share": index.share} if index.share else {}
+        return {**outputs, **{f"partner_{key}": partner[key] for key in self.paired_keys}, **share}
+
+    def _outputs(self, index, epoch):
+        utt_id = self.data_ids[index]
+        return self.pipeline.compute_outputs({**self.data[utt_id], "id": utt_id, "epoch": epoch})
+
+
+def pad_right(tensors):
+    """Pad waveforms of different lengths, empty ones among them, to the longest.
+
+    Arguments
+    ---------
+    tensors : list of torch.Tensor
+        Waveforms, [T_b] each; tensors of one length are stacked.
+
+    Returns
+    -------
+    tuple
+        (padded [B, T], relative lengths [B]). The lengths are zeros where all waveforms are empty.
+
+    Example
+    -------
+    >>> pad_right([torch.ones(2), torch.ones(0)])
+    (tensor([[1., 1.],
+            [0., 0.]]), tensor([1., 0.]))
+    """
+    lengths = torch.tensor([float(len(tensor)) for tensor in tensors])
+    padded = torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True)
+    return padded, lengths / max(padded.shape[1], 1)
+
+
+# SpeechBrain's own padding takes no empty waveform, which stands for a missing partner.
+collate_pairs = partial(PaddedBatch, padding_func=pad_right)

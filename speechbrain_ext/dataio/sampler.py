@@ -1,0 +1,202 @@
+"""Which clips stand in which batch, each with which mixup partner, decided for a whole epoch before it begins.
+
+Several processes (one a GPU) train on the very batches that one process would make: each takes a share of every batch.
+"""
+
+from dataclasses import dataclass
+from typing import Optional
+
+import torch
+from torch.utils.data import Sampler
+
+from speechbrain_ext.errors import InputError, check_number
+from speechbrain_ext.seeding import derive_seed
+
+
+@dataclass(frozen=True)
+class BatchShard:
+    """The part of a batch that one of several processes computes.
+
+    Attributes
+    ----------
+    start : int
+        Place of its first clip in the batch.
+    n_clips : int
+        Clips in the whole batch.
+    weight : float
+        What the mean loss of its clips is multiplied by, so that the mean over the processes is the mean over the
+        batch. 0 where there are fewer clips than processes: such a process computes a clip of another's, for nothing,
+        because all have to take part when gradients are averaged.
+    """
+
+    start: int
+    n_clips: int
+    weight: float
+
+
+@dataclass(frozen=True)
+class PairedIndex:
+    """One clip of a training batch.
+
+    Attributes
+    ----------
+    index : int
+        The clip.
+    partner : int, optional
+        The clip that it is mixed with; None leaves it as it is.
+    epoch : int
+        The epoch, which seeds the clip's augmentation.
+    share : BatchShard, optional
+        The part of the batch that the clip is in; None where one process computes whole batches.
+    """
+
+    index: int
+    partner: Optional[int]
+    epoch: int
+    share: Optional[BatchShard] = None
+
+
+class PairedBatchSampler(Sampler):
+    """Plans length-aware batches of clips with mixup partners from the whole training set.
+
+    Partners are drawn before clips are sorted by length, so batching by length never narrows the choice: within a
+    batch of equal lengths, eq. 3 would be a constant 0.5. A mixed clip is sorted by the longer length of its pair.
+    Everything is decided by the seed and the epoch, so an epoch that is taken up in the middle goes on as planned.
+
+    N processes of `batch_size` clips share the batches of one process of N times `batch_size`. A share is a run of
+    neighbours in length, so that little is padded, and where shares are unequal the shorter clips are in the larger.
+
+    Arguments
+    ---------
+    n_samples : list of int
+        Lengths of the clips, in samples, as they will be read.
+    batch_size : int
+        Clips in a batch of one process; the last one holds what is left.
+    partner_prob : float
+        Probability in [0, 1] that a clip gets a partner.
+    sort_window : int
+        How many batches' worth of shuffled clips are sorted by length together; 1 does not sort.
+    seed : int
+        Seed of all draws.
+    n_processes : int
+        How many processes share the batches.
+    rank : int
+        Which of them this is, from 0.
+
+    Example
+    -------
+    >>> sampler = PairedBatchSampler([4, 1, 3, 2], batch_size=2, sort_window=2)
+    >>> sorted(sorted(draw.index for draw in batch) for batch in sampler)
+    [[0, 2], [1, 3]]
+    """
+
+    def __init__(self, n_samples, batch_size, partner_prob=0.0, sort_window=1, seed=0, n_processes=1, rank=0):
+        if batch_size < 1 or sort_window < 1:
+            raise InputError(f"batch_size and sort_window must be at least 1, got {batch_size} and {sort_window}.")
+        check_number("partner_prob", partner_prob, 0, 1)
+        if len(n_samples) == 0:
+            raise InputError("n_samples is empty: there is no clip to make batches of.")
+        if not 0 <= rank < n_processes:
+            raise InputError(f"rank must be from 0 to n_processes - 1 ({n_processes - 1}), got {rank}.")
+        self.n_samples = torch.as_tensor(n_samples)
+        self.batch_size = batch_size * n_processes  # of the whole batch
+        self.partner_prob = partner_prob
+        self.sort_window = sort_window
+        self.seed = seed
+        self.n_processes = n_processes
+        self.rank = rank
+        self.epoch = 1
+
+    def set_epoch(self, epoch):
+        """Choose the epoch that the next iteration plans; a Brain does so for its `train_sampler`."""
+        self.epoch = epoch
+
+    def __len__(self):
+        return -(-len(self.n_samples) // self.batch_size)
+
+    def __iter__(self):
+        generator = torch.Generator().manual_seed(derive_seed("batches", self.seed, self.epoch))
+        n_clips = len(self.n_samples)
+        # A partner is another clip: an offset of 1 to n - 1 around the circle of clips.
+        offsets = torch.randint(1, max(n_clips, 2), (n_clips,), generator=generator)
+        partners = (torch.arange(n_clips) + offsets) % n_clips
+        paired = torch.rand(n_clips, generator=generator) < self.partner_prob
+        if n_clips == 1:
+            paired[:] = False
+        lengths = torch.where(paired, torch.maximum(self.n_samples, self.n_samples[partners]), self.n_samples)
+
+        order = torch.randperm(n_clips, generator=generator)
+        if self.sort_window > 1:
+            windows = order.split(self.sort_window * self.batch_size)
+            order = torch.cat([window[lengths[window].argsort(stable=True)] for window in windows])
+        batches = order.split(self.batch_size)
+        shuffled = torch.randperm(len(batches), generator=generator) if self.sort_window > 1 else range(len(batches))
+        for b in shuffled:
+            part, share = share_batch(batches[int(b)].tolist(), self.n_processes, self.rank)
+            yield [PairedIndex(i, int(partners[i]) if paired[i] else None, self.epoch, share) for i in part]
+
+
+def share_batch(batch, n_processes, rank):
+    """Take one process's part out of a batch.
+
+    Arguments
+    ---------
+    batch : list
+        The clips of the whole batch.
+    n_processes : int
+        How many processes share it.
+    rank : int
+        Which of them this is, from 0.
+
+    Returns
+    -------
+    tuple
+        (clips, BatchShard); the whole batch and None where one process computes it.
+
+    Example
+    -------
+    >>> share_batch(["a", "b", "c"], n_processes=2, rank=0)
+    (['a', 'b'], BatchShard(start=0, n_clips=3, weight=1.3333333333333333))
+    >>> share_batch(["a", "b", "c"], n_processes=2, rank=1)
+    (['c'], BatchShard(start=2, n_clips=3, weight=0.6666666666666666))
+    """
+    if n_processes == 1:
+        return batch, None
+    size, rest = divmod(len(batch), n_processes)
+    start = rank * size + min(rank, rest)
+    part = batch[start : start + size + (rank < rest)]
+    if not part:
+        return batch[:1], BatchShard(0, len(batch), 0.0)
+    return part, BatchShard(start, len(batch), len(part) * n_processes / len(batch))
+
+
+def share_whole_batches(n_clips, batch_size, n_processes=1, rank=0):
+    """Put clips into batches in their order, of which each process takes every `n_processes`-th.
+
+    No batch is divided, so each is padded, and its mean loss is, as in one process.
+
+    Arguments
+    ---------
+    n_clips : int
+        Number of clips.
+    batch_size : int
+        Clips in a batch; the last one holds what is left.
+    n_processes : int
+        How many processes share the batches.
+    rank : int
+        Which of them this is, from 0.
+
+    Returns
+    -------
+    list of list of int
+        Indices of the clips, a list for each batch.
+
+    Example
+    -------
+    >>> share_whole_batches(5, batch_size=2)
+    [[0, 1], [2, 3], [4]]
+    >>> share_whole_batches(5, batch_size=2, n_processes=2, rank=1)
+    [[2, 3]]
+    """
+    batches = [list(range(start, min(start + batch_size, n_clips))) for start in range(0, n_clips, batch_size)]
+    return batches[rank::n_processes]

@@ -1,0 +1,18 @@
+"""A trained model in use: bundle, classifier, recordings, timeline, ONNX, Hub, model card.
+
+May import: the ground, dataio, nnet, lobes and corpora.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "classifier": ["load_classifier"],
+        "bundle_writer": ["write_bundle"],
+        "timeline": ["make_timeline"],
+        "embedding_model": ["EmbeddingModel"],
+        "onnx": ["write_onnx"],
+        "hub": ["push_bundle"],
+    },
+)

@@ -1,0 +1,220 @@
+"""Writing a bundle: a trained classifier as one folder that `EncoderClassifier.from_hparams` loads."""
+
+import filecmp
+import io
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import ruamel.yaml
+
+from speechbrain_ext.atomic_write import write_json
+from speechbrain_ext.inference.bundle import BUNDLE_FILE, CARD_FILE, FILE_NAME, FORMAT, YAML_FILE, sha256_of
+from speechbrain_ext.errors import InputError
+from speechbrain_ext.inference.classifier import load_classifier
+from speechbrain_ext.inference.onnx import ONNX_FILE, write_onnx
+from speechbrain_ext.versions import versions
+
+PARTS = ("encoder", "f_0", "f_1")
+HEAD = """\
+# A trained speech emotion classifier.
+#
+#     classifier = speechbrain.inference.classifiers.EncoderClassifier.from_hparams(source="<this folder>")
+#
+# That runs whatever a file like this one names. speechbrain_ext.inference.classifier.load_classifier("<this folder>") looks first.
+
+"""
+BODY = """
+encoder: !new:speechbrain_ext.lobes.truncated_encoder.TruncatedHuBERT
+    config: !ref <encoder_config>
+    num_layers: !ref <num_layers>
+    projection_dropout: 0.0
+    feature_reduction: !ref <feature_reduction>
+    waveform_scale: null     # the embedding model scales
+
+f_0: !new:speechbrain_ext.nnet.projection.EmotionEmbedding
+    input_dim: !ref <feature_dim>
+    emb_dim: !ref <emb_dim>
+
+f_1: !new:speechbrain_ext.nnet.projection.EmotionClassifier
+    emb_dim: !ref <emb_dim>
+    n_classes: !ref <n_classes>
+
+embedding_model: !new:speechbrain_ext.inference.embedding_model.EmbeddingModel
+    encoder: !ref <encoder>
+    f_0: !ref <f_0>
+    sample_rate_hz: !ref <sample_rate>
+    waveform_scale: !ref <waveform_scale>
+    max_s: !ref <max_s>
+    fixed_length_s: !ref <fixed_length_s>
+    mask_padding: !ref <mask_padding>
+
+# The embedding model takes waveforms: nothing is computed from them before.
+compute_features: !new:torch.nn.Identity
+mean_var_norm: !new:speechbrain.nnet.containers.LengthsCapableSequential
+    - !new:torch.nn.Identity
+
+modules:
+    compute_features: !ref <compute_features>
+    mean_var_norm: !ref <mean_var_norm>
+    embedding_model: !ref <embedding_model>
+    classifier: !ref <f_1>
+
+label_encoder: !new:speechbrain_ext.dataio.label_encoder.FixedLabelEncoder
+    labels: !ref <emotions>
+
+audio_normalizer: !new:speechbrain_ext.dataio.audio_normalizer.SoxrAudioNormalizer
+    sample_rate: !ref <sample_rate>
+
+# SpeechBrain's own transfer leaves a part as it is where its weights do not fit; recovery is strict.
+pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer
+    loadables:
+        encoder: !ref <encoder>
+        f_0: !ref <f_0>
+        f_1: !ref <f_1>
+    custom_hooks:
+        encoder: !name:speechbrain.utils.checkpoints.torch_recovery
+            end_of_epoch: True
+        f_0: !name:speechbrain.utils.checkpoints.torch_recovery
+            end_of_epoch: True
+        f_1: !name:speechbrain.utils.checkpoints.torch_recovery
+            end_of_epoch: True
+"""
+
+
+def write_bundle(
+    out,
+    weights,
+    encoder_config,
+    emotions,
+    emb_dim,
+    card,
+    about=None,
+    sample_rate=16000,
+    feature_reduction="first",
+    waveform_scale="peak",
+    max_s=None,
+    fixed_length_s=None,
+    mask_padding=True,
+    onnx=False,
+):
+    """Write a bundle, load it as a check, and only then move it to its place.
+
+    Arguments
+    ---------
+    out : str or pathlib.Path
+        The folder to write: one that does not exist or is empty, or that holds a bundle of the same model, whose card
+        is brought up to date.
+    weights : dict
+        "encoder" (of a `TruncatedHuBERT`), "f_0" and "f_1": files with their state dicts, such as those in a
+        SpeechBrain checkpoint.
+    encoder_config : dict
+        What `TruncatedHuBERT.architecture` returns.
+    emotions : list of str
+        The labels, in the order of the posteriors.
+    emb_dim : int
+        Size of the embedding.
+    card : str
+        The model card, in Markdown with metadata.
+    about : dict, optional
+        More to say in bundle.json.
+    sample_rate : int
+        Sample rate of the waveforms in Hz.
+    feature_reduction, waveform_scale, max_s, fixed_length_s, mask_padding
+        As in `TruncatedHuBERT` and `EmbeddingModel`.
+    onnx : bool
+        Whether model.onnx is written as well, see `write_onnx`.
+
+    Raises
+    ------
+    InputError
+        If `out` holds something else, or the weights do not fit the architecture. `out` stays as it is then.
+    """
+    out = Path(out).resolve()
+    if out.exists() and not (out / BUNDLE_FILE).exists():
+        _refuse_filled(out)
+    settings = {
+        "emotions": list(emotions),
+        "n_classes": len(emotions),
+        "sample_rate": sample_rate,
+        "waveform_scale": waveform_scale,
+        "max_s": max_s,
+        "fixed_length_s": fixed_length_s,
+        "mask_padding": mask_padding,
+        "num_layers": encoder_config["num_hidden_layers"],
+        "feature_reduction": feature_reduction,
+        "feature_dim": encoder_config["hidden_size"],
+        "emb_dim": emb_dim,
+        "encoder_config": dict(encoder_config),
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    try:
+        (temporary / YAML_FILE).write_text(HEAD + _to_yaml(settings) + BODY, encoding="utf-8")
+        (temporary / CARD_FILE).write_text(card, encoding="utf-8")
+        for name in PARTS:
+            shutil.copyfile(weights[name], temporary / f"{name}.ckpt")
+        facts = {"emotions": list(emotions), "sample_rate_hz": sample_rate, "versions": versions(), **(about or {})}
+        seal_bundle(temporary, facts)
+        try:
+            classifier = load_classifier(temporary, {"device": "cpu"})
+        except InputError as error:
+            raise InputError(str(error).replace(str(temporary), "to be written")) from error
+        if onnx:
+            write_onnx(classifier, temporary / ONNX_FILE)
+            seal_bundle(temporary)
+        temporary.chmod(0o755)  # mkdtemp lets nobody else in
+        if (out / BUNDLE_FILE).exists():
+            _update(out, temporary)
+        else:
+            os.replace(temporary, out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _refuse_filled(out):
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} is there and holds something else. Choose another folder, or delete that one.")
+
+
+def _update(out, new):
+    """Bring a bundle of the very same model up to date: its card, its list of files, model.onnx."""
+    model = [YAML_FILE, *(f"{name}.ckpt" for name in PARTS)]
+    if len(filecmp.cmpfiles(out, new, model, shallow=False)[0]) < len(model):
+        _refuse_filled(out)
+    listed = json.loads((out / BUNDLE_FILE).read_text(encoding="utf-8")).get("files", {})
+    card = out / CARD_FILE
+    if card.exists() and sha256_of(card) not in (listed.get(CARD_FILE), sha256_of(new / CARD_FILE)):
+        raise InputError(f"{card} has been changed since it was written. Move it away first, or choose another folder.")
+    for path in sorted(new.iterdir(), key=lambda path: path.name == BUNDLE_FILE):  # the list comes last
+        if not (out / path.name).exists() or not filecmp.cmp(path, out / path.name, shallow=False):
+            os.replace(path, out / path.name)
+
+
+def seal_bundle(folder, about=None):
+    """Write bundle.json with the SHA-256 of every other file; names such as .gitattributes are none of its own.
+
+    Arguments
+    ---------
+    folder : str or pathlib.Path
+        The bundle.
+    about : dict, optional
+        What else it says; by default what it said before.
+    """
+    folder = Path(folder)
+    if about is None:
+        about = json.loads((folder / BUNDLE_FILE).read_text(encoding="utf-8"))
+    names = sorted(path.name for path in folder.iterdir() if path.is_file() and FILE_NAME.fullmatch(path.name))
+    files = {name: sha256_of(folder / name) for name in names if name != BUNDLE_FILE}
+    write_json({"format": FORMAT, **about, "files": files}, folder / BUNDLE_FILE)
+
+
+def _to_yaml(settings):
+    yaml = ruamel.yaml.YAML()
+    yaml.indent(mapping=4)
+    yaml.default_flow_style = None  # lists of plain values in one line
+    stream = io.StringIO()
+    yaml.dump(settings, stream)
+    return stream.getvalue()

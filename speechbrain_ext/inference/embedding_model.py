@@ -1,0 +1,112 @@
+"""EmbeddingModel: from recordings as they are to embeddings, with the cutting, padding and scaling of the training."""
+
+import torch
+from speechbrain.dataio.dataio import length_to_mask
+from torch import nn
+
+from speechbrain_ext.dataio.audio import SHORTEST_S
+from speechbrain_ext.errors import InputError, check_number, check_whole_number
+from speechbrain_ext.dataio.waveform_scale import SCALES, num_samples, scale_waveforms
+
+LONGEST_S = 3600.0
+
+
+class EmbeddingModel(nn.Module):
+    """The `embedding_model` of `speechbrain.inference.classifiers.EncoderClassifier`: clip preparation, encoder, f_0.
+
+    Training prepares each clip by itself, before it stands in a batch; this does the same to the clips of a batch.
+
+    Arguments
+    ---------
+    encoder : torch.nn.Module
+        Called with (wavs, wav_lens), gives [B, E]; its own waveform scaling has to be off.
+    f_0 : torch.nn.Module
+        Turns [B, E] into embeddings [B, D].
+    sample_rate_hz : int
+        Sample rate of the waveforms.
+    waveform_scale : str, optional
+        "peak", "layer" or None, see `scale_waveforms`.
+    max_s : float, optional
+        Longer clips are cut to their first `max_s` seconds; by default none is.
+    fixed_length_s : float, optional
+        Every clip is padded with its own mean, or cut, to this many seconds; by default none is.
+    mask_padding : bool
+        Whether the encoder is told the clips' lengths; without it padding is attended to as speech is.
+
+    Example
+    -------
+    >>> class Mean(nn.Module):
+    ...     def forward(self, wavs, wav_lens):
+    ...         return wavs.sum(dim=1, keepdim=True) / num_samples(wavs, wav_lens).unsqueeze(1)
+    >>> model = EmbeddingModel(Mean(), nn.Identity(), sample_rate_hz=16000, waveform_scale=None)
+    >>> model(torch.tensor([[1.0, 1.0, 1.0, 1.0], [4.0, 2.0, 9.0, 9.0]]), torch.tensor([1.0, 0.5]))
+    tensor([[1.],
+            [3.]])
+    """
+
+    def __init__(
+        self,
+        encoder,
+        f_0,
+        sample_rate_hz=16000,
+        waveform_scale="peak",
+        max_s=None,
+        fixed_length_s=None,
+        mask_padding=True,
+    ):
+        super().__init__()
+        if waveform_scale not in SCALES:
+            raise InputError(f"waveform_scale must be one of {SCALES}, got {waveform_scale!r}.")
+        check_whole_number("sample_rate_hz", sample_rate_hz, 1)
+        for name, value in (("max_s", max_s), ("fixed_length_s", fixed_length_s)):
+            if value is not None:
+                check_number(name, value, SHORTEST_S, LONGEST_S)
+        self.encoder = encoder
+        self.f_0 = f_0
+        self.waveform_scale = waveform_scale
+        self.max_samples = None if max_s is None else round(max_s * sample_rate_hz)
+        self.fixed_samples = None if fixed_length_s is None else round(fixed_length_s * sample_rate_hz)
+        self.mask_padding = mask_padding
+
+    @property
+    def min_samples(self):
+        """Shortest clip that can be embedded, in samples."""
+        return self.encoder.min_samples if self.fixed_samples is None else 1
+
+    def forward(self, wavs, wav_lens=None):
+        """Embed clips.
+
+        Arguments
+        ---------
+        wavs : torch.Tensor
+            Padded waveforms at `sample_rate_hz`, [B, T]; they stay as they are.
+        wav_lens : torch.Tensor, optional
+            Relative lengths in (0, 1], [B]. Without it every clip is T samples long.
+
+        Returns
+        -------
+        torch.Tensor
+            Embeddings, [B, D].
+        """
+        n_samples = num_samples(wavs, wav_lens)
+        if self.max_samples is not None:
+            n_samples = n_samples.clamp(max=self.max_samples)
+            wavs = wavs[:, : min(wavs.shape[1], self.max_samples)]  # min: torch.export decides on one case otherwise
+        if self.fixed_samples is None:
+            wavs = scale_waveforms(wavs, n_samples / wavs.shape[1], self.waveform_scale)
+        else:
+            n_samples = n_samples.clamp(max=self.fixed_samples)
+            wavs = self._pad_with_means(wavs, n_samples)
+            wavs = scale_waveforms(wavs, scale=self.waveform_scale)  # the padding belongs to the clip here
+        if self.mask_padding:
+            feats = self.encoder(wavs, n_samples / wavs.shape[1])
+        else:
+            feats = self.encoder(wavs)
+        return self.f_0(feats)
+
+    def _pad_with_means(self, wavs, n_samples):
+        """Do what `pad_with_mean` does, to a batch and without a loop, which an ONNX graph could not have."""
+        wavs = nn.functional.pad(wavs, (0, self.fixed_samples))[:, : self.fixed_samples]
+        mask = length_to_mask(n_samples, max_len=self.fixed_samples, dtype=torch.bool)  # [B, T]
+        means = wavs.masked_fill(~mask, 0.0).sum(dim=1, keepdim=True) / n_samples.unsqueeze(1)  # [B, 1]
+        return torch.where(mask, wavs, means)

@@ -1,0 +1,170 @@
+"""ONNX: a trained classifier as one file that onnxruntime runs without PyTorch, waveform in, log-posteriors out.
+
+    session = onnxruntime.InferenceSession("model.onnx")
+    log_posteriors, embeddings = session.run(None, {"wavs": wavs, "wav_lens": wav_lens})
+    emotions = json.loads(session.get_modelmeta().custom_metadata_map["emotions"])
+
+The scaling of the waveforms, the padding mask and the feature reduction stand in the graph. It takes float32: `wavs`
+[batch, time], mono at the file's `sample_rate` and otherwise as recorded, and `wav_lens` [batch], relative lengths in
+(0, 1]. It gives `log_posteriors` [batch, emotions] and `embeddings` [batch, D]; batch and time are free.
+"""
+
+import contextlib
+import importlib
+import json
+import logging
+import os
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from speechbrain_ext.errors import InputError
+from speechbrain_ext.dataio.waveform_scale import num_samples
+
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+ONNX_FILE = "model.onnx"  # its name in a bundle
+INPUTS, OUTPUTS = ("wavs", "wav_lens"), ("log_posteriors", "embeddings")
+TOLERANCE = 1e-4
+LARGEST_FILE_BYTES = 1_900_000_000  # a protobuf ends at 2 GiB; above this the weights stand in a file beside it
+
+
+def write_onnx(classifier, path):
+    """Write a classifier as an ONNX file, after a check that onnxruntime agrees with PyTorch.
+
+    What PyTorch refuses, a graph cannot: of a clip that is shorter than the encoder's `min_samples` (in the file's
+    metadata), or whose relative length is above 1, all outputs are NaN; onnxruntime itself fails where `time` is too
+    short for one frame.
+
+    Arguments
+    ---------
+    classifier : speechbrain.inference.classifiers.EncoderClassifier
+        As `load_classifier` returns it, on the CPU.
+    path : str or pathlib.Path
+        The file to write, such as model.onnx; missing folders are made. It takes its place when it is complete and
+        checked. Weights above 2 GB go to `<path>.data`, which has to stay beside it.
+
+    Raises
+    ------
+    InputError
+        If a package is missing, the classifier is not on the CPU, or onnxruntime's numbers are not PyTorch's. What
+        stood at `path` stays then.
+    """
+    _import_packages()
+    model = _Graph(classifier.mods.embedding_model, classifier.mods.classifier).eval()
+    weights = [*model.parameters(), *model.buffers()]
+    for device in {weight.device for weight in weights if weight.device.type != "cpu"}:
+        raise InputError(
+            f"the classifier is on {device}, and an ONNX file is made and checked on the CPU. "
+            'Load it with load_classifier(bundle, {"device": "cpu"}).'
+        )
+    encoder = classifier.mods.embedding_model.encoder
+    metadata = {
+        "emotions": json.dumps(list(classifier.hparams.emotions), ensure_ascii=False),
+        "sample_rate": str(classifier.hparams.sample_rate),
+        "min_samples": str(encoder.min_samples),
+    }
+    program = _to_onnx(model, encoder.min_samples, metadata)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        # The file has its name already: it refers to the one with the weights by name.
+        temporary = Path(folder) / path.name
+        n_bytes = sum(weight.numel() * weight.element_size() for weight in weights)
+        program.save(temporary, external_data=n_bytes > LARGEST_FILE_BYTES)
+        _check_agreement(temporary, model)
+        for written in sorted(Path(folder).iterdir(), reverse=True):  # <path>.data before <path>
+            os.replace(written, path.parent / written.name)
+
+
+class _Graph(nn.Module):
+    """What the file computes."""
+
+    def __init__(self, embedding_model, classifier):
+        super().__init__()
+        self.embedding_model = embedding_model
+        self.classifier = classifier
+
+    def forward(self, wavs, wav_lens):
+        """Turn waveforms [B, T] and relative lengths [B] into log-posteriors [B, C] and embeddings [B, D]."""
+        emb = self.embedding_model(wavs, wav_lens)
+        if self.embedding_model.mask_padding:  # otherwise the encoder is told no lengths, and refuses none
+            n_samples = num_samples(wavs, wav_lens)
+            refused = (n_samples < self.embedding_model.encoder.min_samples) | (n_samples > wavs.shape[1])
+            emb = emb.masked_fill(refused.unsqueeze(1), float("nan"))
+        return self.classifier(emb), emb
+
+
+def _import_packages():
+    for name in PACKAGES:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise InputError(
+                f'{name} is not installed. pip install "speechbrain-ext[onnx]" (or pip install {" ".join(PACKAGES)}).'
+            ) from error
+
+
+def _to_onnx(model, min_samples, metadata):
+    # Three clips of about 50 frames: a size of 1 would be taken for a constant.
+    example = (torch.zeros(3, 40 * min_samples + 1), torch.tensor([1.0, 0.5, 0.25]))
+    free = torch.export.Dim.DYNAMIC
+    with _quiet_exporter(), torch.no_grad():
+        # strict: SpeechBrain's length_to_mask takes len() of a tensor, which the other way of tracing makes a constant.
+        traced = torch.export.export(model, example, dynamic_shapes=({0: free, 1: free}, {0: free}), strict=True)
+        program = torch.onnx.export(
+            traced,
+            dynamo=True,  # the exporter by TorchScript is deprecated
+            input_names=INPUTS,
+            output_names=OUTPUTS,
+            dynamic_shapes=({0: "batch", 1: "time"}, {}),  # names for the free sizes
+            verbose=False,
+        )
+    graph = program.model.graph
+    for node in graph:  # the exporter notes the source lines there, with the paths of this machine
+        node.metadata_props.clear()
+    for value in [*graph.inputs, *graph.outputs, *graph.initializers.values()]:
+        value.metadata_props.clear()
+    program.model.metadata_props.update(metadata)
+    return program
+
+
+def _check_agreement(path, model):
+    """Compare onnxruntime with PyTorch for a clip alone and for a padded batch."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    embedding_model = model.embedding_model
+    n_short = 20 * embedding_model.encoder.min_samples
+    # Long enough for cutting to be seen.
+    n_long = max(3 * n_short, *(n or 0 for n in (embedding_model.max_samples, embedding_model.fixed_samples))) + 1600
+    generator = torch.Generator().manual_seed(0)
+    for n_times, wav_lens in ((n_short, [1.0]), (n_long, [n_short / n_long, 1.0])):
+        wavs = 0.1 * torch.randn(len(wav_lens), n_times, generator=generator)
+        wav_lens = torch.tensor(wav_lens)
+        found = session.run(OUTPUTS, {"wavs": wavs.numpy(), "wav_lens": wav_lens.numpy()})
+        with torch.inference_mode():
+            wanted = model(wavs, wav_lens)
+        for name, ours, theirs in zip(OUTPUTS, wanted, found):
+            # Embeddings have no scale of their own: their largest value is the measure where it is above 1.
+            scale = max(1.0, ours.abs().max().item()) if name == "embeddings" else 1.0
+            difference = (ours - torch.from_numpy(theirs)).abs().max().item() / scale
+            if not difference <= TOLERANCE:  # NaN as well
+                raise InputError(
+                    f"onnxruntime and PyTorch differ by {difference:.1e} in {name} for clips of {n_times} samples; at "
+                    f"most {TOLERANCE:g} is allowed. No file was written. Another version of torch, onnxscript or "
+                    "onnxruntime may help."
+                )
+
+
+@contextlib.contextmanager
+def _quiet_exporter():
+    """Silence what the exporter logs about packages that are not needed here."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

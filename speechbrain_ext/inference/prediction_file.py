@@ -1,0 +1,215 @@
+"""PredictionFile: predictions as CSV, JSON or JSON lines, in a file that an interrupted run leaves whole."""
+
+import contextlib
+import csv
+import io
+import json
+from pathlib import Path
+
+import filelock
+
+from speechbrain_ext.atomic_write import atomic_write
+from speechbrain_ext.errors import InputError
+from speechbrain_ext.inference.recordings import Prediction
+
+FORMATS = (".csv", ".json", ".jsonl")
+
+
+class PredictionFile:
+    """Collects predictions, keeps them where the process may be killed, and writes them in order at the end.
+
+    Until the end they stand in `<path>.partial`, a line each. Opened again, predictions are kept, those in the file
+    itself as well; errors and recordings that are newer than the file are not.
+
+    Arguments
+    ---------
+    path : str or pathlib.Path
+        The file; its ending says the format.
+    recordings : list of str
+        The recordings that it is to hold, in order.
+    emotions : list of str
+        The emotions, in the order of the posteriors.
+    model : str
+        What tells the model from others; it stands in every row.
+
+    Raises
+    ------
+    InputError
+        If the ending is unknown, or the file holds something else, such as predictions by another model or of other
+        recordings.
+    """
+
+    def __init__(self, path, recordings, emotions, model):
+        self.path = Path(path)
+        check_format(path)
+        check_labels(emotions)
+        self.recordings, self.emotions, self.model = list(recordings), list(emotions), model
+        self._names = {_name(path) for path in recordings}
+        self.partial = self.path.with_name(self.path.name + ".partial")
+        self.predictions = {}
+        for source, rows in ((self.path, self._rows()), (self.partial, self._partial_rows())):
+            for row in rows:
+                prediction = self._from_row(row, source)
+                if prediction.error is None and not _newer(prediction.path, source):
+                    self.predictions[prediction.path] = prediction
+
+    def __enter__(self):
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = filelock.FileLock(self.path.with_name(f".{self.path.name}.lock"))
+        try:
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise InputError(f"{self.path} is being written by another process. Wait, or give another --out.") from None
+        self._journal = open(self.partial, "w", encoding="utf-8")
+        for prediction in self.predictions.values():
+            self._note(prediction)
+        return self
+
+    def __exit__(self, *exception):
+        self._journal.close()
+        Path(self._lock.lock_file).unlink(missing_ok=True)
+        self._lock.release()
+
+    def add(self, prediction):
+        """Take one more prediction; it is safe at once."""
+        self.predictions[prediction.path] = prediction
+        self._note(prediction)
+        self._journal.flush()
+
+    def write(self):
+        """Write the predictions of all recordings, in their order, and end."""
+        self._journal.close()
+        predictions = [self.predictions[path] for path in self.recordings]
+        with atomic_write(self.path) as file:
+            file.write(format_predictions(predictions, self.emotions, self.model, self.path.suffix))
+        self.partial.unlink()
+
+    def _note(self, prediction):
+        self._journal.write(json.dumps(_to_row(prediction, self.emotions, self.model), ensure_ascii=False) + "\n")
+
+    def _rows(self):
+        """Read the rows of the file as it is."""
+        if not self.path.exists():
+            return []
+        try:
+            with open(self.path, encoding="utf-8", newline="") as file:
+                text = file.read()
+            if self.path.suffix.lower() == ".csv":
+                reader = csv.DictReader(io.StringIO(text, newline=""))
+                if text and reader.fieldnames != list(_to_row(Prediction(""), self.emotions, self.model)):
+                    raise self._foreign(f"other columns ({', '.join(reader.fieldnames)})")
+                return list(reader)
+            rows = _lines(text) if self.path.suffix.lower() == ".jsonl" else json.loads(text)
+            if not isinstance(rows, list):
+                raise self._foreign("no list")
+            return rows
+        except InputError:
+            raise
+        except (ValueError, csv.Error, TypeError) as error:
+            raise self._foreign(f"something other than predictions ({error})") from error
+
+    def _partial_rows(self):
+        """Read what an interrupted run has left; its last line may be cut short."""
+        rows = []
+        if self.partial.exists():
+            for line in self.partial.read_text(encoding="utf-8", errors="replace").split("\n"):
+                with contextlib.suppress(ValueError):
+                    rows.append(json.loads(line))
+        return rows
+
+    def _from_row(self, row, source):
+        try:
+            path, model, error = row["path"], row["model"], row["error"]
+            posteriors = None if error else tuple(float(row[emo]) for emo in self.emotions)
+            duration_s = None if error else float(row["duration_s"])
+            prediction = Prediction(path, duration_s, row["predicted"] or None, posteriors, error or None)
+        except (KeyError, TypeError, ValueError) as error:
+            model = row.get("model") if isinstance(row, dict) else None
+            if not model or model == self.model:
+                raise self._foreign(f"a row that is no prediction, in {source.name} ({error})") from error
+        if model != self.model:
+            raise self._foreign(f"predictions by another model, {model}")
+        if path not in self._names:
+            raise self._foreign(f"a prediction of {path}, which is not asked for now")
+        return prediction
+
+    def _foreign(self, why):
+        return InputError(f"{self.path} holds {why}. Give another --out, or delete that file.")
+
+
+def check_labels(emotions):
+    """Refuse emotions that are called as a column of the file is."""
+    columns = list(_to_row(Prediction(""), [], ""))
+    for emotion in emotions:
+        if emotion in columns:
+            raise InputError(
+                f"the label {emotion!r} is a column of the file ({', '.join(columns)}): call it otherwise."
+            )
+
+
+def check_format(path):
+    """Refuse a file whose ending names no format."""
+    if Path(path).suffix.lower() not in FORMATS:
+        raise InputError(f"--out must end in {', '.join(FORMATS)}, got {str(path)!r}.")
+
+
+def format_predictions(predictions, emotions, model, ending):
+    """Write predictions as text.
+
+    Arguments
+    ---------
+    predictions : list of Prediction
+        The predictions.
+    emotions : list of str
+        The emotions, in the order of the posteriors.
+    model : str
+        What tells the model from others.
+    ending : str
+        ".csv", ".json" or ".jsonl".
+
+    Returns
+    -------
+    str
+        The text. In CSV what there is not is empty, in JSON it is null.
+    """
+    rows = [_to_row(prediction, emotions, model) for prediction in predictions]
+    if ending.lower() == ".json":
+        return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+    if ending.lower() == ".jsonl":
+        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    stream = io.StringIO()
+    columns = list(_to_row(Prediction(""), emotions, model))
+    writer = csv.DictWriter(stream, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def _lines(text):
+    """Parse JSON lines; other line separators may stand in a name."""
+    return [json.loads(line) for line in text.split("\n") if line]
+
+
+def _name(path):
+    """Write a path as text that every file can hold and give back."""
+    return path.encode("utf-8", "backslashreplace").decode().replace("\r", "\\r")
+
+
+def _to_row(prediction, emotions, model):
+    posteriors = prediction.posteriors or [None] * len(emotions)
+    return {
+        "path": _name(prediction.path),
+        "predicted": prediction.predicted,
+        **{emo: p if p is None else round(p, 8) for emo, p in zip(emotions, posteriors)},
+        "duration_s": prediction.duration_s if prediction.duration_s is None else round(prediction.duration_s, 3),
+        "model": model,
+        "error": prediction.error,
+    }
+
+
+def _newer(path, than):
+    """Tell whether a recording was written after a file, or is not there any more."""
+    try:
+        return Path(path).stat().st_mtime > than.stat().st_mtime
+    except OSError:
+        return True

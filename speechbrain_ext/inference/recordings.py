@@ -1,0 +1,217 @@
+"""Classifying many recordings: found, grouped by length, read ahead, and each answered for, readable or not."""
+
+import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import soundfile
+import torch
+
+from speechbrain_ext.dataio.audio import probe_audio, read_audio
+from speechbrain_ext.errors import InputError
+
+# Beside the formats' own names, the endings that recordings of these formats have.
+ENDINGS = {
+    *(f".{name.lower()}" for name in soundfile.available_formats()),
+    ".aif",
+    ".aifc",
+    ".oga",
+    ".opus",
+    ".snd",
+    ".wave",
+}
+
+
+BATCHES_AHEAD = 2  # read while another is classified
+LARGEST_BATCH_S = 240.0  # with its padding
+# On a CPU, what the stem's first layer would make of a batch, as a measure of all that a batch makes: beyond the caches
+# a batch is slower than its clips one by one.
+LARGEST_ACTIVATION_BYTES = 32e6
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is said of one recording.
+
+    Attributes
+    ----------
+    path : str
+        The recording, as it was given.
+    duration_s : float or None
+        Its length; None where it cannot be read.
+    predicted : str or None
+        The most probable emotion.
+    posteriors : tuple of float or None
+        One for each emotion, in the classifier's order.
+    error : str or None
+        Why there is no answer.
+    """
+
+    path: str
+    duration_s: float = None
+    predicted: str = None
+    posteriors: tuple = None
+    error: str = None
+
+
+def find_recordings(folder):
+    """Find all recordings in a folder and the folders in it, by their names' endings.
+
+    Arguments
+    ---------
+    folder : str or pathlib.Path
+        The folder. Hidden files and folders are left out, and so are the `._*` files that macOS adds.
+
+    Returns
+    -------
+    list of str
+        Paths that begin with `folder`, sorted.
+    """
+    found = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [
+            str(Path(parent) / name)
+            for name in names
+            if not name.startswith(".") and Path(name).suffix.lower() in ENDINGS
+        ]
+    return sorted(found)
+
+
+def measure_recordings(paths, max_s=120.0):
+    """Read the headers of recordings.
+
+    Arguments
+    ---------
+    paths : list of str
+        The recordings, in any format that libsndfile reads.
+    max_s : float
+        Longer recordings are not to be classified as one: an emotion seldom lasts that long.
+
+    Returns
+    -------
+    tuple
+        (durations: dict, path -> length in seconds; failed: list of Prediction, with their errors).
+    """
+    durations, failed = {}, []
+    for path in paths:
+        try:
+            duration_s = probe_audio(path, Path(path).name, check_samples=False).duration_s
+            if duration_s > max_s:
+                raise InputError(
+                    f"{Path(path).name} is {duration_s:.1f} s long, and at most {max_s:g} s are classified as one. Use "
+                    "`speechbrain-ext timeline`, or raise --max_s."
+                )
+            durations[path] = duration_s
+        except InputError as error:
+            failed.append(Prediction(path, error=str(error)))
+    return durations, failed
+
+
+def classify_recordings(classifier, durations, batch_size=16, max_padded_s=None, n_readers=2):
+    """Classify recordings, those of similar length together.
+
+    Arguments
+    ---------
+    classifier : speechbrain.inference.classifiers.EncoderClassifier
+        As `load_classifier` returns it.
+    durations : dict
+        Path -> length in seconds, as `measure_recordings` returns it.
+    batch_size : int
+        Largest number of recordings in a batch.
+    max_padded_s : float, optional
+        Largest length of a batch with its padding, in seconds, unless it is one recording: longer ones come in smaller
+        batches. By default what suits the classifier's device.
+    n_readers : int
+        Threads that read recordings while others are classified.
+
+    Yields
+    ------
+    Prediction
+        One for each recording, the longest first. What cannot be read is answered with its error.
+    """
+    if max_padded_s is None:
+        max_padded_s = _longest_batch_s(classifier)
+    longest_first = sorted(durations, key=lambda path: (-durations[path], path))  # memory peaks early
+    sample_rate = classifier.hparams.sample_rate
+    with ThreadPoolExecutor(n_readers) as readers:
+        ahead = deque()
+        for batch in _batches(longest_first, durations, batch_size, max_padded_s):
+            ahead.append([(path, durations[path], readers.submit(_read, path, sample_rate)) for path in batch])
+            if len(ahead) > BATCHES_AHEAD:
+                yield from _classify(classifier, ahead.popleft())
+        while ahead:
+            yield from _classify(classifier, ahead.popleft())
+
+
+def check_long_enough(classifier, n_samples, name):
+    """Refuse a clip that is too short for the classifier's encoder.
+
+    Arguments
+    ---------
+    classifier : speechbrain.inference.classifiers.EncoderClassifier
+        As `load_classifier` returns it.
+    n_samples : int
+        The clip's length, at the classifier's sample rate.
+    name : str
+        The clip's name, for the message.
+
+    Raises
+    ------
+    InputError
+        Names the clip and both lengths.
+    """
+    least = classifier.mods.embedding_model.min_samples
+    if n_samples < least:
+        rate_hz = classifier.hparams.sample_rate
+        raise InputError(
+            f"{name} is {n_samples / rate_hz:.4f} s long; this model needs at least {least / rate_hz:.4f} s. Leave it "
+            "out."
+        )
+
+
+def _longest_batch_s(classifier):
+    """Return how long a batch with its padding should be at most on the classifier's device, in seconds."""
+    if str(classifier.device) != "cpu":
+        return LARGEST_BATCH_S
+    config = classifier.mods.embedding_model.encoder.model.config
+    bytes_a_second = 4 * config.conv_dim[0] * classifier.hparams.sample_rate / config.conv_stride[0]
+    return min(LARGEST_BATCH_S, LARGEST_ACTIVATION_BYTES / bytes_a_second)
+
+
+def _batches(longest_first, durations, batch_size, max_padded_s):
+    batch = []
+    for path in longest_first:
+        if batch and (len(batch) == batch_size or (len(batch) + 1) * durations[batch[0]] > max_padded_s):
+            yield batch
+            batch = []
+        batch.append(path)
+    if batch:
+        yield batch
+
+
+def _read(path, sample_rate_hz):
+    return torch.from_numpy(read_audio(path, Path(path).name, sample_rate_hz))
+
+
+def _classify(classifier, clips):
+    wavs, read = [], []
+    for path, duration_s, future in clips:
+        try:
+            wav = future.result()
+            check_long_enough(classifier, len(wav), Path(path).name)
+        except InputError as error:
+            yield Prediction(path, error=str(error))
+        else:
+            wavs.append(wav)
+            read.append((path, duration_s))
+    if not wavs:
+        return
+    n_samples = torch.tensor([len(wav) for wav in wavs])
+    padded = torch.nn.utils.rnn.pad_sequence(wavs, batch_first=True)  # [B, T]
+    with torch.inference_mode(), classifier.inference_ctx:
+        log_posteriors, _, _, labels = classifier.classify_batch(padded, n_samples / padded.shape[1])
+    for (path, duration_s), label, row in zip(read, labels, log_posteriors.exp().tolist()):
+        yield Prediction(path, duration_s, label, tuple(row))

@@ -1,0 +1,13 @@
+"""Truncated self-supervised speech encoders as SpeechBrain lobes.
+
+May import: the ground and dataio.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "truncated_encoder": ["TruncatedHuBERT"],
+    },
+)

@@ -1,0 +1,107 @@
+"""Serving the page in the browser: to this machine alone unless asked, with nothing of it but the page."""
+
+import contextlib
+import errno
+import os
+import socket
+import tempfile
+
+from speechbrain_ext.errors import InputError, check_number
+from speechbrain_ext.web.page import build_page, import_gradio, page_style
+
+
+@contextlib.contextmanager
+def serve_page(classifier, host="127.0.0.1", port=None, max_mb=50.0, examples=()):
+    """Serve the page until the block ends. What visitors have uploaded is deleted then.
+
+    Arguments
+    ---------
+    classifier : speechbrain.inference.classifiers.EncoderClassifier
+        As `load_classifier` returns it.
+    host : str
+        Address of this machine at which the page is served; the default one cannot be reached from other machines.
+    port : int, optional
+        By default the first free one from 7860.
+    max_mb : float
+        Largest upload in megabytes.
+    examples : sequence of str
+        Recordings that are offered as examples. They are the only files of this machine, beside the uploads, that the
+        page hands out.
+
+    Yields
+    ------
+    str
+        The page's address.
+
+    Raises
+    ------
+    InputError
+        If gradio is missing, or host and port cannot be used.
+    """
+    import_gradio()
+    check_address(host, port)
+    examples = [os.path.abspath(path) for path in examples]
+    with tempfile.TemporaryDirectory(prefix="speechbrain-ext-web-") as uploads, _gradio_settings(uploads):
+        page = build_page(classifier, max_mb, examples)
+        try:
+            _, url, _ = page.launch(
+                server_name=host,
+                server_port=port,
+                max_file_size=round(max_mb * 1e6),
+                allowed_paths=examples,
+                **page_style(max_mb),
+                share=False,
+                prevent_thread_lock=True,
+                quiet=True,
+                inline=False,
+                footer_links=[],
+                run_history=False,
+                enable_monitoring=False,
+                mcp_server=False,
+                pwa=False,
+                ssr_mode=False,
+                num_workers=0,
+            )
+            yield url
+        finally:
+            page.close(verbose=False)
+
+
+def check_address(host, port):
+    """Refuse a host and port at which no page can be served; an InputError says why."""
+    if port is not None:
+        check_number("port", port, 1, 65535)
+    try:
+        with socket.socket() as probe:
+            if os.name == "posix":  # a port that was just given up is free; Windows means another thing by it
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port or 0))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise InputError(f"port {port} of {host} is taken by another program. Choose another --port.") from error
+        where = host if port is None else f"port {port} of {host}"
+        raise InputError(
+            f"the page cannot be served at {where}: {error.strerror}. --host has to be an IPv4 address or name of this "
+            "machine."
+        ) from error
+
+
+@contextlib.contextmanager
+def _gradio_settings(uploads):
+    """Set what Gradio reads from the environment alone: no word home, and all files in one folder of its own."""
+    settings = {
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "GRADIO_ALLOWED_PATHS": "",
+        "GRADIO_EXAMPLES_CACHE": uploads,
+        "GRADIO_TEMP_DIR": uploads,
+    }
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

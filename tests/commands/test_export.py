@@ -1,0 +1,217 @@
+"""A trained fold becomes a bundle whose answers are the fold's own."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import speechbrain_ext.commands.export as export
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from fold_reading import results
+from huggingface_hub import ModelCard
+from speechbrain.inference.classifiers import EncoderClassifier
+
+from speechbrain_ext.dataio.audio import read_audio
+from speechbrain_ext.inference.bundle import sha256_of
+from speechbrain_ext.errors import InputError
+from speechbrain_ext.inference.classifier import load_classifier
+
+
+@pytest.fixture(scope="module")
+def fold(root, demo_corpus, tmp_path_factory):
+    """Train a fold for two epochs, in a process of its own: several tests read it."""
+    from fold_reading import SMALL
+
+    folder = tmp_path_factory.mktemp("fold") / "fold1"
+    options = [f"--data_folder={demo_corpus}", f"--output_folder={folder}", *SMALL, "--number_of_epochs=2"]
+    command = [sys.executable, str(root / "train.py"), str(root / "hparams/demo.yaml"), *options]
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return folder
+
+
+def answers(classifier, folder, demo_corpus):
+    """Classify the test clips of a fold by `classify_file`; return the greatest difference from predictions.csv."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    metrics, rows = results(folder)
+    worst = 0.0
+    for row in rows:
+        path = manifest[row["id"]]["wav"].replace("{data_root}", str(demo_corpus))
+        log_posteriors, _, _, labels = classifier.classify_file(path)
+        expected = torch.tensor([float(row[emo]) for emo in metrics["emotions"]])
+        worst = max(worst, float((log_posteriors[0].exp() - expected).abs().max()))
+        assert labels == [row["predicted"]]
+    assert len(rows) == metrics["n"] > 10
+    return worst
+
+
+def test_an_unmodified_encoder_classifier_predicts_what_the_fold_did(fold, demo_corpus, tmp_path):
+    export.main([str(fold), str(tmp_path / "exported")])
+    classifier = EncoderClassifier.from_hparams(source=str(tmp_path / "exported"), run_opts={"device": "cpu"})
+    assert answers(classifier, fold, demo_corpus) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--fixed_length_s=2.0", "--mask_padding=False", "--waveform_scale=layer"],
+        ["--fixed_length_s=1.0", "--feature_reduction=first"],  # most clips are longer: they are cut
+        ["--max_eval_s=0.8", "--waveform_scale=null"],
+        ["--validation=none", "--tested_weights=last", "--emotions=[neu, ang, sad, hap]"],
+    ],
+    ids=["fixed", "fixed_masked", "cut", "last"],
+)
+def test_each_way_of_preparing_clips_is_exported(fit, demo_corpus, tmp_path, options):
+    folder = fit("fold", *options, "--number_of_epochs=1")
+    export.main([str(folder), str(tmp_path / "exported")])
+    assert answers(load_classifier(tmp_path / "exported"), folder, demo_corpus) < 1e-5
+
+
+def test_the_tested_epoch_is_exported_and_not_the_last(fold, tmp_path):
+    metrics = json.loads((fold / "test_metrics.json").read_text())
+    for epoch in (1, 2):
+        weights = None
+        try:
+            weights = export.tested_weights(fold, epoch)
+        except InputError as error:
+            assert epoch != metrics["tested_epoch"] and f"no checkpoint of epoch {epoch}" in str(error)
+        if epoch == metrics["tested_epoch"]:
+            export.main([str(fold), str(tmp_path / "exported")])
+            for name, path in weights.items():
+                assert (tmp_path / "exported" / f"{name}.ckpt").read_bytes() == path.read_bytes()
+    with pytest.raises(InputError, match="no checkpoint of epoch 7, which was tested"):
+        export.tested_weights(fold, 7)
+
+
+def test_the_bundle_says_what_it_is(fold, tmp_path):
+    export.main([str(fold), str(tmp_path / "exported")])
+    metrics = json.loads((fold / "test_metrics.json").read_text())
+    about = json.loads((tmp_path / "exported/bundle.json").read_text())
+    assert about["emotions"] == ["ang", "hap", "sad", "neu"] and about["sample_rate_hz"] == 16000
+    assert about["result"]["UA"] == metrics["UA"] and about["trained_with"] == metrics["versions"]
+    names = {path.name for path in (tmp_path / "exported").iterdir()} - {"bundle.json"}
+    assert about["files"] == {name: sha256_of(tmp_path / "exported" / name) for name in names}
+
+
+def test_the_card_holds_the_results_and_says_what_they_are_of(fold, tmp_path):
+    export.main([str(fold), str(tmp_path / "exported")])
+    metrics = json.loads((fold / "test_metrics.json").read_text())
+    card = ModelCard.load(tmp_path / "exported/README.md")
+    values = {result.metric_type: result.metric_value for result in card.data.eval_results}
+    assert values == {"accuracy": round(100 * metrics["WA"], 2), "recall": round(100 * metrics["UA"], 2)}
+    assert {result.dataset_name for result in card.data.eval_results} == {"the synthetic demo corpus, fold 1: Session1"}
+    assert card.data.library_name == "speechbrain" and card.data.pipeline_tag == "audio-classification"
+    for text in (
+        "synthetic speech",
+        "0 = ang, 1 = hap",
+        "Fold 1 of 5",
+        "do not\n  judge people",
+        'load_classifier("exported")',
+    ):
+        assert text in card.text, text
+    with open(fold / "predictions.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for emo in metrics["emotions"]:
+        own = [row for row in rows if row["true"] == emo]
+        right = sum(row["predicted"] == emo for row in own)
+        assert f"| {emo} | {100 * right / len(own):.1f} | {len(own)} |" in card.text
+
+
+def test_the_same_command_again_changes_nothing_and_another_fold_is_refused(fold, tmp_path):
+    out = tmp_path / "exported"
+    export.main([str(fold), str(out)])
+    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in out.iterdir()}
+    export.main([str(fold), str(out)])
+    assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in out.iterdir()} == before
+    (out / "README.md").write_text("changed")
+    with pytest.raises(InputError, match="README.md has been changed since it was written"):
+        export.main([str(fold), str(out)])
+    assert (out / "README.md").read_text() == "changed"
+    (out / "f_1.ckpt").write_bytes((out / "f_0.ckpt").read_bytes())  # another model's
+    with pytest.raises(InputError, match="is there and holds something else"):
+        export.main([str(fold), str(out)])
+    assert [path.name for path in tmp_path.iterdir()] == ["exported"]
+
+
+def test_further_options_bring_the_same_bundle_up_to_date(fold, tmp_path, capsys):
+    out = tmp_path / "exported"
+    export.main([str(fold), str(out)])
+    weights = (out / "encoder.ckpt").stat().st_mtime_ns
+    export.main([str(fold), str(out), "--push_to_hub=ann/emotion", "--dry_run"])
+    assert 'load_classifier("ann/emotion")' in (out / "README.md").read_text()
+    assert (out / "encoder.ckpt").stat().st_mtime_ns == weights
+    listed = json.loads((out / "bundle.json").read_text())["files"]
+    assert listed["README.md"] == sha256_of(out / "README.md")
+    load_classifier(out)
+
+
+def test_onnx_is_written_listed_and_agrees(fold, demo_corpus, tmp_path):
+    out = tmp_path / "exported"
+    export.main([str(fold), str(out), "--onnx"])
+    assert json.loads((out / "bundle.json").read_text())["files"]["model.onnx"] == sha256_of(out / "model.onnx")
+    session = onnxruntime.InferenceSession(out / "model.onnx")
+    _, rows = results(fold)
+    manifest = json.loads((fold / "manifest.json").read_text())
+    for row in rows[:5]:
+        wav = read_audio(manifest[row["id"]]["wav"].replace("{data_root}", str(demo_corpus)), row["id"], 16000)
+        inputs = {"wavs": wav[None], "wav_lens": np.ones(1, dtype=np.float32)}
+        posteriors = np.exp(session.run(["log_posteriors"], inputs)[0][0])
+        assert posteriors == pytest.approx([float(row[emo]) for emo in ("ang", "hap", "sad", "neu")], abs=1e-4)
+    before = (out / "model.onnx").stat().st_mtime_ns
+    export.main([str(fold), str(out), "--onnx"])
+    assert (out / "model.onnx").stat().st_mtime_ns == before
+
+
+def test_a_dry_run_says_what_would_go_up_and_contacts_nobody(fold, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.HfApi", None)
+    out = tmp_path / "exported"
+    export.main([str(fold), str(out), "--push_to_hub=ann/emotion", "--dry_run"])
+    printed = capsys.readouterr().out
+    assert "Nothing was uploaded. To ann/emotion, private" in printed
+    for path in out.iterdir():
+        assert f"{path.stat().st_size:,} bytes  {path.name}\n" in printed
+    assert 'load_classifier("ann/emotion")' in (out / "README.md").read_text()
+
+
+def test_pushing_is_private_unless_public_is_asked_for(fold, tmp_path, monkeypatch):
+    pushed = []
+    monkeypatch.setattr(export, "push_bundle", lambda *args, **kwargs: pushed.append((args, kwargs)))
+    out = str(tmp_path / "exported")
+    export.main([str(fold), out, "--push_to_hub=ann/emotion"])
+    export.main([str(fold), out, "--push_to_hub=ann/emotion", "--public"])
+    assert pushed == [((out, "ann/emotion"), {"private": True}), ((out, "ann/emotion"), {"private": False})]
+
+
+@pytest.mark.parametrize(
+    "spoil, text",
+    [
+        (
+            lambda folder: (folder / "test_metrics.json").unlink(),
+            "has not been tested yet.*train.py .*hyperparams.yaml",
+        ),
+        (lambda folder: (folder / "hyperparams.yaml").unlink(), "is no fold's folder"),
+        (lambda folder: (folder / "test_metrics.json").write_text("{"), "is no JSON"),
+        (lambda folder: (folder / "test_metrics.json").write_text("{}"), "older version.*--test_only"),
+        (lambda folder: (folder / "test_metrics.json").write_text('{"debug": true}'), "was run with --debug"),
+    ],
+    ids=["untested", "no_fold", "no_json", "old", "debug"],
+)
+def test_a_fold_that_is_no_model_is_refused(tmp_path, spoil, text):
+    folder = tmp_path / "fold"
+    folder.mkdir()
+    for name in ("hyperparams.yaml", "test_metrics.json"):
+        (folder / name).write_text("{}")
+    spoil(folder)
+    with pytest.raises(InputError, match=text):
+        export.main([str(folder), str(tmp_path / "exported")])
+    assert not (tmp_path / "exported").exists()
+
+
+def test_options_of_the_hub_without_its_name_are_refused(tmp_path):
+    with pytest.raises(InputError, match="belong to --push_to_hub=USER/NAME"):
+        export.main([str(tmp_path), str(tmp_path / "out"), "--public"])
+    with pytest.raises(InputError, match="is called USER/NAME, got 'emotion'"):
+        export.main([str(tmp_path), str(tmp_path / "out"), "--push_to_hub=emotion"])

@@ -1,0 +1,263 @@
+"""The manifest: what is written for a corpus, what is refused, and what its fingerprint stands for."""
+
+import json
+import logging
+import re
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from speechbrain_ext.errors import InputError
+from speechbrain_ext.dataio.manifest import build_manifest, fingerprint, read_corpus_csv, read_manifest, write_manifest
+
+ENTRY = {"wav": "{data_root}/a.wav", "duration": 1.5, "emo": "sad", "speaker": "s1", "group": "g1"}
+
+
+def record(path, duration_s=0.1, sample_rate_hz=16000, n_channels=1):
+    """Write a silent recording."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sf.write(path, np.zeros((round(duration_s * sample_rate_hz), n_channels)), sample_rate_hz)
+
+
+def row(utt_id, wav=None, emo="sad", speaker="s1", group="g1"):
+    """Describe one utterance as a corpus does."""
+    return {"id": utt_id, "wav": wav or f"{utt_id}.wav", "emo": emo, "speaker": speaker, "group": group}
+
+
+def build(rows, data_root, **kwargs):
+    """Build a manifest without a progress bar."""
+    return build_manifest(rows, data_root, progress=False, **kwargs)
+
+
+def test_build_manifest_is_sorted_and_complete(tmp_path):
+    record(tmp_path / "b.wav", duration_s=0.25)
+    record(tmp_path / "deep" / "a.wav", duration_s=0.5, sample_rate_hz=8000)
+    rows = [row("b", emo="ang", speaker="s2", group="g2"), row("a", "deep/a.wav")]
+    manifest = build(iter(rows), tmp_path)
+    assert list(manifest) == ["a", "b"]
+    assert manifest == {
+        "a": {"wav": "{data_root}/deep/a.wav", "duration": 0.5, "emo": "sad", "speaker": "s1", "group": "g1"},
+        "b": {"wav": "{data_root}/b.wav", "duration": 0.25, "emo": "ang", "speaker": "s2", "group": "g2"},
+    }
+
+
+def test_build_manifest_paths_are_relative_below_the_root_and_absolute_elsewhere(tmp_path, monkeypatch):
+    root = tmp_path / "corpus"
+    for path in (root / "a.wav", root / "deep" / "b.wav", tmp_path / "c.wav", tmp_path / "corpus2" / "d.wav"):
+        record(path)
+    rows = [
+        row("a", str(root / "a.wav")),
+        row("b", "deep/../deep/b.wav"),
+        row("c", "../c.wav"),
+        row("d", str(tmp_path / "corpus2" / "d.wav")),
+    ]
+    wavs = [entry["wav"] for entry in build(rows, root).values()]
+    assert wavs == ["{data_root}/a.wav", "{data_root}/deep/b.wav", f"{tmp_path}/c.wav", f"{tmp_path}/corpus2/d.wav"]
+
+    monkeypatch.chdir(tmp_path)
+    assert build(rows, "corpus") == build(rows, root)
+
+
+def test_build_manifest_refuses_an_id_that_stands_twice(tmp_path):
+    with pytest.raises(InputError, match=r"^b: the id stands twice \(wav one\.wav and two\.wav\)"):
+        build([row("b", "one.wav"), row("c"), row("b", "two.wav")], tmp_path)
+
+
+@pytest.mark.parametrize("field", ["wav", "emo", "speaker", "group"])
+def test_build_manifest_refuses_an_empty_field(tmp_path, field):
+    record(tmp_path / "a.wav")
+    with pytest.raises(InputError, match=f"^b: the field '{field}' is empty"):
+        build([row("a"), {**row("b"), field: ""}], tmp_path)
+
+
+def test_build_manifest_empty_id_names_the_recording(tmp_path):
+    with pytest.raises(InputError, match=r"^x\.wav: the field 'id' is empty"):
+        build([row("", "x.wav")], tmp_path)
+
+
+def test_build_manifest_refuses_a_corpus_without_utterances(tmp_path):
+    with pytest.raises(InputError, match=f"{re.escape(str(tmp_path))} has no utterance: check"):
+        build([], tmp_path)
+
+
+def test_build_manifest_names_all_bad_recordings_at_once(tmp_path):
+    record(tmp_path / "good.wav")
+    record(tmp_path / "short.wav", duration_s=0.01)
+    (tmp_path / "empty.wav").touch()
+    with pytest.raises(InputError, match="^3 of 4 recordings cannot be used:\n") as error:
+        build([row("missing"), row("good"), row("short"), row("empty")], tmp_path)
+    first, *others = str(error.value).splitlines()[1:]
+    assert first.startswith("empty: ") and "0 bytes" in first
+    assert others[0].startswith("missing: ") and "missing.wav" in others[0]
+    assert others[1].startswith("short: ") and "0.0100 s" in others[1]
+    assert len(others) == 2
+
+
+def test_build_manifest_names_ten_bad_recordings_and_counts_the_others(tmp_path):
+    with pytest.raises(InputError, match="^12 of 12 recordings") as error:
+        build([row(f"utt{i:02}") for i in range(12)], tmp_path)
+    lines = str(error.value).splitlines()
+    assert [line[:5] for line in lines[1:-1]] == [f"utt{i:02}" for i in range(10)]
+    assert lines[-1] == "... and 2 more."
+
+
+def test_build_manifest_says_once_what_is_converted(tmp_path, caplog):
+    record(tmp_path / "a.wav")
+    record(tmp_path / "b.wav", sample_rate_hz=8000)
+    record(tmp_path / "c.wav", n_channels=2)
+    with caplog.at_level(logging.INFO):
+        build([row("c"), row("b"), row("a")], tmp_path)
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        (
+            "WARNING",
+            "2 of 3 recordings are not 16000 Hz mono and are converted when read (first: b, 8000 Hz, 1 channels).",
+        )
+    ]
+
+
+def test_build_manifest_is_silent_when_nothing_is_converted(tmp_path, caplog, capsys):
+    record(tmp_path / "a.wav", sample_rate_hz=8000)
+    with caplog.at_level(logging.INFO):
+        build([row("a")], tmp_path, sample_rate_hz=8000)
+    assert not caplog.records
+    assert capsys.readouterr() == ("", "")
+
+
+def test_build_manifest_shows_progress_on_stderr(tmp_path, capsys):
+    record(tmp_path / "a.wav")
+    build_manifest([row("a")], tmp_path)
+    assert "recordings: 100%" in capsys.readouterr().err
+
+
+def test_build_manifest_result_is_independent_of_threads(tmp_path):
+    rows = [row(f"utt{i}") for i in range(20)]
+    for i in range(20):
+        record(tmp_path / f"utt{i}.wav", duration_s=0.1 + 0.01 * i)
+    assert build(rows, tmp_path, n_threads=1) == build(rows, tmp_path, n_threads=8)
+
+
+def test_write_manifest_read_manifest_round_trip(tmp_path):
+    manifest = {"a": ENTRY, "é": {**ENTRY, "speaker": "Zoë"}}
+    write_manifest(manifest, tmp_path / "new" / "manifest.json")
+    assert read_manifest(tmp_path / "new" / "manifest.json") == manifest
+    assert json.loads((tmp_path / "new" / "manifest.json").read_text(encoding="utf-8")) == manifest
+
+
+def test_read_manifest_puts_the_data_root_in_and_sorts(tmp_path):
+    manifest = {"b": {**ENTRY, "wav": "/elsewhere/b.wav"}, "a": ENTRY}
+    (tmp_path / "m.json").write_text(json.dumps(manifest))
+    found = read_manifest(tmp_path / "m.json", tmp_path / "corpus")
+    assert list(found) == ["a", "b"]
+    assert found["a"] == {**ENTRY, "wav": f"{tmp_path}/corpus/a.wav"}
+    assert found["b"]["wav"] == "/elsewhere/b.wav"
+
+
+def test_read_manifest_refuses_an_id_or_a_field_that_stands_twice(tmp_path):
+    path, entry = tmp_path / "m.json", json.dumps(ENTRY)
+    path.write_text(f'{{"a": {entry}, "b": {entry}, "a": {entry}}}')
+    with pytest.raises(InputError, match=r"m\.json: 'a' stands twice"):
+        read_manifest(path)
+    path.write_text(f'{{"a": {entry[:-1]}, "emo": "ang"}}}}')
+    with pytest.raises(InputError, match=r"m\.json: 'emo' stands twice"):
+        read_manifest(path)
+
+
+def test_read_manifest_refuses_an_utterance_without_a_field(tmp_path):
+    entry = {key: value for key, value in ENTRY.items() if key not in ("duration", "group")}
+    (tmp_path / "m.json").write_text(json.dumps({"a": ENTRY, "b": entry}))
+    with pytest.raises(InputError, match=r"m\.json: utterance b lacks the fields \['duration', 'group'\]"):
+        read_manifest(tmp_path / "m.json")
+
+
+def test_read_manifest_refuses_broken_and_missing_files(tmp_path):
+    (tmp_path / "m.json").write_text('{"a": ')
+    with pytest.raises(InputError, match=r"m\.json is no JSON: .*line 1"):
+        read_manifest(tmp_path / "m.json")
+    with pytest.raises(InputError, match=r"manifest cannot be read: .*nowhere\.json"):
+        read_manifest(tmp_path / "nowhere.json")
+
+
+def test_read_corpus_csv_takes_what_a_spreadsheet_writes(tmp_path):
+    text = '\ufeffspeaker,id,note,wav,emo,group\r\n s1 ,a,"x, y","deep/a, 1.wav",sad,g1\r\ns2,b,,b.wav,ang,g2\r\n'
+    (tmp_path / "c.csv").write_bytes(text.encode("utf-8"))
+    assert read_corpus_csv(tmp_path / "c.csv") == [
+        {"id": "a", "wav": "deep/a, 1.wav", "emo": "sad", "speaker": "s1", "group": "g1"},
+        {"id": "b", "wav": "b.wav", "emo": "ang", "speaker": "s2", "group": "g2"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"), [("id,wav,emo\na,b,c\n", "'speaker', 'group'"), ("", "'id', 'wav', 'emo', 'speaker', 'group'")]
+)
+def test_read_corpus_csv_names_missing_columns(tmp_path, text, missing):
+    (tmp_path / "c.csv").write_text(text)
+    message = rf"c\.csv: the columns \[{missing}\] are missing; needed are id, wav, emo, speaker, group"
+    with pytest.raises(InputError, match=message):
+        read_corpus_csv(tmp_path / "c.csv")
+
+
+def test_read_corpus_csv_short_line_is_an_empty_field(tmp_path):
+    (tmp_path / "c.csv").write_text("id,wav,emo,speaker,group\na,a.wav,sad\n")
+    with pytest.raises(InputError, match="^a: the field 'speaker' is empty"):
+        build(read_corpus_csv(tmp_path / "c.csv"), tmp_path)
+
+
+def test_read_corpus_csv_refuses_missing_file_and_other_encoding(tmp_path):
+    with pytest.raises(InputError, match=r"corpus CSV cannot be read: .*nowhere\.csv"):
+        read_corpus_csv(tmp_path / "nowhere.csv")
+    (tmp_path / "c.csv").write_bytes("id,wav,emo,speaker,group\na,a.wav,sad,Zoë,g\n".encode("latin-1"))
+    with pytest.raises(InputError, match="corpus CSV cannot be read: .*utf-8"):
+        read_corpus_csv(tmp_path / "c.csv")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"wav": "{data_root}/b.wav"}, {"duration": 1.25}, {"emo": "ang"}, {"speaker": "s2"}, {"group": "g2"}],
+    ids=lambda change: next(iter(change)),
+)
+def test_fingerprint_changes_with_every_field(change):
+    assert fingerprint({"a": ENTRY}) != fingerprint({"a": {**ENTRY, **change}})
+
+
+def test_fingerprint_changes_with_the_ids():
+    prints = {fingerprint(manifest) for manifest in ({}, {"a": ENTRY}, {"b": ENTRY}, {"a": ENTRY, "b": ENTRY})}
+    assert len(prints) == 4
+    assert all(re.fullmatch("[0-9a-f]{64}", found) for found in prints)
+
+
+def test_fingerprint_is_independent_of_order():
+    backwards = dict(reversed(ENTRY.items()))
+    assert fingerprint({"a": ENTRY, "b": ENTRY}) == fingerprint({"b": backwards, "a": backwards})
+
+
+def test_fingerprint_is_independent_of_other_fields():
+    assert fingerprint({"a": {**ENTRY, "text": "Hello."}}) == fingerprint({"a": ENTRY})
+
+
+def test_fingerprint_is_the_same_wherever_the_corpus_lies(tmp_path):
+    prints = set()
+    for name in ("here", "there"):
+        record(tmp_path / name / "a.wav")
+        prints.add(fingerprint(build([row("a")], tmp_path / name)))
+    assert len(prints) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"[]", "holds a list"), (b'{"a": 3}', "utterance a is no object"), (b"\xff\xfe", "is no JSON")],
+)
+def test_read_manifest_refuses_what_is_no_manifest(tmp_path, content, message):
+    (tmp_path / "manifest.json").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read_manifest(tmp_path / "manifest.json")
+
+
+def test_build_manifest_keeps_links_below_the_root_relative(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    sf.write(tmp_path / "elsewhere" / "a.wav", np.zeros(1600), 16000)
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "Session1").symlink_to(tmp_path / "elsewhere")
+    row = {"id": "a", "wav": "Session1/a.wav", "emo": "sad", "speaker": "s", "group": "g"}
+    manifest = build_manifest([row], tmp_path / "corpus", progress=False)
+    assert manifest["a"]["wav"] == "{data_root}/Session1/a.wav"

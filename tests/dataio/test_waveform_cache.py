@@ -1,0 +1,65 @@
+"""A store gives the samples that are on the disk, and reads what it can hold once."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from speechbrain_ext.dataio.audio import read_audio
+from speechbrain_ext.errors import InputError
+from speechbrain_ext.dataio.waveform_cache import WaveformStore
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    rng = np.random.default_rng(0)
+    kinds = {
+        "a.wav": (16000, 1, "PCM_16"),
+        "b.wav": (16000, 1, "PCM_16"),
+        "c.flac": (16000, 1, "PCM_16"),
+        "stereo.wav": (16000, 2, "PCM_16"),
+        "fast.wav": (44100, 1, "PCM_16"),
+        "deep.wav": (16000, 1, "PCM_24"),
+        "float.wav": (16000, 1, "FLOAT"),
+    }
+    for i, (name, (rate_hz, n_channels, subtype)) in enumerate(kinds.items()):
+        wav = rng.uniform(-1.0, 1.0, (4000 + 100 * i, n_channels))
+        soundfile.write(tmp_path / name, wav, rate_hz, subtype=subtype)
+    return [str(tmp_path / name) for name in kinds]
+
+
+@pytest.mark.parametrize("max_s", [None, 0.1, 9.0])
+def test_samples_are_those_of_read_audio(recordings, max_s):
+    store = WaveformStore(16000)
+    store.fill(recordings)
+    for path in recordings:
+        wav = store.read(path, "clip", max_s)
+        assert wav.dtype == np.float32
+        np.testing.assert_array_equal(wav, read_audio(path, "clip", 16000, max_s))
+
+
+def test_what_has_16_bits_is_held_and_the_rest_read_each_time(recordings, monkeypatch):
+    store = WaveformStore(16000)
+    store.fill(recordings)
+    assert store.n_bytes == 2 * (4000 + 4100 + 4200)
+    read = []
+    monkeypatch.setattr("speechbrain_ext.dataio.waveform_cache.read_audio", lambda path, *rest: read.append(path))
+    for path in recordings:
+        store.read(path, "clip")
+    assert read == recordings[3:]
+
+
+def test_a_waveform_that_is_changed_leaves_the_store_as_it_is(recordings):
+    store = WaveformStore(16000)
+    store.fill(recordings[:1])
+    store.read(recordings[0], "clip")[:] = 0
+    assert np.abs(store.read(recordings[0], "clip")).max() > 0.9
+
+
+def test_what_cannot_be_read_is_told_when_it_is_used(recordings, tmp_path):
+    (tmp_path / "text.wav").write_text("no audio")
+    store = WaveformStore(16000)
+    store.fill([str(tmp_path / "text.wav"), str(tmp_path / "missing.wav"), recordings[0]])
+    assert store.n_bytes == 8000
+    for name in ("text.wav", "missing.wav"):
+        with pytest.raises(InputError, match="clip: .*cannot be read"):
+            store.read(str(tmp_path / name), "clip")

@@ -1,0 +1,401 @@
+import os
+import pickle
+import shutil
+import socket
+import warnings
+import zipfile
+
+import huggingface_hub
+import numpy as np
+import pytest
+import soundfile
+import torch
+from bundle_making import EMOTIONS, add_yaml, edit_yaml, make_bundle, make_parts
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+from speechbrain.inference.classifiers import EncoderClassifier
+
+from speechbrain_ext.dataio.audio import read_audio
+from speechbrain_ext.errors import InputError
+from speechbrain_ext.inference.bundle_writer import seal_bundle
+from speechbrain_ext.inference.classifier import find_bundle, load_classifier
+from speechbrain_ext.dataio.waveform_scale import scale_waveforms
+
+CPU = {"device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    return make_bundle(tmp_path_factory.mktemp("good") / "bundle")
+
+
+@pytest.fixture
+def bundle(good, tmp_path):
+    return shutil.copytree(good, tmp_path / "bundle")
+
+
+@pytest.fixture(scope="module")
+def classifier(good):
+    return load_classifier(good, CPU)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    def refuse(*args, **options):
+        raise AssertionError("the network is used")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+class MakeFolder:
+    """What a pickle bomb holds: reading it makes a folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+def swap_weights(bundle, weights, name="f_0", **options):
+    torch.save(weights, bundle / f"{name}.ckpt", **options)
+    seal_bundle(bundle)
+
+
+def refused(bundle, *words):
+    with pytest.raises(InputError) as caught:
+        load_classifier(bundle, CPU)
+    for word in words:
+        assert word in str(caught.value)
+
+
+# ==== What loads
+
+
+def test_classifier_equals_plain_from_hparams(good, classifier, clips):
+    plain = EncoderClassifier.from_hparams(source=str(good), run_opts=CPU)
+    wavs, wav_lens, _ = clips
+    ours, theirs = classifier.classify_batch(wavs, wav_lens), plain.classify_batch(wavs, wav_lens)
+    for one, other in zip(ours[:3], theirs[:3]):
+        assert torch.equal(one, other)
+    assert ours[3] == theirs[3]
+    assert torch.equal(classifier.encode_batch(wavs, wav_lens), plain.encode_batch(wavs, wav_lens))
+    assert {*vars(plain.hparams)} - {*vars(classifier.hparams)} == {"savedir"}
+
+
+def test_classifier_equals_its_parts(classifier, clips):
+    parts = make_parts()
+    wavs, wav_lens, _ = clips
+    emb = parts["f_0"](parts["encoder"](scale_waveforms(wavs, wav_lens), wav_lens))
+    assert emb.shape == (3, 64)
+    assert torch.equal(classifier.encode_batch(wavs, wav_lens), emb)
+    log_posteriors, score, index, labels = classifier.classify_batch(wavs, wav_lens)
+    expected = torch.log_softmax(emb @ parts["f_1"].weight.T + parts["f_1"].bias, dim=1)
+    torch.testing.assert_close(log_posteriors, expected)
+    assert labels == [EMOTIONS[i] for i in expected.argmax(dim=1)]
+    assert torch.equal(score, log_posteriors.max(dim=1).values)
+
+
+def test_clip_alone_equals_clip_in_a_batch(classifier, clips):
+    wavs, wav_lens, lengths = clips
+    together = classifier.classify_batch(wavs, wav_lens)[0]
+    for row, wav, length in zip(together, wavs, lengths):
+        alone = classifier.classify_batch(wav[:length].unsqueeze(0))[0]
+        torch.testing.assert_close(alone, row.unsqueeze(0), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "n_channels", "format", "subtype"),
+    [
+        (16000, 1, "WAV", "PCM_16"),
+        (16000, 1, "WAV", "FLOAT"),
+        (16000, 1, "FLAC", "PCM_16"),
+        (16000, 2, "WAV", "PCM_16"),
+        (44100, 2, "WAV", "PCM_16"),
+        (8000, 1, "WAV", "PCM_16"),
+        (8000, 2, "FLAC", "PCM_24"),
+    ],
+)
+def test_classify_file_equals_read_audio(classifier, tmp_path, rate_hz, n_channels, format, subtype):
+    path = tmp_path / f"clip.{format.lower()}"
+    wav = np.random.default_rng(0).uniform(-0.5, 0.5, (rate_hz // 2, n_channels))
+    soundfile.write(path, wav, rate_hz, format=format, subtype=subtype)
+    read = torch.from_numpy(read_audio(path, "clip", 16000))
+    assert read.shape == (8000,)
+    of_file, expected = classifier.classify_file(str(path)), classifier.classify_batch(read.unsqueeze(0))
+    torch.testing.assert_close(of_file[0], expected[0], atol=1e-6, rtol=0)
+    assert of_file[3] == expected[3]
+
+
+def test_bf16_applies_within_its_context(good, classifier, clips):
+    wavs, wav_lens, _ = clips
+    coarse = load_classifier(good, {"device": "cpu", "precision": "bf16"})
+    expected = classifier.classify_batch(wavs, wav_lens)[0]
+    assert torch.equal(coarse.classify_batch(wavs, wav_lens)[0], expected)
+    with coarse.inference_ctx:
+        log_posteriors = coarse.classify_batch(wavs, wav_lens)[0]
+    assert log_posteriors.dtype == torch.float32
+    assert not torch.equal(log_posteriors, expected)
+    torch.testing.assert_close(log_posteriors, expected, atol=0.05, rtol=0)
+
+
+def test_classifier_is_frozen_and_in_evaluation_mode(classifier):
+    assert not any(module.training for module in classifier.mods.modules())
+    assert not any(parameter.requires_grad for parameter in classifier.mods.parameters())
+
+
+def test_labels_keep_their_order_without_a_warning(tmp_path, caplog, clips):
+    emotions = ["neu", "ang", "sad"]
+    bundle = make_bundle(tmp_path / "bundle", emotions=emotions)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        classifier = load_classifier(bundle, CPU)
+        log_posteriors, _, index, labels = classifier.classify_batch(clips[0], clips[1])
+    assert classifier.hparams.emotions == emotions
+    assert labels == [emotions[i] for i in log_posteriors.argmax(dim=1)]
+    assert "expect_len" not in caplog.text
+
+
+def test_loading_leaves_the_folder_as_it_is(good):
+    names = sorted(os.listdir(good))
+    load_classifier(str(good), CPU)
+    assert sorted(os.listdir(good)) == names
+
+
+def test_too_short_clip_is_an_error(classifier):
+    # four frames of the first convolution make one of the second: (4 - 1) * 160 + 400 = 880
+    assert classifier.classify_batch(torch.ones(1, 880))[0].shape == (1, 4)
+    with pytest.raises(InputError, match="clip 0 of the batch has 879 samples; the encoder needs at least 880"):
+        classifier.classify_batch(torch.ones(1, 879))
+
+
+@pytest.mark.parametrize("scale", ["layer", None])
+def test_scale_comes_from_the_bundle(tmp_path, clips, scale):
+    wavs, wav_lens, _ = clips
+    classifier = load_classifier(make_bundle(tmp_path / "bundle", waveform_scale=scale), CPU)
+    parts = make_parts()
+    emb = parts["f_0"](parts["encoder"](scale_waveforms(wavs, wav_lens, scale), wav_lens))
+    assert torch.equal(classifier.encode_batch(wavs, wav_lens), emb)
+
+
+# ==== What is refused
+
+
+def test_wrong_layer_count_is_an_error(bundle):
+    with pytest.raises(RuntimeError, match="Unexpected key.*layers.1"):
+        EncoderClassifier.from_hparams(source=str(bundle), overrides={"num_layers": 1}, run_opts=CPU)
+    edit_yaml(bundle, "num_layers: 2", "num_layers: 1")
+    refused(bundle, "encoder.ckpt are refused", "Unexpected key", "layers.1")
+    edit_yaml(bundle, "num_layers: 1", "num_layers: 3")
+    refused(bundle, "is wrong: hyperparams.yaml, line", "num_layers is 3, but the config has 2 layers")
+
+
+@pytest.mark.parametrize("name", ["encoder", "f_0", "f_1"])
+def test_pickle_bomb_is_refused_and_runs_nothing(bundle, tmp_path, name):
+    bomb = {"weight": MakeFolder(tmp_path / "marker")}
+    torch.save(bomb, bundle / f"{name}.ckpt")
+    torch.load(bundle / f"{name}.ckpt", weights_only=False)
+    (tmp_path / "marker").rmdir()  # it is there: that was a bomb
+    refused(bundle, f"{name}.ckpt is not the file that bundle.json lists")
+    seal_bundle(bundle)
+    refused(bundle, f"the weights in {bundle / name}.ckpt are refused", "Nothing of it was run")
+    assert not (tmp_path / "marker").exists()
+
+
+def test_pickle_bomb_is_refused_whatever_the_environment_says(bundle, tmp_path, monkeypatch):
+    swap_weights(bundle, {"weight": MakeFolder(tmp_path / "marker")})
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    with pytest.warns(UserWarning, match="TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"):
+        torch.load(bundle / "f_0.ckpt")
+    (tmp_path / "marker").rmdir()
+    refused(bundle, "f_0.ckpt are refused")
+    assert not (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_bare_pickle_is_refused_and_runs_nothing(bundle, tmp_path, protocol):
+    data = pickle.dumps({"weight": MakeFolder(tmp_path / "marker")}, protocol)
+    pickle.loads(data)
+    (tmp_path / "marker").rmdir()
+    (bundle / "f_0.ckpt").write_bytes(data)
+    seal_bundle(bundle)
+    refused(bundle, "f_0.ckpt are refused", "not a zip file")
+    assert not (tmp_path / "marker").exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_torchscript_archive_is_refused(bundle):
+    class Noted(torch.nn.Module):
+        def forward(self, feats):
+            return feats
+
+    torch.jit.script(Noted()).save(str(bundle / "f_0.ckpt"))
+    seal_bundle(bundle)
+    refused(bundle, "f_0.ckpt are refused", "TorchScript")
+
+
+def test_weights_in_the_old_format_are_refused(bundle):
+    swap_weights(bundle, make_parts()["f_0"].state_dict(), _use_new_zipfile_serialization=False)
+    refused(bundle, "f_0.ckpt are refused", "not a zip file")
+
+
+def test_zip_bomb_is_refused(bundle):
+    with zipfile.ZipFile(bundle / "f_0.ckpt") as archive:
+        members = {member: archive.read(member) for member in archive.infolist()}
+    with zipfile.ZipFile(bundle / "f_0.ckpt", "w", zipfile.ZIP_DEFLATED) as archive:
+        for member, data in members.items():
+            archive.writestr(member.filename, data)
+        archive.writestr("archive/data/zeros", bytes(1 << 20))
+    seal_bundle(bundle)
+    refused(bundle, "f_0.ckpt are refused", "it would unpack to")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda weights: {}, "Missing key(s)"),
+        (lambda weights: {"weight": weights["weight"]}, 'Missing key(s) in state_dict: "bias"'),
+        (lambda weights: {**weights, "more": torch.zeros(1)}, 'Unexpected key(s) in state_dict: "more"'),
+        (lambda weights: {**weights, "bias": torch.zeros(65)}, "size mismatch for bias"),
+        (lambda weights: {**weights, "weight": weights["weight"].T}, "size mismatch for weight"),
+        (lambda weights: {**weights, "bias": torch.zeros(1).expand(10**12)}, "size mismatch for bias"),
+        (lambda weights: {**weights, "bias": "text"}, "bias"),
+        (lambda weights: {**weights, "bias": [0.0] * 64}, "bias"),
+        (lambda weights: [weights], "state_dict"),
+        (lambda weights: weights["weight"], "state_dict"),
+        (lambda weights: None, "state_dict"),
+        (lambda weights: {**weights, "bias": torch.full((64,), torch.nan)}, "bias holds values that are NaN"),
+        (lambda weights: {**weights, "bias": torch.full((64,), -torch.inf)}, "bias holds values that are NaN"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(bundle, change, words):
+    swap_weights(bundle, change(make_parts()["f_0"].state_dict()))
+    refused(bundle, f"the weights in {bundle / 'f_0.ckpt'} are refused: ", words, "Export it again")
+
+
+def test_truncated_weights_are_refused(bundle):
+    data = (bundle / "f_0.ckpt").read_bytes()
+    (bundle / "f_0.ckpt").write_bytes(data[: len(data) // 2])
+    seal_bundle(bundle)
+    refused(bundle, "f_0.ckpt are refused")
+
+
+def test_part_without_weights_is_refused(bundle):
+    edit_yaml(bundle, "        f_0: !ref <f_0>\n", "")
+    refused(bundle, "holds no weights for embedding_model.f_0.weight")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("n_classes: 4", "n_classes: 3", "f_1.ckpt are refused"),
+        (
+            "emotions: [ang, hap, sad, neu]",
+            "emotions: [ang, hap, sad]",
+            "has 4 classes, the emotions ang, hap, sad",
+        ),
+        (
+            "emotions: [ang, hap, sad, neu]",
+            "emotions: [ang, hap, sad, 4]",
+            "has emotions that are no list of printable texts",
+        ),
+        (
+            "emotions: [ang, hap, sad, neu]",
+            "emotions: abcd",
+            "has emotions that are no list of printable texts: 'abcd'",
+        ),
+        ("emotions: [ang, hap, sad, neu]", "emotions: [ang, hap, sad, sad]", "labels must differ from one another"),
+        ("emotions: [ang, hap, sad, neu]", "emotions: 4", "FixedLabelEncoder cannot be built"),
+        ("    labels: !ref <emotions>", "    labels: [hap, ang, sad, neu]", "and the labels hap, ang, sad, neu, which"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(bundle, old, new, words):
+    edit_yaml(bundle, old, new)
+    refused(bundle, words, "Export it again")
+
+
+def test_hostile_bundle_is_not_built_at_all(bundle, monkeypatch):
+    built = []
+    monkeypatch.setattr(torch.nn.Module, "__init__", lambda *args, **options: built.append(args))
+    add_yaml(bundle, "x: !apply:os.getcwd []")
+    refused(bundle, "the tag !apply:os.getcwd is not on the list")
+    assert built == []
+
+
+# ==== Where a bundle is found
+
+
+def test_path_that_is_no_folder_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    for source in ("results/nothing/there", "nothing", tmp_path / "nothing", "file", "~nobody/x/y", "a\0/b"):
+        with pytest.raises(InputError, match="is no folder. Give the folder that export.py has written, or USER/NAME"):
+            load_classifier(source)
+
+
+def test_home_is_found(good, monkeypatch):
+    monkeypatch.setenv("HOME", str(good.parent))
+    assert find_bundle("~/bundle") == (good, None)
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (LocalEntryNotFoundError("no network.\nMore about it."), "Hub: no network. Check the name"),
+        (HFValidationError("no such name."), "Hub: no such name. Check the name"),
+        (OSError(), "Hub: OSError Check the name"),
+    ],
+)
+def test_model_that_cannot_be_had_is_an_error(monkeypatch, tmp_path, error, why):
+    def fail(*args, **options):
+        raise error
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    with pytest.raises(InputError) as caught:
+        load_classifier("nobody/nothing")
+    assert "nobody/nothing is no folder here, and cannot be had from the Hugging Face " + why in str(caught.value)
+
+
+def test_model_is_not_found_offline(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(InputError, match="nobody/nothing is no folder here, and cannot be had from the"):
+        load_classifier("nobody/nothing")
+
+
+def lay_out_as_the_cache(bundle, cache):
+    """Lay a bundle out as the Hub's cache does: links into blobs."""
+    model = cache / "models--somebody--emotions"
+    snapshot = model / "snapshots" / "0123abc"
+    snapshot.mkdir(parents=True)
+    (model / "blobs").mkdir()
+    for path in bundle.iterdir():
+        shutil.copyfile(path, model / "blobs" / f"blob of {path.name}")
+        (snapshot / path.name).symlink_to(f"../../blobs/blob of {path.name}")
+    return snapshot
+
+
+def test_model_of_the_hub_loads_from_the_cache(good, classifier, monkeypatch, tmp_path, clips):
+    asked = []
+    snapshot = lay_out_as_the_cache(good, tmp_path)
+
+    def download(name, revision, allow_patterns):
+        asked.append((name, revision))
+        return str(snapshot)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    loaded = load_classifier("somebody/emotions", CPU, revision="v1")
+    assert asked == [("somebody/emotions", "v1")]
+    assert torch.equal(loaded.classify_batch(clips[0])[0], classifier.classify_batch(clips[0])[0])
+
+
+def test_link_out_of_the_cached_model_is_refused(good, monkeypatch, tmp_path):
+    snapshot = lay_out_as_the_cache(good, tmp_path)
+    shutil.copyfile(good / "f_0.ckpt", tmp_path / "f_0.ckpt")
+    (snapshot / "f_0.ckpt").unlink()
+    (snapshot / "f_0.ckpt").symlink_to("../../../f_0.ckpt")
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *args, **options: str(snapshot))
+    refused("somebody/emotions", "f_0.ckpt is a link to")

@@ -1,0 +1,95 @@
+import pytest
+import torch
+from bundle_making import make_parts
+
+from speechbrain_ext.inference.embedding_model import EmbeddingModel
+from speechbrain_ext.errors import InputError
+from speechbrain_ext.dataio.waveform_scale import pad_with_mean, scale_waveforms
+
+
+@pytest.fixture
+def model():
+    """Return a function that makes an embedding model out of the same encoder and f_0."""
+    parts = make_parts(feature_reduction="mean")
+
+    def make(**options):
+        return EmbeddingModel(parts["encoder"], parts["f_0"], **options)
+
+    return make
+
+
+def prepared_as_in_training(wav, length, max_s=None, fixed_length_s=None, scale="peak"):
+    """Prepare one clip as the recipe's dataio_prep does: cut, pad with the mean, scale; [T] -> [1, T]."""
+    wav = wav[:length] if max_s is None else wav[: min(length, round(max_s * 16000))]
+    if fixed_length_s is not None:
+        wav = pad_with_mean(wav, round(fixed_length_s * 16000))
+    return scale_waveforms(wav.unsqueeze(0), scale=scale)
+
+
+@pytest.mark.parametrize("scale", ["peak", "layer", None])
+@pytest.mark.parametrize("max_s", [None, 0.4, 0.8, 2.0])
+def test_batch_equals_clips_prepared_as_in_training(model, clips, max_s, scale):
+    wavs, wav_lens, lengths = clips
+    embedding_model = model(max_s=max_s, waveform_scale=scale)
+    found = embedding_model(wavs, wav_lens)
+    for row, wav, length in zip(found, wavs, lengths):
+        clip = prepared_as_in_training(wav, length, max_s, scale=scale)
+        expected = embedding_model.f_0(embedding_model.encoder(clip))
+        torch.testing.assert_close(row.unsqueeze(0), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("mask_padding", [True, False])
+@pytest.mark.parametrize("scale", ["peak", "layer"])
+@pytest.mark.parametrize("max_s", [None, 0.4])
+@pytest.mark.parametrize("fixed_length_s", [0.5, 1.5])
+def test_fixed_length_equals_clips_prepared_as_in_training(model, clips, fixed_length_s, max_s, scale, mask_padding):
+    wavs, wav_lens, lengths = clips
+    wavs = wavs + 0.1 * (wavs != 0)  # means that are not zero
+    options = {"max_s": max_s, "waveform_scale": scale, "fixed_length_s": fixed_length_s}
+    embedding_model = model(mask_padding=mask_padding, **options)
+    found = embedding_model(wavs, wav_lens)
+    for row, wav, length in zip(found, wavs, lengths):
+        clip = prepared_as_in_training(wav, length, max_s, fixed_length_s, scale)
+        n_samples = round(min(length / 16000, max_s or 9, fixed_length_s) * 16000)
+        lens = (torch.tensor([n_samples / clip.shape[1]]),) if mask_padding else ()
+        expected = embedding_model.f_0(embedding_model.encoder(clip, *lens))
+        torch.testing.assert_close(row.unsqueeze(0), expected, atol=1e-5, rtol=0)
+
+
+def test_padding_counts_where_it_is_not_masked(model, clips):
+    wavs, wav_lens, _ = clips
+    embedding_model = model(mask_padding=False)
+    expected = embedding_model.f_0(embedding_model.encoder(scale_waveforms(wavs, wav_lens)))
+    found = embedding_model(wavs, wav_lens)
+    assert torch.equal(found, expected)
+    assert not torch.allclose(found[2], model()(wavs, wav_lens)[2], atol=1e-3)
+
+
+@pytest.mark.parametrize("options", [{}, {"max_s": 0.5}, {"fixed_length_s": 0.5}, {"fixed_length_s": 1.5}])
+def test_samples_beyond_a_clip_and_the_input_make_no_difference(model, clips, options):
+    wavs, wav_lens, lengths = clips
+    noisy = wavs.clone()
+    noisy[2, lengths[2] :] = 7.0
+    before = noisy.clone()
+    embedding_model = model(**options)
+    torch.testing.assert_close(embedding_model(noisy, wav_lens), embedding_model(wavs, wav_lens), atol=1e-6, rtol=0)
+    assert torch.equal(noisy, before)
+
+
+def test_without_lengths_every_clip_is_whole(model, clips):
+    wavs = clips[0]
+    assert torch.equal(model()(wavs), model()(wavs, torch.ones(3)))
+
+
+def test_seconds_are_of_the_sample_rate(model):
+    embedding_model = model(sample_rate_hz=8000, max_s=0.5, fixed_length_s=1.5)
+    assert (embedding_model.max_samples, embedding_model.fixed_samples) == (4000, 12000)
+
+
+def test_embedding_has_the_size_of_f_0(model, clips):
+    assert model()(clips[0], clips[1]).shape == (3, 64)
+
+
+def test_unknown_scale_is_an_error(model):
+    with pytest.raises(InputError, match="waveform_scale must be one of .*, got 'loud'"):
+        model(waveform_scale="loud")

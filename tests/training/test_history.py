@@ -1,0 +1,44 @@
+"""The epochs' numbers through SpeechBrain's checkpoints."""
+
+from speechbrain.utils.checkpoints import Checkpointer
+
+from speechbrain_ext.training.history import EpochHistory
+
+
+def test_history_is_saved_and_recovered_with_a_checkpoint(tmp_path):
+    history = EpochHistory()
+    history.add(epoch=1, train_loss=1.25, valid_WA=0.5)
+    history.add(epoch=2, train_loss=0.1 + 0.2, valid_WA=0.75)
+    Checkpointer(tmp_path, {"history": history}).save_checkpoint()
+
+    recovered = EpochHistory()
+    Checkpointer(tmp_path, {"history": recovered}).recover_if_possible()
+    assert recovered.epochs == [
+        {"epoch": 1, "train_loss": 1.25, "valid_WA": 0.5},
+        {"epoch": 2, "train_loss": 0.30000000000000004, "valid_WA": 0.75},
+    ]
+    recovered.add(epoch=3)
+    assert [entry["epoch"] for entry in recovered.epochs] == [1, 2, 3]
+
+
+def test_history_goes_back_to_the_epoch_of_an_earlier_checkpoint(tmp_path):
+    history = EpochHistory()
+    checkpointer = Checkpointer(tmp_path, {"history": history})
+    for epoch in (1, 2):
+        history.add(epoch=epoch)
+        checkpointer.save_checkpoint(meta={"epoch": epoch})
+    checkpointer.recover_if_possible(min_key="epoch")
+    assert history.epochs == [{"epoch": 1}]
+
+
+def test_history_of_a_checkpoint_within_the_first_epoch_is_empty(tmp_path):
+    Checkpointer(tmp_path, {"history": EpochHistory()}).save_checkpoint(end_of_epoch=False)
+    recovered = EpochHistory()
+    recovered.add(epoch=1)
+    Checkpointer(tmp_path, {"history": recovered}).recover_if_possible()
+    assert recovered.epochs == []
+
+
+def test_histories_are_independent():
+    EpochHistory().add(epoch=1)
+    assert EpochHistory().epochs == []

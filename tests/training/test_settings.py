@@ -1,0 +1,152 @@
+"""What the recipe's settings may be, and how it refuses the others."""
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import speechbrain as sb
+from fold_reading import assert_same_weights, last_checkpoint, results
+from speechbrain_ext.training.settings import complete_settings
+
+import train
+from speechbrain_ext.errors import InputError
+
+
+def test_options_of_speechbrain_are_saved_and_compared(fit):
+    options = ["--max_grad_norm=0.01", "--precision=bf16", "--grad_accumulation_factor=2"]
+    whole = fit("whole", *options)
+    folder = fit("fold", *options, "--number_of_epochs=1")
+    train.main([str(folder / "hyperparams.yaml"), "--noprogressbar", "--number_of_epochs=3"])
+    assert_same_weights(last_checkpoint(folder), last_checkpoint(whole))
+    with pytest.raises(InputError, match="max_grad_norm is 0.01 there, inf now"):
+        fit("fold", *options[1:])
+
+
+def test_paths_are_made_absolute_and_hub_ids_are_kept(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hub").mkdir()
+    options = "data_folder: tree\noutput_folder: ~/out\nencoder_source: {}"
+    yaml_file, run_opts = root / "hparams/demo.yaml", sb.parse_arguments([str(root / "hparams/demo.yaml")])[1]
+    settings, overrides = complete_settings(yaml_file, options.format("hub"), run_opts)
+    assert settings["data_folder"] == overrides["data_folder"] == str(tmp_path / "tree")
+    assert settings["output_folder"] == str(Path("~/out").expanduser().resolve())
+    assert settings["encoder_source"] == str(tmp_path / "hub")
+    settings, _ = complete_settings(yaml_file, options.format("facebook/hubert-large-ll60k"), run_opts)
+    assert settings["encoder_source"] == "facebook/hubert-large-ll60k"
+
+
+def test_another_corpus_comes_as_csv(fit, tmp_path):
+    rng = np.random.default_rng(0)
+    with open(tmp_path / "corpus.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "wav", "emo", "speaker", "group"])
+        for i in range(24):
+            soundfile.write(tmp_path / f"{i}.wav", 0.1 * rng.standard_normal((4000, 1 + i % 2)), 8000)
+            writer.writerow([f"utt{i:02d}", f"{i}.wav", ("joy", "rage")[i % 2], f"s{i % 6}", f"g{i % 3}"])
+    folder = fit(
+        "fold", "--emotions=[joy, rage]", f"--corpus_csv={tmp_path / 'corpus.csv'}", "--fold=3", "--valid_fraction=0.2",
+        "--data_folder=null", data_folder=None,
+    )  # fmt: skip
+    metrics, rows = results(folder)
+    assert metrics["test_group"] == "g2"
+    assert metrics["emotions"] == ["joy", "rage"]
+    assert len(rows) == 8
+
+
+def test_corpus_root_comes_from_the_environment(fit, demo_corpus, monkeypatch):
+    monkeypatch.setenv("IEMOCAP_ROOT", str(demo_corpus))
+    folder = fit("fold", "--data_folder=null", "--number_of_epochs=1", data_folder=None)
+    assert results(folder)[0]["n"] == 16
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--fold=0"], r"fold must be a whole number from 1 to 5 \(.*Session1, .*Session5\), got 0"),
+        (["--fold=6"], "fold must be a whole number from 1 to 5 .*, got 6"),
+        (["--fold=a"], "fold must be a whole number from 1 to 5 .*, got 'a'"),
+        (["--max_grad_norm=-1"], "max_grad_norm must be positive, got -1.0; .inf does not clip"),
+        (["--freeze_encoder=no"], "freeze_encoder must be True or False, got 'no'"),
+        (["--lr=fast"], r"lr must be a number \(in the file it is 0.002\), got 'fast'"),
+        (["--lr=-1"], "lr must be a number between 0 and inf, got -1"),
+        (["--number_of_epochs=0"], "number_of_epochs must be a whole number from 1, got 0"),
+        (["--mixup_prob=2"], "mixup_prob must be a number from 0 to 1, got 2"),
+        (["--max_train_s=0"], "max_train_s must be a number from 0.025 to inf, got 0"),
+        (["--waveform_scale=rms"], "waveform_scale must be one of .*got 'rms'"),
+        (["--emotions=[ang, ang, hap, sad, neu]"], "emotions must be a list of at least two different labels"),
+        (["--emotions=ang"], "emotions must be a list of at least two different labels, got ang"),
+        (["--output_folder="], "output_folder must name a folder, got None"),
+        (["--seed=-1"], "seed must be a whole number from 0, got -1"),
+        (["--mixup_method=adaptive"], "mixup_method must be label_adaptive or conventional, got 'adaptive'"),
+        (["--batch_size=1.5"], "batch_size must be a whole number from 1, got 1.5"),
+        (["--track_test=yes"], "track_test must be True or False, got 'yes'"),
+        (["--validation=loso"], "validation must be one of random, group, none, got 'loso'"),
+        (["--tested_weights=first"], "tested_weights must be best or last, got 'first'"),
+        (["--lamda_c=0.1"], r"--lamda_c is unknown: .*demo.yaml has no such key. Did you mean --lambda_c"),
+        (["--data_folder=/nowhere"], "the data folder /nowhere does not exist"),
+        (["--emotions=[ang, hap, sad]"], "the label 'neu' is unknown; the emotions are ang, hap, sad"),
+        (["--emotions=[ang, hap, sad, neu, fea]"], "no utterance of 'fea' is left to train on in fold 1"),
+        (["--encoder_source={tmp_path}"], "holds no checkpoint that can be read"),
+        (["--test_only"], "holds no finished epoch to test. Run without --test_only"),
+        (["--num_layers=3"], "num_layers is 3, but the config has 2 layers: choose 1 to 2"),
+    ],
+)
+def test_wrong_options_are_refused(fit, tmp_path, options, message):
+    with pytest.raises(InputError, match=message):
+        fit("fold", *(option.format(tmp_path=tmp_path) for option in options))
+
+
+def test_missing_corpus_says_where_to_get_it(fit):
+    with pytest.raises(InputError, match=r"--data_folder=.*IEMOCAP_ROOT.*sail.usc.edu/iemocap.*make demo"):
+        fit("fold", "--data_folder=null", data_folder=None)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--fold=2", "holds another run: fold is 1 there, 2 now. Choose another --output_folder"),
+        ("--seed=5", "holds another run: seed is 1 there, 5 now"),
+        ("--lr=0.5", "holds a run with other settings: lr is 0.002 there, 0.5 now"),
+    ],
+)
+def test_stale_folder_is_refused_and_kept(fit, option, message):
+    folder = fit("fold", "--number_of_epochs=1")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=message):
+        fit("fold", option)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_folder_of_another_corpus_is_refused(fit, demo_corpus, tmp_path):
+    fit("fold", "--number_of_epochs=1")
+    copy = shutil.copytree(demo_corpus, tmp_path / "copy")
+    path = next(copy.glob("Session3/sentences/wav/*/[!.]*.wav"))
+    soundfile.write(path, np.zeros(9999), 16000)
+    with pytest.raises(InputError, match="holds another run: manifest is '[0-9a-f]{64}' there, '[0-9a-f]{64}' now"):
+        fit("fold", data_folder=copy)
+
+
+def test_wrong_option_prints_a_sentence_without_a_traceback(root, demo_corpus, tmp_path):
+    run = subprocess.run(
+        [sys.executable, root / "train.py", root / "hparams/demo.yaml", f"--data_folder={demo_corpus}", "--fold=9"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": ""},
+    )
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1].startswith("train.py: fold must be a whole number from 1 to 5")
+    assert "Traceback" not in run.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_encoder_source_may_be_corrected_after_a_refusal(fit, tmp_path):
+    with pytest.raises(InputError, match="holds no checkpoint that can be read"):
+        fit("fold", f"--encoder_source={tmp_path}", "--number_of_epochs=1")
+    assert results(fit("fold", "--number_of_epochs=1"))[0]["n"] == 16

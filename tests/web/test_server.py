@@ -1,0 +1,104 @@
+"""The page's server without a browser: what it contacts, hands out and keeps."""
+
+import os
+import socket
+import sys
+
+import httpx
+import pytest
+
+from speechbrain_ext.errors import InputError
+from speechbrain_ext.web.server import check_address, serve_page
+
+CONTACTED = []  # once there, an audit hook stays
+sys.addaudithook(
+    lambda event, details: CONTACTED.append(details) if event in ("socket.connect", "socket.getaddrinfo") else None
+)
+
+
+@pytest.fixture
+def served(tmp_path, monkeypatch):
+    """Serve a page with one example, against an environment that asks for the contrary; (client, example)."""
+    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "True")
+    monkeypatch.setenv("GRADIO_ALLOWED_PATHS", "/")
+    monkeypatch.setenv("GRADIO_SHARE", "True")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    example = tmp_path / "examples" / "hello.wav"
+    example.parent.mkdir()
+    example.write_bytes(b"RIFF of a kind")
+    with serve_page(None, max_mb=0.01, examples=[str(example)]) as url:
+        with httpx.Client(base_url=url, trust_env=False) as client:
+            yield client, example
+
+
+def uploads(tmp_path):
+    return [path for path in tmp_path.glob("speechbrain-ext-web-*/**/*") if path.is_file()]
+
+
+def test_serve_page_contacts_nobody_else(served):
+    client, _ = served
+    CONTACTED.clear()
+    assert "Speech emotion recognition" in client.get("/").text
+    client.get("/config")
+    assert CONTACTED  # the hook hears
+    names = [details[1][0] if isinstance(details[0], socket.socket) else details[0] for details in CONTACTED]
+    assert {name.decode() if isinstance(name, bytes) else name for name in names} == {"127.0.0.1"}
+
+
+def test_serve_page_starts_without_contacting_anybody_else(request):
+    CONTACTED.clear()
+    request.getfixturevalue("served")
+    addresses = [details[1] for details in CONTACTED if isinstance(details[0], socket.socket)]
+    hosts = {address[0] for address in addresses if isinstance(address, tuple)}
+    hosts |= {details[0] for details in CONTACTED if not isinstance(details[0], socket.socket)}
+    assert {host.decode() if isinstance(host, bytes) else host for host in hosts} == {"127.0.0.1"}
+
+
+def test_serve_page_hands_out_its_examples_and_no_other_file(served, root):
+    client, example = served
+    (example.parent / "private.wav").write_bytes(b"not an example")
+    files = (example.parent / "private.wav", example.parent, root / "setup.py", "setup.py", "/etc/passwd", __file__)
+    for path in files:
+        assert client.get(f"/gradio_api/file={path}").status_code == 403, path
+    assert client.get(f"/gradio_api/file={example}").content == b"RIFF of a kind"
+
+
+def test_serve_page_offers_no_events_to_scripts(served):
+    assert served[0].get("/gradio_api/info").json() == {"named_endpoints": {}, "unnamed_endpoints": {}}
+
+
+def test_serve_page_limits_uploads(served, tmp_path):
+    client, _ = served
+    answer = client.post("/gradio_api/upload", files={"files": ("large.wav", bytes(10_001))})
+    assert answer.status_code == 413
+    assert uploads(tmp_path) == []
+    assert client.post("/gradio_api/upload", files={"files": ("small.wav", bytes(9_999))}).status_code == 200
+    assert [path.name for path in uploads(tmp_path)] == ["small.wav"]
+
+
+def test_serve_page_deletes_uploads_and_leaves_the_environment_as_it_was(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "/elsewhere")
+    monkeypatch.delenv("GRADIO_EXAMPLES_CACHE", raising=False)
+    with serve_page(None) as url:
+        httpx.post(f"{url}gradio_api/upload", files={"files": ("voice.wav", b"mine")}, trust_env=False)
+        assert [path.name for path in uploads(tmp_path)] == ["voice.wav"]
+    assert list(tmp_path.glob("speechbrain-ext-web-*")) == []
+    assert os.environ["GRADIO_TEMP_DIR"] == "/elsewhere" and "GRADIO_EXAMPLES_CACHE" not in os.environ
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(url, trust_env=False)
+
+
+def test_check_address_refuses_what_cannot_be_served():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=f"port {port} of 127.0.0.1 is taken .* Choose another --port"):
+            check_address("127.0.0.1", port)
+    check_address("127.0.0.1", port)
+    for port in (0, -1, 65536):
+        with pytest.raises(InputError, match=f"port must be a number from 1 to 65535, got {port}"):
+            check_address("127.0.0.1", port)
+    with pytest.raises(InputError, match="cannot be served at 192.0.2.1: .* address or name of this machine"):
+        check_address("192.0.2.1", None)  # kept for documentation, nobody's
