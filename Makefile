@@ -18,14 +18,14 @@ demo: install ## Make the demo corpus, train and test fold 1 on it
 	$(PY) train.py hparams/demo.yaml --fold=1 $(ARGS)
 
 test: install ## Run all tests but those of the page
-	$(PY) -m pytest -q --ignore=tests/web $(ARGS)
+	$(PY) -m pytest -q --ignore=tests/browser $(ARGS)
 
 test-web: install ## Test the page in headless Chromium, which apt installs where it may
 	@$(FIND_BROWSER) || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
 		&& apt-get update -qq && apt-get install -y -qq chromium; } || true
 	@$(FIND_BROWSER) || { echo "make test-web needs a browser, and found no chromium, chromium-browser or" \
 		"google-chrome on the PATH: apt install chromium, as root." >&2; exit 1; }
-	$(PY) -m pytest -q tests/web $(ARGS)
+	$(PY) -m pytest -q tests/browser $(ARGS)
 
 lint: install ## Check the style of the code and of the YAML files
 	$(PY) -m ruff check .

@@ -18,10 +18,10 @@ import ours  # first: it puts the checkout on the path
 import timing
 from speechbrain.utils.checkpoints import Checkpointer
 
-from speechbrain_ext.training.checkpoints import AtomicCheckpointer
 from speechbrain_ext.atomic_write import write_json
 from speechbrain_ext.device import check_device
 from speechbrain_ext.errors import check_whole_number
+from speechbrain_ext.training.checkpoints import AtomicCheckpointer
 from speechbrain_ext.versions import versions
 
 BACKGROUND, AT_ONCE, SPEECHBRAIN = "ours, in the background", "ours, at once", "SpeechBrain's Checkpointer"

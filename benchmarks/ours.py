@@ -16,7 +16,7 @@ import timing  # noqa: E402
 import torch  # noqa: E402
 from hyperpyyaml import load_hyperpyyaml  # noqa: E402
 
-from speechbrain_ext.dataio.sampler import collate_pairs  # noqa: E402
+from speechbrain_ext.dataio.dataset import collate_pairs  # noqa: E402
 from speechbrain_ext.errors import InputError  # noqa: E402
 from speechbrain_ext.training.run_folder import read_settings  # noqa: E402
 

@@ -23,11 +23,11 @@ from pathlib import Path
 import ours  # first: it puts the checkout on the path
 
 # isort: split
-import speechbrain_ext.corpora.iemocap as iemocap_prepare
 import soundfile
 import timing
 from speechbrain.dataio.dataio import read_audio
 
+import speechbrain_ext.corpora.iemocap as iemocap_prepare
 from speechbrain_ext.atomic_write import write_json
 from speechbrain_ext.errors import check_whole_number
 from speechbrain_ext.versions import versions

@@ -19,8 +19,8 @@ import torch  # noqa: E402
 
 from speechbrain_ext.errors import InputError  # noqa: E402
 from speechbrain_ext.inference.bundle_writer import write_bundle  # noqa: E402
-from speechbrain_ext.nnet.projection import EmotionClassifier, EmotionEmbedding  # noqa: E402
 from speechbrain_ext.lobes.truncated_encoder import TruncatedHuBERT  # noqa: E402
+from speechbrain_ext.nnet.projection import EmotionClassifier, EmotionEmbedding  # noqa: E402
 
 SAMPLE_RATE_HZ = 16000
 LENGTHS_FILE = Path(__file__).with_name("iemocap_lengths.csv")

@@ -4,8 +4,8 @@ import torch
 
 from speechbrain_ext.inference.bundle import YAML_FILE
 from speechbrain_ext.inference.bundle_writer import seal_bundle, write_bundle
-from speechbrain_ext.nnet.projection import EmotionClassifier, EmotionEmbedding
 from speechbrain_ext.lobes.truncated_encoder import TruncatedHuBERT
+from speechbrain_ext.nnet.projection import EmotionClassifier, EmotionEmbedding
 
 EMOTIONS = ("ang", "hap", "sad", "neu")
 # HuBERT-Large's architecture, as small as it goes; a clip of 0.1 s makes 4 frames.

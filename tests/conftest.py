@@ -11,8 +11,6 @@ import torch
 from speechbrain.utils.importutils import LazyModule
 
 ROOT = Path(__file__).resolve().parents[1]
-for folder in (ROOT / "recipes" / "IEMOCAP", ROOT):
-    sys.path.insert(0, str(folder))
 sys.path.append(str(ROOT / "benchmarks"))
 
 # hypothesis asks every imported module for its file, and SpeechBrain's lazy modules answer that with an ImportError.
@@ -95,3 +93,21 @@ def noise():
     import ours
 
     return ours.Noise(200_000)
+
+
+@pytest.fixture
+def fit(root, demo_corpus, tmp_path, monkeypatch):
+    """Return a function that trains one fold and returns its folder."""
+    from recipes.IEMOCAP import train
+    from tests.recipes.fold_reading import SMALL
+
+    monkeypatch.delenv("IEMOCAP_ROOT", raising=False)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the experiment folder sets its own
+
+    def run(name, *options, yaml="hparams/demo.yaml", data_folder=demo_corpus):
+        folder = tmp_path / name
+        corpus = [f"--data_folder={data_folder}"] if data_folder else []
+        train.main([str(root / yaml), *corpus, f"--output_folder={folder}", *SMALL, *options])
+        return folder
+
+    return run

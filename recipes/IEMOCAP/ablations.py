@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Run the paper's studies: see `--help`.
 
-    python recipes/IEMOCAP/ablations.py hparams/loso.yaml --data_folder=/path/to/IEMOCAP_full_release --jobs=5
+python recipes/IEMOCAP/ablations.py hparams/loso.yaml --data_folder=/path/to/IEMOCAP_full_release --jobs=5
 """
 
 import sys

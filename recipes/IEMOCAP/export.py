@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Export a trained fold as a bundle: see `--help`.
 
-    python recipes/IEMOCAP/export.py results/loso/seed1/fold1 exported
+python recipes/IEMOCAP/export.py results/loso/seed1/fold1 exported
 """
 
 import sys

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Prepare IEMOCAP: see `--help`.
 
-    python recipes/IEMOCAP/iemocap_prepare.py /path/to/IEMOCAP_full_release manifest.json
+python recipes/IEMOCAP/iemocap_prepare.py /path/to/IEMOCAP_full_release manifest.json
 """
 
 import sys

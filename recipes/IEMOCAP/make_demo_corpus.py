@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Make the synthetic demo corpus: see `--help`.
 
-    python recipes/IEMOCAP/make_demo_corpus.py demo_corpus
+python recipes/IEMOCAP/make_demo_corpus.py demo_corpus
 """
 
 import sys

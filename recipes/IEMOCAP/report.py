@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Report on tested runs: see `--help`.
 
-    python recipes/IEMOCAP/report.py results/loso
+python recipes/IEMOCAP/report.py results/loso
 """
 
 import sys

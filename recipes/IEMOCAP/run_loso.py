@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Train and test every fold with every seed, and report on all of them: see `--help`.
 
-    python recipes/IEMOCAP/run_loso.py hparams/loso.yaml --data_folder=/path/to/IEMOCAP_full_release --seeds=1,2,3
+python recipes/IEMOCAP/run_loso.py hparams/loso.yaml --data_folder=/path/to/IEMOCAP_full_release --seeds=1,2,3
 """
 
 import sys

@@ -22,8 +22,6 @@ wait_briefly()
 
 import speechbrain as sb  # noqa: E402
 import torch  # noqa: E402
-from speechbrain_ext.results.fold_results import check_epochs, note_processes, processes_of, read_epochs, write_epochs, write_results  # noqa: E402
-from speechbrain_ext.training.settings import RESUMABLE_KEYS, complete_settings, data_root, describe_corpus, fold_of, identity_of  # noqa: E402
 from hyperpyyaml import load_hyperpyyaml  # noqa: E402
 from speechbrain.dataio.dataloader import make_dataloader  # noqa: E402
 from speechbrain.utils.distributed import (  # noqa: E402
@@ -34,17 +32,39 @@ from speechbrain.utils.distributed import (  # noqa: E402
     run_on_main,
 )
 
-from speechbrain_ext.dataio.dataset import PairedDataset, collate_pairs
-from speechbrain_ext.dataio.sampler import PairedBatchSampler, share_whole_batches  # noqa: E402
-from speechbrain_ext.errors import InputError  # noqa: E402
+from speechbrain_ext.dataio.dataset import PairedDataset, collate_pairs # noqa: E402
 from speechbrain_ext.dataio.manifest import read_manifest, write_manifest  # noqa: E402
+from speechbrain_ext.dataio.sampler import PairedBatchSampler, share_whole_batches  # noqa: E402
+from speechbrain_ext.dataio.waveform_scale import pad_with_mean, scale_waveforms  # noqa: E402
+from speechbrain_ext.errors import InputError  # noqa: E402
+from speechbrain_ext.results.fold_results import (  # noqa: E402
+    check_epochs,
+    note_processes,
+    processes_of,
+    read_epochs,
+    write_epochs,
+    write_results,
+)
 from speechbrain_ext.results.metrics import EmotionMetrics, mean_batch_loss  # noqa: E402
-from speechbrain_ext.training.distributed import gather, join_processes, on_main, world_size_and_rank, report_once_per_node  # noqa: E402
+from speechbrain_ext.seeding import derive_seed  # noqa: E402
+from speechbrain_ext.training.distributed import (  # noqa: E402
+    gather,
+    join_processes,
+    on_main,
+    report_once_per_node,
+    world_size_and_rank,
+)
 from speechbrain_ext.training.run_folder import claim_run_folder  # noqa: E402
 from speechbrain_ext.training.run_lock import hold_run_folder  # noqa: E402
-from speechbrain_ext.seeding import derive_seed  # noqa: E402
+from speechbrain_ext.training.settings import (  # noqa: E402
+    RESUMABLE_KEYS,
+    complete_settings,
+    data_root,
+    describe_corpus,
+    fold_of,
+    identity_of,
+)
 from speechbrain_ext.training.wait_meter import WaitMeter  # noqa: E402
-from speechbrain_ext.dataio.waveform_scale import pad_with_mean, scale_waveforms  # noqa: E402
 
 logger = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ import torch
 from speechbrain.dataio.dataio import length_to_mask
 from torch import nn
 
-from speechbrain_ext.errors import InputError, check_number
 from speechbrain_ext.dataio.waveform_scale import num_samples
+from speechbrain_ext.errors import InputError, check_number
 
 
 def length_adaptive_weight(n_samples, partner_n_samples, lam=0.5):

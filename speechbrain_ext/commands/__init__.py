@@ -1,13 +1,4 @@
-"""The command `speechbrain-ext`: argparse only, one file a command.
+"""The command `speechbrain-ext`: argparse only, one file a command; `main.main` is its entry point.
 
 May import: all rooms.
 """
-
-import lazy_loader
-
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__,
-    submod_attrs={
-        "main": ["main"],
-    },
-)

@@ -6,18 +6,15 @@ python recipes/IEMOCAP/export.py results/loso/seed1/fold1 exported
 import argparse
 import csv
 import json
-import sys
 from pathlib import Path
 
-
 from speechbrain_ext.corpora.synthetic import MARKER
-from speechbrain_ext.inference.model_card import model_card
-from speechbrain_ext.results.report import are_iemocap
-
-from speechbrain_ext.training.checkpoints import AtomicCheckpointer
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.bundle_writer import write_bundle
 from speechbrain_ext.inference.hub import bundle_files, check_hub_id, push_bundle
+from speechbrain_ext.inference.model_card import model_card
+from speechbrain_ext.results.report import are_iemocap
+from speechbrain_ext.training.checkpoints import AtomicCheckpointer
 from speechbrain_ext.training.run_folder import HYPERPARAMS_FILE, read_settings
 
 # What of test_metrics.json a bundle carries along.

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from speechbrain_ext.inference.bundle import BUNDLE_FILE, sha256_of
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
+from speechbrain_ext.inference.bundle import BUNDLE_FILE, sha256_of
 from speechbrain_ext.inference.classifier import load_classifier
-from speechbrain_ext.inference.recordings import ENDINGS, classify_recordings, find_recordings, measure_recordings
 from speechbrain_ext.inference.prediction_file import PredictionFile, check_format, check_labels, format_predictions
+from speechbrain_ext.inference.recordings import ENDINGS, classify_recordings, find_recordings, measure_recordings
 
 PIPE = "-"
 DESCRIPTION = """\

@@ -8,13 +8,11 @@ Excited counts as happy; utterances with other labels are left out and counted (
 import argparse
 import hashlib
 import re
-import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
-
-from speechbrain_ext.errors import InputError
 from speechbrain_ext.dataio.manifest import build_manifest, write_manifest
+from speechbrain_ext.errors import InputError
 
 CODES = {"ang": "ang", "hap": "hap", "exc": "hap", "sad": "sad", "neu": "neu"}
 EMOTIONS = ("neu", "hap", "ang", "sad")  # the order of the table

@@ -28,7 +28,6 @@ import numpy as np
 import soundfile as sf
 import soxr
 
-
 from speechbrain_ext.atomic_write import write_json
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.seeding import derive_seed

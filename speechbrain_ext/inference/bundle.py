@@ -13,8 +13,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from speechbrain_ext.inference.bundle_yaml import BundleYaml, YamlFault
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.inference.bundle_yaml import BundleYaml, YamlFault
 
 FORMAT = 1
 BUNDLE_FILE = "bundle.json"

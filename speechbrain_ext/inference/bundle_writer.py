@@ -11,8 +11,8 @@ from pathlib import Path
 import ruamel.yaml
 
 from speechbrain_ext.atomic_write import write_json
-from speechbrain_ext.inference.bundle import BUNDLE_FILE, CARD_FILE, FILE_NAME, FORMAT, YAML_FILE, sha256_of
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.inference.bundle import BUNDLE_FILE, CARD_FILE, FILE_NAME, FORMAT, YAML_FILE, sha256_of
 from speechbrain_ext.inference.classifier import load_classifier
 from speechbrain_ext.inference.onnx import ONNX_FILE, write_onnx
 from speechbrain_ext.versions import versions

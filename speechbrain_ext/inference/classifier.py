@@ -9,10 +9,10 @@ from pickle import UnpicklingError
 import torch
 from speechbrain.inference.classifiers import EncoderClassifier
 
-from speechbrain_ext.inference.bundle import YAML_FILE, check_bundle
-from speechbrain_ext.inference.bundle_yaml import RUN_OPTIONS, YamlFault
 from speechbrain_ext.device import check_device
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.inference.bundle import YAML_FILE, check_bundle
+from speechbrain_ext.inference.bundle_yaml import RUN_OPTIONS, YamlFault
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 PRECISIONS = ("fp32", "bf16", "fp16")

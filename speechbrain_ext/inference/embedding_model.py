@@ -5,8 +5,8 @@ from speechbrain.dataio.dataio import length_to_mask
 from torch import nn
 
 from speechbrain_ext.dataio.audio import SHORTEST_S
-from speechbrain_ext.errors import InputError, check_number, check_whole_number
 from speechbrain_ext.dataio.waveform_scale import SCALES, num_samples, scale_waveforms
+from speechbrain_ext.errors import InputError, check_number, check_whole_number
 
 LONGEST_S = 3600.0
 

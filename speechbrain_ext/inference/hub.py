@@ -5,8 +5,8 @@ from pathlib import Path
 import huggingface_hub
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
-from speechbrain_ext.inference.bundle import BUNDLE_FILE, check_bundle
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.inference.bundle import BUNDLE_FILE, check_bundle
 
 
 def check_hub_id(hub_id):

@@ -1,6 +1,7 @@
 """The model card of an exported fold: what was trained on what, how it was tested, and what it is not for."""
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
 from speechbrain_ext.corpora.synthetic import NOTE
 
 IEMOCAP_TERMS = (

@@ -20,8 +20,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from speechbrain_ext.errors import InputError
 from speechbrain_ext.dataio.waveform_scale import num_samples
+from speechbrain_ext.errors import InputError
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 ONNX_FILE = "model.onnx"  # its name in a bundle

@@ -10,14 +10,14 @@ skips what is finished. Writes ablations.md, .json and .html, and a picture of e
 
 import argparse
 import re
-import sys
 from pathlib import Path
 from statistics import mean, stdev
 
-
-from speechbrain_ext.corpora.synthetic import make_demo_corpus
-from speechbrain_ext.results.report import are_iemocap, escape_markdown, percent, table, to_html
 from ruamel.yaml import YAML, YAMLError
+
+from speechbrain_ext.atomic_write import atomic_write, write_json
+from speechbrain_ext.corpora.synthetic import make_demo_corpus
+from speechbrain_ext.errors import InputError
 from speechbrain_ext.launch.plan import (
     add_pool_options,
     parse_numbers,
@@ -26,13 +26,10 @@ from speechbrain_ext.launch.plan import (
     print_report,
     results_folder_of,
     run_all,
-    run_command,
     tell_failures,
 )
-
-from speechbrain_ext.atomic_write import atomic_write, write_json
-from speechbrain_ext.errors import InputError
 from speechbrain_ext.results.plots import plot_bars, plot_sweep
+from speechbrain_ext.results.report import are_iemocap, escape_markdown, percent, table, to_html
 from speechbrain_ext.results.result_set import read_result_set
 from speechbrain_ext.results.summary import NAMES
 

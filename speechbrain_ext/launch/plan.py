@@ -19,20 +19,25 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-
 import speechbrain as sb
 import torch
-from speechbrain_ext.results.fold_results import check_epochs, is_finished
-from speechbrain_ext.training.settings import RESUMABLE_KEYS, UNFINGERPRINTED_KEYS, complete_settings, describe_corpus, fold_of, identity_of
-from speechbrain_ext.results.report import write_report
 
 from speechbrain_ext.errors import InputError, check_whole_number
-from speechbrain_ext.launch.local import Job, run_jobs
 from speechbrain_ext.launch.display import RunDisplay, WatchedRun
+from speechbrain_ext.launch.local import Job, run_jobs
+from speechbrain_ext.results.fold_results import check_epochs, is_finished
+from speechbrain_ext.results.report import write_report
 from speechbrain_ext.training.run_folder import check_run_folder, settings_fingerprint
+from speechbrain_ext.training.settings import (
+    RESUMABLE_KEYS,
+    UNFINGERPRINTED_KEYS,
+    complete_settings,
+    describe_corpus,
+    fold_of,
+    identity_of,
+)
 
-TRAIN = ROOT / "recipes" / "IEMOCAP" / "train.py"
+TRAIN = Path(__file__).resolve().parents[2] / "recipes" / "IEMOCAP" / "train.py"
 PATHS = ("data_folder", "corpus_csv", "encoder_source", "output_folder")
 OWN_OPTIONS = {"fold": "--folds", "seed": "--seeds", "output_folder": "--results_folder"}
 

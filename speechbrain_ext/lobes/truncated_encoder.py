@@ -8,8 +8,17 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 from torch.utils.checkpoint import checkpoint
 
+from speechbrain_ext.dataio.waveform_scale import SCALES, num_samples, scale_waveforms
 from speechbrain_ext.errors import InputError, check_number
+from speechbrain_ext.lobes.feature_encoder import (
+    clip_features,
+    group_norm_features,
+    has_layer_norms,
+    raise_malloc_threshold,
+    stem_features,
+)
 from speechbrain_ext.lobes.frames import PackedFrames, PaddedFrames
+from speechbrain_ext.lobes.plain_layers import PlainLayers
 from speechbrain_ext.lobes.pretrained import (
     ARCHITECTURES,
     config_from_dict,
@@ -17,9 +26,6 @@ from speechbrain_ext.lobes.pretrained import (
     load_weights,
     truncate_config,
 )
-from speechbrain_ext.lobes.plain_layers import PlainLayers
-from speechbrain_ext.lobes.feature_encoder import clip_features, group_norm_features, has_layer_norms, raise_malloc_threshold, stem_features
-from speechbrain_ext.dataio.waveform_scale import SCALES, num_samples, scale_waveforms
 
 # What decides what a model computes, given its weights; the rest of a config is about training, or off here.
 ARCHITECTURE_KEYS = (

@@ -4,13 +4,12 @@ import os
 from pathlib import Path
 
 from speechbrain_ext.corpora.iemocap import describe_iemocap
-
 from speechbrain_ext.dataio.audio import SHORTEST_S
-from speechbrain_ext.errors import InputError, check_number, check_whole_number
 from speechbrain_ext.dataio.folds import make_fold
 from speechbrain_ext.dataio.manifest import build_manifest, fingerprint, read_corpus_csv
-from speechbrain_ext.training.run_folder import read_settings
 from speechbrain_ext.dataio.waveform_scale import SCALES
+from speechbrain_ext.errors import InputError, check_number, check_whole_number
+from speechbrain_ext.training.run_folder import read_settings
 
 NO_CORPUS = (
     "no corpus was given. Set --data_folder=/path/to/IEMOCAP_full_release (or the variable IEMOCAP_ROOT). IEMOCAP is "

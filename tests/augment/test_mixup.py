@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechbrain_ext.errors import InputError
 from speechbrain_ext.augment.mixup import ConventionalMixup, LengthAdaptiveMixup, length_adaptive_weight
+from speechbrain_ext.errors import InputError
 
 lengths = st.integers(min_value=1, max_value=600_000)
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
-from speechbrain_ext.errors import InputError
 from speechbrain_ext.augment.waveforms import PAPER_AUGMENTATIONS, WaveformAugment
+from speechbrain_ext.errors import InputError
 
 # Sec. 3.4, in the paper's order.
 CLASSES = {

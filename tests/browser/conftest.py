@@ -6,11 +6,11 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 import soundfile as sf
-from bundle_making import make_bundle
 from playwright.sync_api import expect, sync_playwright
 
 from speechbrain_ext.inference.classifier import load_classifier
 from speechbrain_ext.web.server import serve_page
+from tests.bundle_making import make_bundle
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 MAX_MB = 1.0

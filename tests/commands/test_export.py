@@ -6,25 +6,25 @@ import os
 import subprocess
 import sys
 
-import speechbrain_ext.commands.export as export
 import numpy as np
 import onnxruntime
 import pytest
 import torch
-from fold_reading import results
 from huggingface_hub import ModelCard
 from speechbrain.inference.classifiers import EncoderClassifier
 
+import speechbrain_ext.commands.export as export
 from speechbrain_ext.dataio.audio import read_audio
-from speechbrain_ext.inference.bundle import sha256_of
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.inference.bundle import sha256_of
 from speechbrain_ext.inference.classifier import load_classifier
+from tests.recipes.fold_reading import results
 
 
 @pytest.fixture(scope="module")
 def fold(root, demo_corpus, tmp_path_factory):
     """Train a fold for two epochs, in a process of its own: several tests read it."""
-    from fold_reading import SMALL
+    from tests.recipes.fold_reading import SMALL
 
     folder = tmp_path_factory.mktemp("fold") / "fold1"
     options = [f"--data_folder={demo_corpus}", f"--output_folder={folder}", *SMALL, "--number_of_epochs=2"]

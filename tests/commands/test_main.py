@@ -6,12 +6,13 @@ import sys
 
 import pytest
 
-from speechbrain_ext import cli, predict_command
+from speechbrain_ext.commands import main as cli
+from speechbrain_ext.commands import predict as predict_command
 
 
 def test_help_names_every_command_and_is_quick_to_make(root):
     code = (
-        "import sys; from speechbrain_ext import cli\ntry: cli.main(['--help'])\nfinally: print('torch' in sys.modules)"
+        "import sys; from speechbrain_ext.commands import main as cli\ntry: cli.main(['--help'])\nfinally: print('torch' in sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(root)}
@@ -57,7 +58,7 @@ def test_an_interrupt_or_a_refusing_disk_is_told_without_a_traceback(monkeypatch
 
 def test_a_reader_that_leaves_is_no_error(root):
     code = (
-        "import sys; from speechbrain_ext import cli, predict_command\n"
+        "import sys; from speechbrain_ext.commands import main as cli, predict as predict_command\n"
         "predict_command.run = lambda options: [print('x' * 1000, flush=True) for _ in range(1000)] and 0\n"
         "sys.exit(cli.main(['predict', 'bundle', 'file']))"
     )

@@ -10,10 +10,10 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-from bundle_making import make_bundle
 
-from speechbrain_ext import predict_command
+from speechbrain_ext.commands import predict as predict_command
 from speechbrain_ext.commands.main import main
+from tests.bundle_making import make_bundle
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,14 @@ import sys
 import numpy as np
 import pytest
 import soundfile as sf
-from bundle_making import EMOTIONS, make_bundle
 
-from speechbrain_ext import timeline_command
+from speechbrain_ext.commands import timeline as timeline_command
 from speechbrain_ext.commands.main import main
+from speechbrain_ext.commands.timeline import add_arguments, format_segments, run
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.classifier import load_classifier
 from speechbrain_ext.inference.timeline import Segment, Timeline
-from speechbrain_ext.commands.timeline import add_arguments, format_segments, run
+from tests.bundle_making import EMOTIONS, make_bundle
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from speechbrain_ext import cli, web_command
+from speechbrain_ext.commands import main as cli
+from speechbrain_ext.commands import web as web_command
 from speechbrain_ext.commands.web import pick_examples
 
 

@@ -4,14 +4,14 @@ import hashlib
 import subprocess
 import sys
 
-import speechbrain_ext.corpora.iemocap as iemocap_prepare
 import numpy as np
 import pytest
 import soundfile
-from speechbrain_ext.corpora.iemocap import compare_with_iemocap, describe_iemocap, prepare_iemocap
 
-from speechbrain_ext.errors import InputError
+import speechbrain_ext.corpora.iemocap as iemocap_prepare
+from speechbrain_ext.corpora.iemocap import compare_with_iemocap, describe_iemocap, prepare_iemocap
 from speechbrain_ext.dataio.manifest import read_manifest
+from speechbrain_ext.errors import InputError
 
 HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
 

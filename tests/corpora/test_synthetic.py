@@ -8,11 +8,11 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-import speechbrain_ext.corpora.synthetic as demo
 import numpy as np
 import pytest
 import soundfile as sf
 
+import speechbrain_ext.corpora.synthetic as demo
 from speechbrain_ext.errors import InputError
 
 SENTENCES = 2

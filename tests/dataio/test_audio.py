@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from speechbrain_ext import audio
+from speechbrain_ext.dataio import audio
 from speechbrain_ext.dataio.audio import AudioHeader, missing_wav_bytes, probe_audio, read_audio
 from speechbrain_ext.errors import InputError
 

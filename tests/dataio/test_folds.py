@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechbrain_ext.errors import InputError
 from speechbrain_ext.dataio.folds import check_no_leak, make_fold
+from speechbrain_ext.errors import InputError
 
 # Utterances of each emotion in each of five groups; outside a test group there are four times as many.
 PER_GROUP = {"ang": 6, "hap": 9, "sad": 10, "neu": 20}

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from speechbrain_ext.errors import InputError
 from speechbrain_ext.dataio.label_encoder import FixedLabelEncoder
+from speechbrain_ext.errors import InputError
 
 
 def test_labels_keep_the_given_order():

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from speechbrain_ext.errors import InputError
 from speechbrain_ext.dataio.manifest import build_manifest, fingerprint, read_corpus_csv, read_manifest, write_manifest
+from speechbrain_ext.errors import InputError
 
 ENTRY = {"wav": "{data_root}/a.wav", "duration": 1.5, "emo": "sad", "speaker": "s1", "group": "g1"}
 

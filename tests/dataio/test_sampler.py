@@ -12,7 +12,7 @@ from speechbrain.utils.data_pipeline import provides, takes
 from torch.utils.data import DataLoader
 
 from speechbrain_ext.dataio.dataset import PairedDataset, collate_pairs, pad_right
-from speechbrain_ext.dataio.sampler import PairedIndex, PairedBatchSampler, BatchShard, share_batch, share_whole_batches
+from speechbrain_ext.dataio.sampler import BatchShard, PairedBatchSampler, PairedIndex, share_batch, share_whole_batches
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.training.distributed import world_size_and_rank
 

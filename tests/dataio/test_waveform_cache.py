@@ -5,8 +5,8 @@ import pytest
 import soundfile
 
 from speechbrain_ext.dataio.audio import read_audio
-from speechbrain_ext.errors import InputError
 from speechbrain_ext.dataio.waveform_cache import WaveformStore
+from speechbrain_ext.errors import InputError
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from speechbrain_ext.errors import InputError
 from speechbrain_ext.dataio.waveform_scale import num_samples, pad_with_mean, scale_waveforms
+from speechbrain_ext.errors import InputError
 
 LENGTHS = [1000, 400, 1, 640]
 

@@ -5,11 +5,18 @@ import shutil
 
 import pytest
 import torch
-from bundle_making import make_bundle
 
-from speechbrain_ext.inference.bundle import BUNDLE_FILE, CARD_FILE, LARGEST_TEXT_BYTES, YAML_FILE, check_bundle, sha256_of
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.inference.bundle import (
+    BUNDLE_FILE,
+    CARD_FILE,
+    LARGEST_TEXT_BYTES,
+    YAML_FILE,
+    check_bundle,
+    sha256_of,
+)
 from speechbrain_ext.inference.bundle_writer import seal_bundle
+from tests.bundle_making import make_bundle
 
 
 @pytest.fixture(scope="module")

@@ -4,14 +4,14 @@ import stat
 
 import pytest
 import torch
-from bundle_making import EMOTIONS, make_bundle, make_parts, save_parts
 from speechbrain.inference.classifiers import EncoderClassifier
 
 import speechbrain_ext.inference.bundle_writer
-from speechbrain_ext.inference.bundle import BUNDLE_FILE, CARD_FILE, YAML_FILE, check_bundle, sha256_of
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.inference.bundle import BUNDLE_FILE, CARD_FILE, YAML_FILE, check_bundle, sha256_of
 from speechbrain_ext.inference.bundle_writer import seal_bundle, write_bundle
 from speechbrain_ext.inference.classifier import load_classifier
+from tests.bundle_making import EMOTIONS, make_bundle, make_parts, save_parts
 
 
 def write(out, weights, **options):

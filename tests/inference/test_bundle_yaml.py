@@ -7,13 +7,13 @@ import sys
 import pytest
 import ruamel.yaml
 import transformers
-from bundle_making import add_yaml, edit_yaml, make_bundle
 from hyperpyyaml import load_hyperpyyaml
 
+from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.bundle import YAML_FILE
 from speechbrain_ext.inference.bundle_yaml import RUN_OPTIONS, BundleYaml, YamlFault
-from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.classifier import load_classifier
+from tests.bundle_making import add_yaml, edit_yaml, make_bundle
 
 # HyperPyYAML alone makes the folder `marker` of each.
 RUNNING = {

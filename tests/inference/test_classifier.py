@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from bundle_making import EMOTIONS, add_yaml, edit_yaml, make_bundle, make_parts
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from speechbrain.inference.classifiers import EncoderClassifier
 
 from speechbrain_ext.dataio.audio import read_audio
+from speechbrain_ext.dataio.waveform_scale import scale_waveforms
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.bundle_writer import seal_bundle
 from speechbrain_ext.inference.classifier import find_bundle, load_classifier
-from speechbrain_ext.dataio.waveform_scale import scale_waveforms
+from tests.bundle_making import EMOTIONS, add_yaml, edit_yaml, make_bundle, make_parts
 
 CPU = {"device": "cpu"}
 

@@ -1,10 +1,10 @@
 import pytest
 import torch
-from bundle_making import make_parts
 
-from speechbrain_ext.inference.embedding_model import EmbeddingModel
-from speechbrain_ext.errors import InputError
 from speechbrain_ext.dataio.waveform_scale import pad_with_mean, scale_waveforms
+from speechbrain_ext.errors import InputError
+from speechbrain_ext.inference.embedding_model import EmbeddingModel
+from tests.bundle_making import make_parts
 
 
 @pytest.fixture

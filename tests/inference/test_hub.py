@@ -6,13 +6,15 @@ import subprocess
 import sys
 
 import pytest
-from bundle_making import make_bundle
-from hub_stub import HubStub
 
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.hub import bundle_files, check_hub_id
+from tests.bundle_making import make_bundle
+from tests.hub_stub import HubStub
 
-PUSH = "import sys; from speechbrain_ext.inference.hub import push_bundle; print(push_bundle(sys.argv[1], 'ann/emotion'))"
+PUSH = (
+    "import sys; from speechbrain_ext.inference.hub import push_bundle; print(push_bundle(sys.argv[1], 'ann/emotion'))"
+)
 LOAD = """
 import json, torch
 from speechbrain.inference.classifiers import EncoderClassifier

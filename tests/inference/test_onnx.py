@@ -9,13 +9,13 @@ import onnxruntime
 import pytest
 import torch
 
-from speechbrain_ext import onnx_export
+from speechbrain_ext.inference import onnx as onnx_export
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.bundle_writer import write_bundle
 from speechbrain_ext.inference.classifier import load_classifier
 from speechbrain_ext.inference.onnx import write_onnx
-from speechbrain_ext.nnet.projection import EmotionClassifier, EmotionEmbedding
 from speechbrain_ext.lobes.truncated_encoder import TruncatedHuBERT
+from speechbrain_ext.nnet.projection import EmotionClassifier, EmotionEmbedding
 
 EMOTIONS = ["ang", "hap", "sad", "neu"]
 CONFIG = {

@@ -7,8 +7,8 @@ import os
 import pytest
 
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.inference.recordings import Prediction
 from speechbrain_ext.inference.prediction_file import PredictionFile, format_predictions
+from speechbrain_ext.inference.recordings import Prediction
 
 EMOTIONS = ["ang", "neu"]
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from bundle_making import make_bundle
 
 from speechbrain_ext.dataio.audio import read_audio
 from speechbrain_ext.inference.classifier import load_classifier
 from speechbrain_ext.inference.recordings import classify_recordings, find_recordings, measure_recordings
+from tests.bundle_making import make_bundle
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_batches_on_a_cpu_keep_the_largest_activation_small(classifier, recordin
 
 
 def test_recordings_are_read_while_others_are_classified(classifier, recordings, monkeypatch):
-    from speechbrain_ext import predict
+    from speechbrain_ext.inference import recordings as predict
 
     second_read = threading.Event()
     readings = []

@@ -4,13 +4,13 @@ import csv
 import json
 import shutil
 
-import speechbrain_ext.launch.ablations as ablations
 import pytest
-import speechbrain_ext.launch.plan as run_loso
 import yaml
-from fold_reading import TINY, results
 
+import speechbrain_ext.launch.ablations as ablations
+import speechbrain_ext.launch.plan as run_loso
 from speechbrain_ext.errors import InputError
+from tests.recipes.fold_reading import TINY, results
 
 GRID = """
 small:

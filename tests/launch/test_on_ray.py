@@ -8,12 +8,12 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from test_job_pool import FAMILY, is_alive, job, python, states, wait_for_family, wait_until
 
 import speechbrain_ext.launch.on_ray
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.launch.local import Job, JobEvent
 from speechbrain_ext.launch.on_ray import _LogReader, run_jobs_on_ray
+from tests.launch.test_local import FAMILY, is_alive, job, python, states, wait_for_family, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="follows processes by /proc")
 

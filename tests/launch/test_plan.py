@@ -10,14 +10,14 @@ from pathlib import Path
 
 import filelock
 import pytest
-import speechbrain_ext.launch.plan as run_loso
 import torch
-from fold_reading import SMALL, results
-from test_ray_pool import NODE, cluster, ray_folder  # noqa: F401
 
-from speechbrain_ext import ray_pool
+import speechbrain_ext.launch.plan as run_loso
+from speechbrain_ext.launch import on_ray as ray_pool
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.launch.on_ray import run_jobs_on_ray
+from tests.launch.test_on_ray import NODE, cluster, ray_folder  # noqa: F401
+from tests.recipes.fold_reading import SMALL, results
 
 # Ends fold 2 with an error, and leaves the others' names in the log.
 STUB = """

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from speechbrain_ext import truncated_hubert
+from speechbrain_ext.lobes import truncated_encoder as truncated_hubert
 from speechbrain_ext.lobes.frames import PackedFrames
 from speechbrain_ext.lobes.plain_layers import PlainLayers
 from speechbrain_ext.lobes.truncated_encoder import TruncatedHuBERT

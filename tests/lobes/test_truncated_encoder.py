@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from speechbrain_ext import truncated_hubert
+from speechbrain_ext.lobes import truncated_encoder as truncated_hubert
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.lobes.truncated_encoder import TruncatedHuBERT
 

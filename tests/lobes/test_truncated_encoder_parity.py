@@ -6,9 +6,9 @@ import torchaudio
 import transformers
 from torch import nn
 
+from speechbrain_ext.lobes.truncated_encoder import TruncatedHuBERT
 from speechbrain_ext.nnet.losses import ArgmaxCenterLoss, soft_label_kl_loss
 from speechbrain_ext.nnet.projection import EmotionClassifier, EmotionEmbedding
-from speechbrain_ext.lobes.truncated_encoder import TruncatedHuBERT
 
 N_LAYERS = 4
 

@@ -9,11 +9,11 @@ import sys
 import numpy as np
 import pytest
 import torch
-from fold_reading import SMALL, assert_same_weights, history, last_checkpoint, posteriors, results
-from speechbrain_ext.results.fold_results import note_processes, processes_of
 
-import train
+from recipes.IEMOCAP import train
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.results.fold_results import note_processes, processes_of
+from tests.recipes.fold_reading import SMALL, assert_same_weights, history, last_checkpoint, posteriors, results
 
 ON_CPU = ["--device=cpu", "--distributed_backend=gloo"]
 # No two layouts of a batch can drop out alike; all else is as random as it gets.
@@ -30,7 +30,7 @@ OPTIONS = [
 SPY = """
 import sys
 import torch
-import train
+from recipes.IEMOCAP import train
 
 draws = []
 on_fit_batch_end, on_evaluate_start = train.EmotionBrain.on_fit_batch_end, train.EmotionBrain.on_evaluate_start
@@ -58,7 +58,7 @@ train.main(sys.argv[1:])
 # train.py that is killed with its torchrun, as by a machine that is switched off.
 KILLED = """
 import os, signal, sys
-import train
+from recipes.IEMOCAP import train
 
 torchrun, fit_batch, n_steps = os.getppid(), train.EmotionBrain.fit_batch, 0
 

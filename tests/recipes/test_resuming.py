@@ -5,13 +5,13 @@ import shutil
 
 import filelock
 import pytest
-from fold_reading import assert_same_weights, history, last_checkpoint, results
-from speechbrain_ext.results.fold_results import read_epochs
 
-import train
-from speechbrain_ext import atomic_checkpointer
+from recipes.IEMOCAP import train
+from speechbrain_ext.training import checkpoints as atomic_checkpointer
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.results.fold_results import read_epochs
 from speechbrain_ext.training.run_lock import hold_run_folder
+from tests.recipes.fold_reading import assert_same_weights, history, last_checkpoint, results
 
 
 def test_saved_hyperparams_go_on_with_the_fold(fit):

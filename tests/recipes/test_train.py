@@ -10,14 +10,21 @@ import soundfile
 import speechbrain as sb
 import torch
 import yaml
-from fold_reading import assert_same_weights, history, last_checkpoint, newest_checkpoint, posteriors, results
 from hyperpyyaml import load_hyperpyyaml
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix
 
-import train
-from speechbrain_ext.errors import InputError
+from recipes.IEMOCAP import train
 from speechbrain_ext.augment.mixup import ConventionalMixup, LengthAdaptiveMixup
+from speechbrain_ext.errors import InputError
 from speechbrain_ext.seeding import derive_seed
+from tests.recipes.fold_reading import (
+    assert_same_weights,
+    history,
+    last_checkpoint,
+    newest_checkpoint,
+    posteriors,
+    results,
+)
 
 
 def test_fold_folder_is_complete_and_consistent(fit, capsys):

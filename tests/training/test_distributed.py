@@ -3,7 +3,13 @@
 import pytest
 
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.training.distributed import gather, join_processes, on_main, world_size_and_rank, report_once_per_node
+from speechbrain_ext.training.distributed import (
+    gather,
+    join_processes,
+    on_main,
+    report_once_per_node,
+    world_size_and_rank,
+)
 
 
 def refuse():

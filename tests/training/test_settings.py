@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import soundfile
 import speechbrain as sb
-from fold_reading import assert_same_weights, last_checkpoint, results
-from speechbrain_ext.training.settings import complete_settings
 
-import train
+from recipes.IEMOCAP import train
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.training.settings import complete_settings
+from tests.recipes.fold_reading import assert_same_weights, last_checkpoint, results
 
 
 def test_options_of_speechbrain_are_saved_and_compared(fit):
