@@ -1,20 +1,25 @@
-"""The command speechbrain-ext: a trained model used from the command line."""
+"""The command `speechbrain-ext` and the recipes' scripts: one table of commands, one way of ending."""
 
 import argparse
+import difflib
 import importlib
 import os
 import sys
+from collections.abc import Sequence
+from typing import Optional
 
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.openmp import wait_briefly
 
-# Each module has DESCRIPTION, add_arguments(parser) and run(options), which returns the exit status.
+# Each name is a module of this room. It has DESCRIPTION, add_arguments(parser) and run(options), which returns the exit
+# status; where other words belong to train.py, it also has read_options(parser, words), which takes them apart.
 COMMANDS = {
-    "predict": "speechbrain_ext.commands.predict",
-    "timeline": "speechbrain_ext.commands.timeline",
-    "web": "speechbrain_ext.commands.web",
-}
-SUMMARIES = {
+    "prepare": "read a corpus, check it, and write its manifest",
+    "check": "say what is in a corpus and what is wrong with it",
+    "run": "train and test all folds and seeds, here or on Ray",
+    "report": "say what tested runs say together",
+    "ablations": "run the paper's studies beside the paper's numbers",
+    "export": "write a trained fold as a bundle, the folder that the next three take",
     "predict": "classify recordings: a file, a folder or a list of paths",
     "timeline": "follow the emotions through a long recording",
     "web": "open a page in the browser to record or upload speech",
@@ -22,8 +27,8 @@ SUMMARIES = {
 INTERRUPTED = 130  # what a shell reports for a process that Ctrl-C has ended
 
 
-def main(argv=None):
-    """Run a command.
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run the command that the words name.
 
     Arguments
     ---------
@@ -35,35 +40,73 @@ def main(argv=None):
     int
         The exit status: 0, 1 if something could not be done, 2 for a wrong command line.
     """
-    wait_briefly()
-    argv = sys.argv[1:] if argv is None else argv
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv and argv[0] in COMMANDS:
+        return run_command(argv[0], argv[1:], f"speechbrain-ext {argv[0]}")
+    width = max(map(len, COMMANDS))
     parser = argparse.ArgumentParser(
         prog="speechbrain-ext",
-        description="Speech emotion recognition with a trained model: a bundle, as export.py writes it, "
-        "or USER/NAME on the Hugging Face Hub.",
-    )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    asked = next((word for word in argv if not word.startswith("-")), None)
-    for name, module_name in COMMANDS.items():
-        command = commands.add_parser(
-            name, help=SUMMARIES[name], allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
-        if name == asked:  # only then: their imports take seconds
-            module = importlib.import_module(module_name)
-            command.description = module.DESCRIPTION
-            module.add_arguments(command)
-            command.set_defaults(run=module.run)
+        usage="speechbrain-ext [-h] [--version] COMMAND ...",
+        description="Speech emotion recognition: from a corpus to results, and a trained model in use.",
+        epilog="commands:\n" + "\n".join(f"    {name:{width}}  {text}" for name, text in COMMANDS.items())
+        + "\n\n`speechbrain-ext COMMAND --help` explains each. One fold is trained by train.py.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )  # fmt: skip
+    parser.add_argument("--version", action="store_true", help="print the version and end")
+    parser.add_argument("command", metavar="COMMAND", nargs="?", help="one of those below")
     options = parser.parse_args(argv)
+    if options.version:
+        from speechbrain_ext import __version__
+
+        print(f"speechbrain-ext {__version__}")
+        return 0
+    if options.command is None:
+        parser.error("a COMMAND is missing.")
+    near = difflib.get_close_matches(options.command, COMMANDS, n=1)
+    hint = f"Did you mean {near[0]}?" if near else f"It must be one of {', '.join(COMMANDS)}."
+    parser.error(f"{options.command!r} is no command. {hint}")
+
+
+def run_command(name: str, words: Sequence[str], prog: str, fixed: Sequence[str] = ()) -> int:
+    """Run one command; what is wrong is said in a sentence on standard error.
+
+    Arguments
+    ---------
+    name : str
+        One of `COMMANDS`.
+    words : list of str
+        The user's words.
+    prog : str
+        What the program calls itself.
+    fixed : list of str
+        Words that a script adds to the user's.
+
+    Returns
+    -------
+    int
+        The exit status.
+    """
+    wait_briefly()
+    module = importlib.import_module(f"speechbrain_ext.commands.{name}")  # only now: its imports may take seconds
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=module.DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    read_options = getattr(module, "read_options", argparse.ArgumentParser.parse_args)
     try:
-        return options.run(options)
+        return module.run(read_options(parser, [*fixed, *words]))
+    except BrokenPipeError:  # who read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (InputError, OSError) as error:
-        if isinstance(error, BrokenPipeError):  # who read our output has gone
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
-        print(f"speechbrain-ext {options.command}: {error}", file=sys.stderr)
+        print(f"{prog}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"speechbrain-ext {options.command}: interrupted.", file=sys.stderr)
+        print(f"{prog}: interrupted.", file=sys.stderr)
         return INTERRUPTED
 
 
