@@ -32,7 +32,7 @@ from speechbrain.utils.distributed import (  # noqa: E402
     run_on_main,
 )
 
-from speechbrain_ext.dataio.dataset import PairedDataset, collate_pairs # noqa: E402
+from speechbrain_ext.dataio.dataset import PairedDataset, collate_pairs  # noqa: E402
 from speechbrain_ext.dataio.manifest import read_manifest, write_manifest  # noqa: E402
 from speechbrain_ext.dataio.sampler import PairedBatchSampler, share_whole_batches  # noqa: E402
 from speechbrain_ext.dataio.waveform_scale import pad_with_mean, scale_waveforms  # noqa: E402
@@ -254,26 +254,26 @@ def dataio_prep(hparams, manifest, fold):
     """
     emotions = list(hparams["emotions"])
 
-    def waveform(utt_id, wav, epoch, max_s, augment):
+    def read(utt_id, wav, max_s):
         sig = torch.from_numpy(hparams["waveform_store"].read(wav, utt_id, max_s))
         n_samples = len(sig)
         if hparams["fixed_length_s"] is not None:
             sig = pad_with_mean(sig, round(hparams["fixed_length_s"] * hparams["sample_rate"]))
             n_samples = min(n_samples, len(sig))
         sig = scale_waveforms(sig.unsqueeze(0), scale=hparams["waveform_scale"]).squeeze(0)
-        if augment:
-            sig = torch.from_numpy(hparams["augment"](sig.numpy(), epoch, utt_id))
         return sig, torch.tensor([n_samples])
 
-    @sb.utils.data_pipeline.takes("id", "wav", "epoch")
+    @sb.utils.data_pipeline.takes("id", "wav", "epoch", "partner_of")
     @sb.utils.data_pipeline.provides("sig", "n_samples")
-    def train_waveform(utt_id, wav, epoch):
-        yield from waveform(utt_id, wav, epoch, hparams["max_train_s"], augment=True)
+    def train_waveform(utt_id, wav, epoch, partner_of):
+        sig, n_samples = read(utt_id, wav, hparams["max_train_s"])
+        yield torch.from_numpy(hparams["augment"](sig.numpy(), epoch, utt_id, partner_of))
+        yield n_samples
 
-    @sb.utils.data_pipeline.takes("id", "wav", "epoch")
+    @sb.utils.data_pipeline.takes("id", "wav")
     @sb.utils.data_pipeline.provides("sig", "n_samples")
-    def eval_waveform(utt_id, wav, epoch):
-        yield from waveform(utt_id, wav, epoch, hparams["max_eval_s"], augment=False)
+    def eval_waveform(utt_id, wav):
+        yield from read(utt_id, wav, hparams["max_eval_s"])
 
     @sb.utils.data_pipeline.takes("emo")
     @sb.utils.data_pipeline.provides("target")

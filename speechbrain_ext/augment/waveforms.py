@@ -25,8 +25,9 @@ PAPER_AUGMENTATIONS = {
 class WaveformAugment:
     """Applies a list of audiomentations, in order, to single clips.
 
-    The random numbers come from (seed, epoch, utterance id) alone: neither the number of DataLoader workers nor the
-    order of the clips changes a waveform, and the global random states are left as they were.
+    The random numbers come from (seed, epoch, utterance id) alone, and for a mixup partner also from the clip that it
+    is mixed into: neither the number of DataLoader workers nor the order of the clips changes a waveform, and the
+    global random states are left as they were.
 
     Arguments
     ---------
@@ -66,7 +67,7 @@ class WaveformAugment:
             raise InputError(f"augmentation {transform!r} is unknown; known are {', '.join(PAPER_AUGMENTATIONS)}.")
         return PAPER_AUGMENTATIONS[transform]()
 
-    def __call__(self, wav, epoch, utt_id):
+    def __call__(self, wav: np.ndarray, epoch: int, utt_id: str, partner_of: str = "") -> np.ndarray:
         """Augment one clip.
 
         Arguments
@@ -77,6 +78,9 @@ class WaveformAugment:
             Epoch of training.
         utt_id : str
             Utterance id.
+        partner_of : str
+            For a mixup partner, the id of the clip that it is mixed into: a partner gets an augmentation of its own,
+            not the one that the same clip has in its own place in this epoch.
 
         Returns
         -------
@@ -84,7 +88,7 @@ class WaveformAugment:
             Augmented waveform, [T], float32; the input stays as it was.
         """
         states = random.getstate(), np.random.get_state()
-        seed = derive_seed("augment", self.seed, epoch, utt_id)
+        seed = derive_seed("augment", self.seed, epoch, utt_id, *([partner_of] if partner_of else []))
         random.seed(seed)
         np.random.seed(seed)
         try:

@@ -1,6 +1,7 @@
 """A dataset that serves each clip with its mixup partner, and the collation of both into padded batches."""
 
 from functools import partial
+from typing import Any
 
 import torch
 from speechbrain.dataio.batch import PaddedBatch
@@ -10,10 +11,11 @@ from speechbrain_ext.dataio.sampler import PairedIndex
 
 
 class PairedDataset(DynamicItemDataset):
-    """A DynamicItemDataset that also serves a clip's mixup partner and tells its pipeline the epoch.
+    """A DynamicItemDataset that also serves a clip's mixup partner, and tells its pipeline what a clip is drawn for.
 
-    Its pipeline has the key `epoch` beside `id` and the data's own: the epoch of the `PairedIndex`, or 0 where the dataset is
-    indexed by an integer, as in validation and testing.
+    Its pipeline has two keys beside `id` and the data's own. `epoch` is the epoch of the `PairedIndex`, or 0 where the
+    dataset is indexed by an integer, as in validation and testing. `partner_of` is the id of the clip that this one is
+    mixed into, or "" for a clip in its own place: a partner is augmented anew, not as the same clip is elsewhere.
 
     Arguments
     ---------
@@ -30,7 +32,9 @@ class PairedDataset(DynamicItemDataset):
 
     def __init__(self, data, dynamic_items=(), output_keys=(), paired_keys=("sig", "target")):
         super().__init__(
-            {utt_id: {**entry, "epoch": 0} for utt_id, entry in data.items()}, list(dynamic_items), list(output_keys)
+            {utt_id: {**entry, "epoch": 0, "partner_of": ""} for utt_id, entry in data.items()},
+            list(dynamic_items),
+            list(output_keys),
         )
         self.paired_keys = paired_keys
 
@@ -42,13 +46,14 @@ class PairedDataset(DynamicItemDataset):
             partner = {key: torch.zeros_like(outputs[key]) for key in self.paired_keys}
             partner[self.paired_keys[0]] = outputs[self.paired_keys[0]].new_zeros(0)
         else:
-            partner = self._outputs(index.partner, index.epoch)
+            partner = self._outputs(index.partner, index.epoch, self.data_ids[index.index])
         share = {"share": index.share} if index.share else {}
         return {**outputs, **{f"partner_{key}": partner[key] for key in self.paired_keys}, **share}
 
-    def _outputs(self, index, epoch):
+    def _outputs(self, index: int, epoch: int, partner_of: str = "") -> dict[str, Any]:
         utt_id = self.data_ids[index]
-        return self.pipeline.compute_outputs({**self.data[utt_id], "id": utt_id, "epoch": epoch})
+        drawn_for = {"id": utt_id, "epoch": epoch, "partner_of": partner_of}
+        return self.pipeline.compute_outputs({**self.data[utt_id], **drawn_for})
 
 
 def pad_right(tensors):

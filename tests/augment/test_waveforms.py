@@ -87,6 +87,15 @@ def test_augment_is_decided_by_seed_epoch_and_utterance():
     assert len({noisy(), noisy(seed=2), noisy(epoch=3), noisy(utt_id="b")}) == 4
 
 
+def test_partner_has_an_augmentation_of_its_own():
+    """Of a clip in its own place, and of the same clip as the partner of one and of another: three draws."""
+    augment = WaveformAugment([audiomentations.AddGaussianNoise(p=1.0)])
+    roles = ["", "b", "c"]
+    drawn = [augment(WAV, 1, "a", partner_of).tobytes() for partner_of in roles]
+    assert len(set(drawn)) == 3
+    assert [augment(WAV, 1, "a", partner_of).tobytes() for partner_of in roles] == drawn
+
+
 def test_augment_is_independent_of_the_order_of_clips_and_of_global_states():
     augment = WaveformAugment(NINE, seed=5)
     utt_ids = list("abcdefgh")

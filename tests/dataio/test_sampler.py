@@ -275,6 +275,22 @@ def test_dataset_draw_serves_clip_and_partner_of_its_epoch():
     assert (served["partner_sig"].tolist(), served["partner_target"].tolist()) == ([4099] * 3, [1, 0, 0])
 
 
+def test_dataset_tells_its_pipeline_whose_partner_a_clip_is():
+    """So that clip b, as the partner of a and in its own place, is augmented differently."""
+
+    @takes("id", "epoch", "partner_of")
+    @provides("sig")
+    def describe(utt_id, epoch, partner_of):
+        return torch.tensor([*map(ord, utt_id + partner_of), epoch])
+
+    clips = PairedDataset({utt_id: {} for utt_id in "ab"}, [describe], ["sig"], paired_keys=("sig",))
+    served = clips[PairedIndex(0, partner=1, epoch=3)]
+    assert served["sig"].tolist() == [ord("a"), 3]
+    assert served["partner_sig"].tolist() == [ord("b"), ord("a"), 3]
+    assert clips[PairedIndex(1, partner=None, epoch=3)]["sig"].tolist() == [ord("b"), 3]
+    assert clips[1]["sig"].tolist() == [ord("b"), 0]
+
+
 def test_dataset_missing_partner_is_an_empty_waveform_without_a_label():
     served = dataset()[PairedIndex(index=1, partner=None, epoch=1)]
     assert served["sig"].tolist() == [1098] * 2
