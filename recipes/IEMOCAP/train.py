@@ -96,10 +96,10 @@ class EmotionBrain(sb.Brain):
             loss = loss * share_of(batch).weight
         if stage != sb.Stage.TRAIN:
             self.losses.append(loss.item())
-            self.metrics.update(log_posteriors, targets.argmax(dim=1))
+            decisions = self.metrics.update(log_posteriors, targets.argmax(dim=1))
         if stage == sb.Stage.TEST:
-            for utt_id, target, row in zip(batch.id, targets.argmax(dim=1).tolist(), log_posteriors.exp().tolist()):
-                self.predictions[utt_id] = (target, row)
+            rows = zip(targets.argmax(dim=1).tolist(), decisions.tolist(), log_posteriors.exp().tolist())
+            self.predictions.update(zip(batch.id, rows))
         return loss
 
     def mixup(self, wavs, wav_lens, targets, partner, share):
@@ -167,7 +167,7 @@ class EmotionBrain(sb.Brain):
             # A plain number: the checkpointer cannot list meta data that holds tensors.
             self.close_epoch(epoch, stats, {"error": 1.0 - found["WA"]})
         else:
-            self.found, self.test_loss = self.metrics.compute(), mean_batch_loss(self.losses)
+            self.test_metrics, self.test_loss = self.metrics.compute(), mean_batch_loss(self.losses)
             self.predictions = {key: value for part in gather(self.predictions) for key, value in part.items()}
 
     def close_epoch(self, epoch, valid_stats, meta):

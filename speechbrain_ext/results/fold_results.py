@@ -104,12 +104,11 @@ def write_results(brain, hparams, manifest, fold):
     # The settings are those of one process with batches as large.
     whole_batch = {"batch_size": hparams["batch_size"] * identity.get("n_processes", 1)}
     emotions = list(hparams["emotions"])
-    found = brain.found
+    found = brain.test_metrics
     with atomic_write(folder / "predictions.csv") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["id", "true", "predicted", *emotions])
-        for utt_id, (target, posteriors) in sorted(brain.predictions.items()):
-            predicted = max(range(len(emotions)), key=posteriors.__getitem__)
+        for utt_id, (target, predicted, posteriors) in sorted(brain.predictions.items()):
             writer.writerow([utt_id, emotions[target], emotions[predicted], *(f"{p:.8f}" for p in posteriors)])
     title = f"fold {hparams['fold']}, test on {fold.test_group}"
     plot_confusion(found["confusion"], emotions, folder / "confusion.png", title)

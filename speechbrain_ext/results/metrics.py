@@ -2,6 +2,8 @@
 
 import itertools
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torchmetrics.classification import MulticlassConfusionMatrix
@@ -27,28 +29,39 @@ class EmotionMetrics:
     -------
     >>> metrics = EmotionMetrics(["ang", "hap", "sad"])
     >>> metrics.update(torch.eye(3)[[0, 0, 1, 0]], torch.tensor([0, 0, 1, 1]))
+    tensor([0, 0, 1, 0])
     >>> metrics.compute()
     {'WA': 0.75, 'UA': 0.75, 'recall': {'ang': 1.0, 'hap': 0.5, 'sad': None}, 'absent': ['sad'], 'n': 4,
     'confusion': [[2, 0, 0], [1, 1, 0], [0, 0, 0]]}
     """
 
-    def __init__(self, emotions, device="cpu"):
+    def __init__(self, emotions: Sequence[str], device: str | torch.device = "cpu"):
         self.emotions = list(emotions)
         self.counts = MulticlassConfusionMatrix(len(self.emotions)).to(device)
 
-    def update(self, posteriors, targets):
-        """Add clips.
+    def update(self, log_posteriors: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Decide about a batch and count the decisions.
+
+        This is the only place that decides: `exp` can make two log-posteriors equal that differ by one rounding
+        step, so whoever writes predictions takes the decisions from here.
 
         Arguments
         ---------
-        posteriors : torch.Tensor
-            Posteriors or log-posteriors, [B, C]; the largest decides.
+        log_posteriors : torch.Tensor
+            [B, C]; the largest decides, the first of equals.
         targets : torch.Tensor
             Class indices, [B].
-        """
-        self.counts.update(posteriors.argmax(dim=1), targets)
 
-    def compute(self):
+        Returns
+        -------
+        torch.Tensor
+            The decisions: class indices, [B].
+        """
+        decisions = log_posteriors.argmax(dim=1)
+        self.counts.update(decisions, targets)
+        return decisions
+
+    def compute(self) -> dict[str, Any]:
         """Compute all metrics over what was added, here and in all other processes: torchmetrics adds their counts.
 
         Returns
@@ -72,7 +85,7 @@ class EmotionMetrics:
         }
 
 
-def mean_batch_loss(losses):
+def mean_batch_loss(losses: Sequence[float]) -> float:
     """Average the losses of all processes' batches, in the very order and way of a Brain in one process.
 
     Arguments

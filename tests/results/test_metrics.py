@@ -84,6 +84,18 @@ def test_metrics_take_log_posteriors():
     assert metrics.compute() == measure(decisions, targets, 3)
 
 
+def test_metrics_count_the_decisions_that_they_return_where_posteriors_are_equal():
+    """Log-posteriors one rounding step apart, whose exponentials are equal, and a tie: the first of equals."""
+    low = torch.tensor(-0.1)
+    log_posteriors = torch.stack([low, torch.nextafter(low, torch.tensor(0.0)), low]).repeat(2, 1)
+    log_posteriors[1] = low
+    assert len(set(log_posteriors[0].exp().tolist())) == 1  # so a decision on posteriors would be another
+    metrics = EmotionMetrics(EMOTIONS[:3])
+    decisions = metrics.update(log_posteriors, torch.tensor([1, 1]))
+    assert decisions.tolist() == [1, 0]
+    assert metrics.compute()["confusion"] == [[0, 0, 0], [1, 1, 0], [0, 0, 0]]
+
+
 def test_metrics_are_plain_values_that_json_takes():
     found = measure([0, 1, 1], [0, 1, 0], 3)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
