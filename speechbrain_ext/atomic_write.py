@@ -4,23 +4,25 @@ import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
 
 @contextlib.contextmanager
-def atomic_write(path, binary=False):
+def atomic_write(path: str | Path, binary: bool = False) -> Iterator[IO[Any]]:
     """Open a file that takes its place when it is complete.
 
     Arguments
     ---------
-    path : str or pathlib.Path
+    path
         The file; missing folders are made. A process that is killed meanwhile leaves what stood there before.
-    binary : bool
+    binary
         Whether bytes are written, instead of text.
 
     Yields
     ------
-    file
+    IO
         Open for writing; text is UTF-8, with newlines as they are written.
     """
     path = Path(path)
@@ -36,7 +38,7 @@ def atomic_write(path, binary=False):
         raise
 
 
-def write_json(data, path):
+def write_json(data: Any, path: str | Path) -> None:
     """Write JSON atomically, in order and indented."""
     with atomic_write(path) as file:
         json.dump(data, file, indent=1, ensure_ascii=False)

@@ -5,12 +5,12 @@ import torch
 from speechbrain_ext.errors import InputError
 
 
-def check_device(device):
+def check_device(device: str) -> None:
     """Refuse a device that PyTorch does not know or does not find here.
 
     Arguments
     ---------
-    device : str
+    device
         Such as "cpu" or "cuda:0".
 
     Raises

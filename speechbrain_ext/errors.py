@@ -1,4 +1,6 @@
-"""What a user gave wrong: one exception, and the check that many arguments share."""
+"""What a user gave wrong: one exception, and two checks that many arguments share."""
+
+from typing import Any
 
 
 class InputError(ValueError):
@@ -13,18 +15,18 @@ class InputError(ValueError):
     """
 
 
-def check_number(name, value, low, high, inclusive=True):
+def check_number(name: str, value: Any, low: float, high: float, inclusive: bool = True) -> None:
     """Refuse a value that is no number within its bounds.
 
     Arguments
     ---------
-    name : str
+    name
         The argument's name, for the message.
-    value : float
+    value
         What was given.
-    low, high : float
+    low, high
         The bounds.
-    inclusive : bool
+    inclusive
         Whether the bounds themselves are allowed.
 
     Raises
@@ -46,16 +48,16 @@ def check_number(name, value, low, high, inclusive=True):
     raise InputError(f"{name} must be a number {bounds}, got {value!r}.")
 
 
-def check_whole_number(name, value, low):
+def check_whole_number(name: str, value: Any, low: int) -> None:
     """Refuse a value that is no whole number, or below its bound.
 
     Arguments
     ---------
-    name : str
+    name
         The argument's name, for the message.
-    value : int
+    value
         What was given.
-    low : int
+    low
         The lowest that is allowed.
 
     Raises

@@ -8,7 +8,7 @@ import os
 SPIN_COUNT = "5000"
 
 
-def wait_briefly():
+def wait_briefly() -> None:
     """Let waiting threads spin for a moment and then sleep, unless the environment says how they should wait.
 
     To be called before torch is imported. Threads that spin for long take the time of others on a busy machine; those

@@ -3,12 +3,12 @@
 import hashlib
 
 
-def derive_seed(*parts):
+def derive_seed(*parts: int | str) -> int:
     """Make a seed out of whatever identifies a draw, the same on every machine and Python version.
 
     Arguments
     ---------
-    *parts : int or str
+    *parts
         What the draw belongs to, such as the experiment's seed, the epoch and the utterance's id.
 
     Returns

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from speechbrain_ext import __version__
 
 
-def versions():
+def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that a trained model depends on.
 
     Returns
