@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Preparing IEMOCAP: our `describe_iemocap` against what SpeechBrain's IEMOCAP recipe does, by turns, in one process.
+"""Preparing IEMOCAP: our `prepare_corpus` against what SpeechBrain's IEMOCAP recipe does, by turns, in one process.
 
 python benchmarks/prepare.py                                   # the demo corpus
 python benchmarks/prepare.py --data_folder /path/to/IEMOCAP_full_release
@@ -27,13 +27,14 @@ import soundfile
 import timing
 from speechbrain.dataio.dataio import read_audio
 
-import speechbrain_ext.corpora.iemocap as iemocap_prepare
 from speechbrain_ext.atomic_write import write_json
+from speechbrain_ext.corpora import prepare_corpus
+from speechbrain_ext.dataio.manifest import write_manifest
 from speechbrain_ext.errors import check_whole_number
 from speechbrain_ext.versions import versions
 
 OURS, COPIES, ONCE = "ours", "copies", "once"
-LABELS = {OURS: "describe_iemocap, manifest", COPIES: "SpeechBrain's recipe", ONCE: "SpeechBrain's recipe, read once"}
+LABELS = {OURS: "prepare_corpus, manifest", COPIES: "SpeechBrain's recipe", ONCE: "SpeechBrain's recipe, read once"}
 TURN = re.compile(r"\[[\d.]+ - [\d.]+\]\t(\w+)\t([a-z]{3})\t\[[\d., ]+\]")
 CLASSES = {"neu": "neu", "hap": "hap", "exc": "hap", "sad": "sad", "ang": "ang"}
 
@@ -90,7 +91,9 @@ def their_preparation(data_folder, copies):
 def our_preparation(data_folder):
     """Prepare as `train.py` does; return how many turns it found."""
     with tempfile.TemporaryDirectory() as scratch, contextlib.redirect_stdout(io.StringIO()):
-        return len(iemocap_prepare.prepare_iemocap(data_folder, Path(scratch) / "manifest.json", True, progress=False))
+        manifest = prepare_corpus("iemocap", data_folder, allow_incomplete=True, progress=False).manifest
+        write_manifest(manifest, Path(scratch) / "manifest.json")
+        return len(manifest)
 
 
 def measure(data_folder, repeats):

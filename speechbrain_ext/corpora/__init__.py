@@ -8,7 +8,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "iemocap": ["prepare_iemocap"],
+        "base": ["CORPORA", "Corpus", "PreparedCorpus", "PublishedResult", "get_corpus", "prepare_corpus"],
         "synthetic": ["make_demo_corpus"],
     },
 )

@@ -29,13 +29,16 @@ import soundfile as sf
 import soxr
 
 from speechbrain_ext.atomic_write import write_json
+from speechbrain_ext.corpora import iemocap
+from speechbrain_ext.corpora.base import DEMO_MARKER as MARKER
+from speechbrain_ext.corpora.base import Corpus, check_data_folder
+from speechbrain_ext.dataio.manifest import Row
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.seeding import derive_seed
 
 VERSION = 1  # of the bytes written: raise it when they change, and older copies are made anew
 SENTENCES = 11
 SAMPLE_RATE_HZ = 16000
-MARKER = "demo_corpus.json"
 NOTE = (
     "This is synthetic speech by espeak-ng, made by rules. It is not IEMOCAP, not people and not emotion: "
     "numbers on it show that the code runs, and say nothing about real speech."
@@ -350,6 +353,37 @@ def make_demo_corpus(out_dir, sentences=SENTENCES):
     summary = {**wanted, "counts": counts, "minutes": round(seconds / 60, 1)}
     write_json(summary, out_dir / MARKER)  # last: it vouches for the rest
     return summary, True
+
+
+def read_rows(data_folder: Path) -> list[Row]:
+    """Read the demo corpus as IEMOCAP is read, if it carries the marker of a complete one."""
+    check_data_folder(data_folder, "make_demo_corpus.py made")
+    try:
+        is_complete = read_marker(data_folder).get("complete", False)
+    except InputError as error:
+        raise InputError(
+            f"the data folder {data_folder} is not the synthetic corpus: it has no valid {MARKER}. Give the folder "
+            "that make_demo_corpus.py made, or set --corpus=iemocap for a corpus in IEMOCAP's folders and format."
+        ) from error
+    if not is_complete:
+        raise InputError(f"{data_folder} is empty or half made: run make_demo_corpus.py {data_folder} again.")
+    return iemocap.read_rows(data_folder)
+
+
+CORPUS = Corpus(
+    name="synthetic",
+    title="the synthetic demo corpus",
+    read_rows=read_rows,
+    emotions=iemocap.EMOTIONS,
+    group="session",
+    speaker="session and voice, for instance Ses01_F",
+    language="en",
+    licence="The synthetic corpus is free of rights of others; the code is Apache-2.0.",
+    source="`make demo` or make_demo_corpus.py makes it.",
+    complete=f"{40 * SENTENCES} utterances of four emotions, in five sessions of two voices each",
+    note=NOTE,
+    part_of=iemocap.part_of,
+)
 
 
 def main():

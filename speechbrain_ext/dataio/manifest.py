@@ -1,17 +1,18 @@
 """The manifest: one validated description of a corpus, {id: {wav, duration, emo, speaker, group}}, sorted by id."""
 
-import csv
 import hashlib
 import json
 import logging
 import os
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from speechbrain_ext.atomic_write import write_json
-from speechbrain_ext.dataio.audio import probe_audio
+from speechbrain_ext.dataio.audio import AudioHeader, probe_audio
 from speechbrain_ext.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -19,9 +20,19 @@ logger = logging.getLogger(__name__)
 FIELDS = ("wav", "duration", "emo", "speaker", "group")
 COLUMNS = ("id", "wav", "emo", "speaker", "group")
 DATA_ROOT = "{data_root}"
+SHOWN = 10  # of a list of faults
+
+Row = dict[str, str]  # an utterance: COLUMNS, and "place", where it is written, for messages
+Manifest = dict[str, dict[str, Any]]
 
 
-def build_manifest(rows, data_root, sample_rate_hz=16000, n_threads=8, progress=True):
+def build_manifest(
+    rows: Iterable[Row],
+    data_root: str | Path,
+    sample_rate_hz: int = 16000,
+    n_threads: int = 8,
+    progress: bool = True,
+) -> Manifest:
     """Check every utterance of a corpus and describe it.
 
     Arguments
@@ -52,16 +63,9 @@ def build_manifest(rows, data_root, sample_rate_hz=16000, n_threads=8, progress=
     rows = sorted(rows, key=lambda row: row["id"])
     if not rows:
         raise InputError(f"the corpus in {data_root} has no utterance: check that its list is the right one.")
-    for before, row in zip([None, *rows], rows):
-        if before is not None and before["id"] == row["id"]:
-            raise InputError(
-                f"{row['id']}: the id stands twice (wav {before['wav']} and {row['wav']}). Leave one of them out."
-            )
-        for field in COLUMNS:
-            if not row[field]:
-                raise InputError(f"{row['id'] or row['wav']}: the field {field!r} is empty. Fill it in.")
+    check_rows(rows)
 
-    def probe(row):
+    def probe(row: Row) -> AudioHeader | InputError:
         try:
             return probe_audio(data_root / row["wav"], row["id"])
         except InputError as error:
@@ -71,8 +75,7 @@ def build_manifest(rows, data_root, sample_rate_hz=16000, n_threads=8, progress=
         headers = list(tqdm(pool.map(probe, rows), total=len(rows), desc="recordings", disable=not progress))
     faults = [str(header) for header in headers if isinstance(header, InputError)]
     if faults:
-        more = f"\n... and {len(faults) - 10} more." if len(faults) > 10 else ""
-        raise InputError(f"{len(faults)} of {len(rows)} recordings cannot be used:\n" + "\n".join(faults[:10]) + more)
+        raise InputError(f"{len(faults)} of {len(rows)} recordings cannot be used:\n{first_lines(faults)}")
 
     converted = [
         (row["id"], header)
@@ -102,36 +105,44 @@ def build_manifest(rows, data_root, sample_rate_hz=16000, n_threads=8, progress=
     }
 
 
-def read_corpus_csv(path):
-    """Read the rows of a corpus that somebody brings: a CSV with the columns id, wav, emo, speaker, group.
+def check_rows(rows: Sequence[Row]) -> None:
+    """Refuse rows in which an id stands twice or a field is empty; all such rows are named.
 
     Arguments
     ---------
-    path : str or pathlib.Path
-        The CSV file, UTF-8, with a header line. `group` is what a fold leaves out; paths are relative to the file.
-
-    Returns
-    -------
-    list of dict
-        Rows for `build_manifest`.
-
-    Raises
-    ------
-    InputError
-        If the file is missing or a column is.
+    rows : list of dict
+        As `build_manifest` takes them; "place" is optional.
     """
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
-            if missing:
-                raise InputError(f"{path}: the columns {missing} are missing; needed are {', '.join(COLUMNS)}.")
-            return [{column: (row[column] or "").strip() for column in COLUMNS} for row in reader]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the corpus CSV cannot be read: {error}. Give a UTF-8 file.") from error
+    faults: list[str] = []
+    first: dict[str, Row] = {}
+    for row in rows:
+        before = first.setdefault(row["id"], row)
+        for field in COLUMNS:
+            if not row[field]:
+                faults.append(f"{_name(row)}: the field {field!r} is empty. Fill it in.")
+        if before is not row and row["id"]:
+            faults.append(
+                f"{row['id']}: the id stands twice ({_place(before)} and {_place(row)}). Leave one of them out."
+            )
+    if faults:
+        raise InputError(first_lines(faults))
 
 
-def write_manifest(manifest, path):
+def first_lines(faults: Sequence[str]) -> str:
+    """Return the first faults, a line each, and how many more there are."""
+    more = [f"... and {len(faults) - SHOWN} more."] if len(faults) > SHOWN else []
+    return "\n".join([*faults[:SHOWN], *more])
+
+
+def _place(row: Row) -> str:
+    return row.get("place", f"wav {row['wav']}")
+
+
+def _name(row: Row) -> str:
+    return ", ".join(text for text in (row.get("place"), row["id"] or row["wav"]) if text)
+
+
+def write_manifest(manifest: Manifest, path: str | Path) -> None:
     """Write a manifest as JSON, atomically.
 
     Arguments
@@ -144,7 +155,7 @@ def write_manifest(manifest, path):
     write_json(manifest, path)
 
 
-def read_manifest(path, data_root=DATA_ROOT):
+def read_manifest(path: str | Path, data_root: str | Path = DATA_ROOT) -> Manifest:
     """Read and validate a manifest.
 
     Arguments
@@ -165,7 +176,7 @@ def read_manifest(path, data_root=DATA_ROOT):
         If the file is missing, no JSON, holds an id twice or lacks a field.
     """
 
-    def refuse_twice(pairs):
+    def refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         entries = dict(pairs)
         if len(entries) < len(pairs):
             keys = [key for key, _ in pairs]
@@ -193,7 +204,7 @@ def read_manifest(path, data_root=DATA_ROOT):
     }
 
 
-def fingerprint(manifest):
+def fingerprint(manifest: Mapping[str, Mapping[str, Any]]) -> str:
     """Identify a corpus: the same ids, paths, lengths, labels, speakers and groups give the same fingerprint.
 
     Arguments
@@ -218,7 +229,7 @@ def fingerprint(manifest):
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _portable(path, data_root):
+def _portable(path: Path, data_root: Path) -> str:
     path = Path(os.path.abspath(path))
     try:
         return f"{DATA_ROOT}/{path.relative_to(data_root).as_posix()}"

@@ -13,24 +13,21 @@ import base64
 import hashlib
 import html
 import re
-import sys
 from collections import defaultdict
 from pathlib import Path
 
-
 import markdown
-from speechbrain_ext.corpora.iemocap import IEMOCAP_PARTS, PART_NAMES, UTT_ID
-from ruamel.yaml import YAML
 
 from speechbrain_ext import __version__
 from speechbrain_ext.atomic_write import atomic_write, write_json
+from speechbrain_ext.corpora.base import get_corpus
+from speechbrain_ext.corpora.iemocap import IEMOCAP_PARTS, PART_NAMES, UTT_ID
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.results.plots import plot_confusion, plot_folds
 from speechbrain_ext.results.result_set import ALLOWANCES, METRICS_FILE, read_result_set
 from speechbrain_ext.results.summary import NAMES, compare, summarise
 
 MARKS = r"""[&<>"'`*\[\]\\|#~$]|(?<![^\W_])_|_(?![^\W_])"""  # what Markdown would take for its own
-PAPER_FILE = Path(__file__).resolve().parents[1] / "corpora" / "iemocap_published.yaml"
 NOT_IEMOCAP = (
     "**These utterances are not IEMOCAP's, or not all of them: the numbers say nothing about IEMOCAP as a whole, and "
     "the paper's rows are there for the form of the table only.**"
@@ -232,7 +229,7 @@ def to_markdown(systems, comparisons, files, note):
 def system_sections(system, files):
     """Write one system's sections."""
     pooled, n_runs = system["pooled"], len(system["runs"])
-    paper = YAML(typ="safe").load(PAPER_FILE)["table3"]
+    paper = get_corpus("iemocap").published
     ours = f"**This project, {system['name']}: {'' if system['is_iemocap'] else 'NOT IEMOCAP, '}mean of folds**"
     speakers = "unknown speakers" if system["n_speakers"] is None else f"{system['n_speakers']} speakers"
     is_thin = system["n_speakers"] is not None and 2 <= system["n_speakers"] < 5
@@ -254,7 +251,7 @@ def system_sections(system, files):
         table(
             ["Method", "Year", "WA (%)", "UA (%)"],
             [
-                *([f"{method} (the paper's number)", year, f"{WA:.2f}", f"{UA:.2f}"] for method, year, WA, UA in paper),
+                *([f"{row.method} (the paper's number)", row.year, f"{row.WA:.2f}", f"{row.UA:.2f}"] for row in paper),
                 [ours, "", *(f"**{percent(system['mean_of_folds'][name]['mean'])}**" for name in NAMES)],
             ],
             "lrrr",

@@ -3,10 +3,10 @@
 import os
 from pathlib import Path
 
-from speechbrain_ext.corpora.iemocap import describe_iemocap
+from speechbrain_ext.corpora.base import prepare_corpus
 from speechbrain_ext.dataio.audio import SHORTEST_S
 from speechbrain_ext.dataio.folds import make_fold
-from speechbrain_ext.dataio.manifest import build_manifest, fingerprint, read_corpus_csv
+from speechbrain_ext.dataio.manifest import fingerprint
 from speechbrain_ext.dataio.waveform_scale import SCALES
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
 from speechbrain_ext.training.run_folder import read_settings
@@ -39,9 +39,9 @@ UNFINGERPRINTED_KEYS = tuple(key for key in RESUMABLE_KEYS if key != "number_of_
 
 def describe_corpus(settings):
     """Describe and check the corpus that the settings name; the paths in the manifest begin with "{data_root}"."""
-    if settings["corpus_csv"]:
-        return build_manifest(read_corpus_csv(settings["corpus_csv"]), data_root(settings), settings["sample_rate"])
-    return describe_iemocap(data_root(settings), settings["allow_incomplete"])
+    name, source = ("csv", settings["corpus_csv"]) if settings["corpus_csv"] else ("iemocap", settings["data_folder"])
+    allow, rate = settings["allow_incomplete"], settings["sample_rate"]
+    return prepare_corpus(name, source, allow_incomplete=allow, sample_rate_hz=rate).manifest
 
 
 def data_root(settings):

@@ -54,7 +54,8 @@ def tree(root):
 
 def run_script(*args):
     """Run the script as a user does, from a folder that is not the checkout's."""
-    command = [sys.executable, demo.__file__, *map(str, args)]
+    script = Path(__file__).parents[2] / "recipes" / "IEMOCAP" / "make_demo_corpus.py"
+    command = [sys.executable, script, *map(str, args)]
     return subprocess.run(command, capture_output=True, text=True, cwd=Path(args[0]).parent, check=False)
 
 

@@ -1,0 +1,284 @@
+"""What is known about each corpus, by its name, and how a copy of one is read."""
+
+import difflib
+import importlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from speechbrain_ext.dataio.manifest import Manifest, Row, build_manifest, check_rows
+from speechbrain_ext.errors import InputError
+
+# Each name is a module of this room that has CORPUS.
+CORPORA = {
+    "iemocap": "IEMOCAP_full_release, or another corpus in its folders and format",
+    "synthetic": "the demo corpus that make_demo_corpus.py makes",
+    "csv": "your own recordings, listed in a CSV with the columns id, wav, emo, speaker, group",
+}
+DEMO_MARKER = "demo_corpus.json"  # in what make_demo_corpus.py makes
+ARCHIVES = (".tar", ".gz", ".tgz", ".bz2", ".xz", ".zip", ".7z", ".rar")
+
+
+@dataclass(frozen=True)
+class PublishedResult:
+    """One row of a paper's table: a method, its year, and its WA and UA in percent."""
+
+    method: str
+    year: int
+    WA: float
+    UA: float
+
+
+def _no_part(utt_id: str) -> Optional[str]:
+    return None
+
+
+def _nothing_to_compare(rows: Sequence[Row]) -> tuple[bool, list[str]]:
+    return True, []
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What is known about a corpus.
+
+    Attributes
+    ----------
+    name, title : str
+        What settings and files say, for instance "iemocap"; what a reader sees, "IEMOCAP".
+    read_rows : callable
+        Reads the annotations below a path: one row an utterance, of all labels, as `build_manifest` takes them.
+    emotions : tuple of str
+        The default classes in their order; empty where they are read from the data.
+    group, speaker : str
+        What a fold leaves out, for instance "session"; who is a speaker.
+    language : str, optional
+        As a BCP 47 tag, for instance "en".
+    licence, source, complete : str
+        Its terms; where to get it; what a complete copy holds.
+    note : str
+        What stands beside every number on this corpus; "" for nothing.
+    published : tuple of PublishedResult
+        Results of others for its default emotions, in percent.
+    part_of : callable
+        Names the part that an utterance belongs to, by its id; None for corpora without parts.
+    compare : callable
+        Compares rows of the default emotions with the published corpus: (whether they are this corpus, what is missing
+        or differs).
+    """
+
+    name: str
+    title: str
+    read_rows: Callable[[Path], list[Row]]
+    emotions: tuple[str, ...] = ()
+    group: str = "group"
+    speaker: str = "speaker"
+    language: Optional[str] = None
+    licence: str = ""
+    source: str = ""
+    complete: str = ""
+    note: str = ""
+    published: tuple[PublishedResult, ...] = ()
+    part_of: Callable[[str], Optional[str]] = _no_part
+    compare: Callable[[Sequence[Row]], tuple[bool, list[str]]] = _nothing_to_compare
+
+
+@dataclass(frozen=True)
+class PreparedCorpus:
+    """A copy of a corpus that was read and checked.
+
+    Attributes
+    ----------
+    manifest : dict
+        As `build_manifest` returns it.
+    emotions : list of str
+        The classes, in their order.
+    faults : list of str
+        Why this copy is not the complete published corpus; empty for a complete one.
+    """
+
+    manifest: Manifest
+    emotions: list[str]
+    faults: list[str]
+
+
+def get_corpus(name: str) -> Corpus:
+    """Find a corpus by its name.
+
+    Raises
+    ------
+    InputError
+        If there is no corpus of this name.
+
+    Example
+    -------
+    >>> get_corpus("iemocap").title
+    'IEMOCAP'
+    """
+    if not isinstance(name, str) or name not in CORPORA:
+        near = difflib.get_close_matches(str(name).lower(), CORPORA, n=1)
+        hint = f" Did you mean {near[0]}?" if near else " Your own recordings are read with csv."
+        raise InputError(f"corpus must be one of {', '.join(CORPORA)}, got {name!r}.{hint}")
+    return importlib.import_module(f"speechbrain_ext.corpora.{name}").CORPUS
+
+
+def find_corpus_name(source: str | Path, name: Optional[str] = None) -> str:
+    """Return a corpus's name, or tell it by what `source` is: a file is a CSV, and the demo corpus has its marker.
+
+    Raises
+    ------
+    InputError
+        If nothing tells it: a folder's name and its files may be anybody's.
+    """
+    if name is not None:
+        return get_corpus(name).name
+    source = Path(source).expanduser()
+    check_no_archive(source)
+    if source.is_file() or source.suffix.lower() == ".csv":
+        return "csv"
+    if (source / DEMO_MARKER).is_file():
+        return "synthetic"
+    if not source.exists():
+        check_data_folder(source, "holds the corpus")
+    known = "\n".join(f"    --corpus={name:11}{text}" for name, text in CORPORA.items())
+    raise InputError(f"which corpus is in {source}? Say one of\n{known}")
+
+
+def prepare_corpus(
+    name: str,
+    source: str | Path,
+    emotions: Optional[Sequence[Any]] = None,
+    allow_incomplete: bool = False,
+    sample_rate_hz: int = 16000,
+    progress: bool = True,
+) -> PreparedCorpus:
+    """Read, check and describe a copy of a corpus; prints a table of its utterances, and what was left out.
+
+    Arguments
+    ---------
+    name : str
+        One of `CORPORA`.
+    source : str or pathlib.Path
+        The corpus's folder; for "csv" the CSV file.
+    emotions : list, optional
+        The classes, in their order; utterances with other labels are left out. By default the corpus's own, or all
+        labels of a CSV, sorted. Numbers stand for labels that are numbers: 3 for "03".
+    allow_incomplete : bool
+        Whether a copy of a published corpus is accepted of which a part is missing, or whose labels differ.
+    sample_rate_hz : int
+        The rate at which recordings will be used.
+    progress : bool
+        Whether to show a progress bar.
+
+    Raises
+    ------
+    InputError
+        If something in the corpus cannot be used, or nobody has one of the emotions.
+    """
+    corpus = get_corpus(name)
+    source = Path(source).expanduser()
+    all_rows = corpus.read_rows(source)
+    check_rows(all_rows)
+    counts = Counter(row["emo"] for row in all_rows)
+    chosen = list(corpus.emotions or sorted(counts)) if emotions is None else _find_labels(emotions, counts, corpus)
+    if len(chosen) < 2:
+        raise InputError(
+            f"{source}: emotions must be at least two different labels, got {', '.join(chosen) or 'none'}."
+        )
+    rows = [row for row in all_rows if row["emo"] in chosen]
+    if not rows:
+        raise InputError(f"{source} holds no utterance labelled {', '.join(chosen)}: it has {_listed(counts)}.")
+
+    is_this, faults = corpus.compare([row for row in all_rows if row["emo"] in corpus.emotions])
+    text = f"This is {corpus.title}, but not all of it: {'; '.join(faults)}."
+    if not is_this:
+        title = corpus.title
+        faults = [f"These utterances are not {title}'s; results on them are not results on {title}."]
+    elif faults and not allow_incomplete:
+        raise InputError(
+            f"{text} A complete copy holds {corpus.complete}. Complete it; or, to use what there is, set "
+            "allow_incomplete (--allow_incomplete=True): the numbers are then not comparable with published ones."
+        )
+    root = source.parent if source.is_file() else source
+    manifest = build_manifest(rows, root, sample_rate_hz, progress=progress)
+    print(count_table(manifest, chosen))
+    left_out = {emo: n for emo, n in counts.items() if emo not in chosen}
+    if left_out:
+        print(f"Left out, because of other labels: {sum(left_out.values())} utterances ({_listed(left_out)}).")
+    if not is_this:
+        print(faults[0])
+    elif faults:
+        print(f"WARNING: {text} The numbers are not comparable with published ones.")
+    return PreparedCorpus(manifest, chosen, faults)
+
+
+def count_table(manifest: Manifest, emotions: Sequence[str]) -> str:
+    """Return the numbers of utterances by group and label, of speakers and of hours, as text."""
+    counts = Counter((entry["group"], entry["emo"]) for entry in manifest.values())
+    table = [["", "all", *emotions]]
+    for group in sorted({entry["group"] for entry in manifest.values()}):
+        row = [counts[group, emo] for emo in emotions]
+        table.append([group, *map(str, (sum(row), *row))])
+    totals = [sum(entry["emo"] == emo for entry in manifest.values()) for emo in emotions]
+    table.append(["total", *map(str, (sum(totals), *totals))])
+    widths = [max(8, *(len(row[i]) for row in table)) + 1 for i in range(len(table[0]))]
+    lines = ["".join(f"{cell:>{width}}" for cell, width in zip(row, widths)) for row in table]
+    hours = sum(entry["duration"] for entry in manifest.values()) / 3600
+    return "\n".join([*lines, f"{len({entry['speaker'] for entry in manifest.values()})} speakers, {hours:.2f} hours."])
+
+
+def check_no_archive(path: Path) -> None:
+    """Refuse a corpus that is still packed."""
+    if path.is_file() and path.suffix.lower() in ARCHIVES:
+        raise InputError(f"{path} is an archive. Unpack it first (tar xf, unzip), and give the folder that comes out.")
+
+
+def check_data_folder(folder: Path, wanted: str) -> None:
+    """Refuse a data folder that does not exist, is a file, or is still packed; `wanted` says what it must hold."""
+    if folder.is_dir():
+        return
+    check_no_archive(folder)
+    if folder.exists():
+        raise InputError(f"{folder} is a file, not a folder: give the folder that {wanted}.")
+    packed = [path for path in sorted(folder.parent.glob("*")) if _is_packed(path, folder.name)]
+    hint = f"{packed[0]} is still packed: unpack it first." if packed else "`make demo` makes a synthetic one."
+    raise InputError(f"the data folder {folder} does not exist. Give the folder that {wanted}; {hint}")
+
+
+def _is_packed(path: Path, name: str) -> bool:
+    return path.name.startswith(f"{name}.") and path.suffix.lower() in ARCHIVES
+
+
+def _find_labels(emotions: Sequence[Any], counts: Counter, corpus: Corpus) -> list[str]:
+    if isinstance(emotions, str) or not isinstance(emotions, Sequence):
+        raise InputError(f"emotions must be a list of labels, got {emotions!r}.")
+    labels = [next((label for label in sorted(counts) if _is_label(label, emo)), None) for emo in emotions]
+    for emo, label in zip(emotions, labels):
+        if label is None:
+            word = str(emo).lower()
+            near = [label for label in counts if word.startswith(label.lower()) or label.lower().startswith(word)]
+            near += difflib.get_close_matches(word, counts, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise InputError(
+                f"emotions: no utterance of {corpus.title} is labelled {emo!r}; it has {_listed(counts)}.{hint}"
+            )
+    if len(set(labels)) < len(labels):
+        raise InputError(f"emotions must differ from one another, got {emotions}.")
+    return [label for label in labels if label is not None]
+
+
+def _is_label(label: str, emo: Any) -> bool:
+    """Tell whether an emotion means a label: YAML reads 03 as the number 3, and true and null as no text."""
+    if isinstance(emo, str):
+        return label == emo
+    if isinstance(emo, bool) or emo is None:
+        return label.lower() == {True: "true", False: "false", None: "null"}[emo]
+    try:
+        return float(label) == emo
+    except ValueError:
+        return False
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{emo} {n}" for emo, n in sorted(counts.items()))
