@@ -11,15 +11,16 @@ from importlib.metadata import version
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout runs without being installed
+from benchmarks import timing  # first: it says how OpenMP's threads wait
 
-import timing  # noqa: E402
-import torch  # noqa: E402
+# isort: split
+import torch
 
-from speechbrain_ext.atomic_write import write_json  # noqa: E402
-from speechbrain_ext.errors import check_whole_number  # noqa: E402
-from speechbrain_ext.inference.classifier import load_classifier  # noqa: E402
-from speechbrain_ext.inference.onnx import write_onnx  # noqa: E402
-from speechbrain_ext.versions import versions  # noqa: E402
+from speechbrain_ext.atomic_write import write_json
+from speechbrain_ext.errors import check_whole_number
+from speechbrain_ext.inference.classifier import load_classifier
+from speechbrain_ext.inference.onnx import write_onnx
+from speechbrain_ext.versions import versions
 
 # Seconds of each clip of a batch; shorter ones are padded.
 CASES = {

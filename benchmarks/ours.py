@@ -3,22 +3,22 @@
 Nothing of the recipe is written a second time here, so what makes it faster shows, and what slows it down as well.
 """
 
-import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks import timing  # first: it says how OpenMP's threads wait
+
+# isort: split
+import ruamel.yaml
+import torch
+from hyperpyyaml import load_hyperpyyaml
+
+from recipes.IEMOCAP import train
+from speechbrain_ext.dataio.dataset import collate_pairs
+from speechbrain_ext.errors import InputError
+from speechbrain_ext.training.run_folder import read_settings
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "recipes" / "IEMOCAP")]  # a checkout runs without being installed
-
-import train  # noqa: E402, I001  before torch: it says how OpenMP's threads wait
-import ruamel.yaml  # noqa: E402
-import timing  # noqa: E402
-import torch  # noqa: E402
-from hyperpyyaml import load_hyperpyyaml  # noqa: E402
-
-from speechbrain_ext.dataio.dataset import collate_pairs  # noqa: E402
-from speechbrain_ext.errors import InputError  # noqa: E402
-from speechbrain_ext.training.run_folder import read_settings  # noqa: E402
 
 LOSO = ROOT / "hparams" / "loso.yaml"
 EMOTIONS = ("ang", "hap", "sad", "neu")

@@ -14,17 +14,18 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout runs without being installed
+from benchmarks import timing  # first: it says how OpenMP's threads wait
 
-import numpy as np  # noqa: E402
-import soundfile  # noqa: E402
-import timing  # noqa: E402
-import torch  # noqa: E402
-from speechbrain.inference.classifiers import EncoderClassifier  # noqa: E402
+# isort: split
+import numpy as np
+import soundfile
+import torch
+from speechbrain.inference.classifiers import EncoderClassifier
 
-from speechbrain_ext.atomic_write import write_json  # noqa: E402
-from speechbrain_ext.errors import check_whole_number  # noqa: E402
-from speechbrain_ext.inference.recordings import classify_recordings, find_recordings, measure_recordings  # noqa: E402
-from speechbrain_ext.versions import versions  # noqa: E402
+from speechbrain_ext.atomic_write import write_json
+from speechbrain_ext.errors import check_whole_number
+from speechbrain_ext.inference.recordings import classify_recordings, find_recordings, measure_recordings
+from speechbrain_ext.versions import versions
 
 
 def write_clips(folder, n_clips):

@@ -22,22 +22,23 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout runs without being installed
+from benchmarks import timing  # first: it says how OpenMP's threads wait
+
+# isort: split
+import numpy as np
+import soundfile
+import speechbrain as sb
+import torch
+
+from recipes.IEMOCAP import train
+from speechbrain_ext.atomic_write import write_json
+from speechbrain_ext.errors import InputError, check_whole_number
+from speechbrain_ext.training.distributed import world_size_and_rank
+from speechbrain_ext.training.run_folder import read_settings
+from speechbrain_ext.versions import versions
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "recipes" / "IEMOCAP")]  # a checkout runs without being installed
-
-import train  # noqa: E402, I001  before torch: it says how OpenMP's threads wait
-import numpy as np  # noqa: E402
-import soundfile  # noqa: E402
-import speechbrain as sb  # noqa: E402
-import timing  # noqa: E402
-import torch  # noqa: E402
-
-from speechbrain_ext.atomic_write import write_json  # noqa: E402
-from speechbrain_ext.training.distributed import world_size_and_rank  # noqa: E402
-from speechbrain_ext.errors import InputError, check_whole_number  # noqa: E402
-from speechbrain_ext.training.run_folder import read_settings  # noqa: E402
-from speechbrain_ext.versions import versions  # noqa: E402
-
 EMOTIONS = ("ang", "hap", "sad", "neu")
 TIMES_FILE = "scaling_times_file"  # set in a process that trains: where it writes its seconds
 ON_CPU = "The processes share this machine's CPU, its cores and its memory: this says nothing about GPUs."

@@ -6,23 +6,9 @@ from speechbrain_ext.inference.bundle import YAML_FILE
 from speechbrain_ext.inference.bundle_writer import seal_bundle, write_bundle
 from speechbrain_ext.lobes.truncated_encoder import TruncatedHuBERT
 from speechbrain_ext.nnet.projection import EmotionClassifier, EmotionEmbedding
+from tests.tiny_hubert import TINY
 
 EMOTIONS = ("ang", "hap", "sad", "neu")
-# HuBERT-Large's architecture, as small as it goes; a clip of 0.1 s makes 4 frames.
-CONFIG = {
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 16,
-    "conv_dim": [8, 8],
-    "conv_kernel": [400, 4],
-    "conv_stride": [160, 2],
-    "conv_bias": True,
-    "feat_extract_norm": "layer",
-    "do_stable_layer_norm": True,
-    "num_conv_pos_embeddings": 4,
-    "num_conv_pos_embedding_groups": 4,
-}
 
 
 def make_parts(n_classes=4, emb_dim=64, feature_reduction="first"):
@@ -31,7 +17,7 @@ def make_parts(n_classes=4, emb_dim=64, feature_reduction="first"):
         torch.manual_seed(0)
         return {
             "encoder": TruncatedHuBERT(
-                config=CONFIG, num_layers=2, feature_reduction=feature_reduction, waveform_scale=None
+                config=TINY, num_layers=2, feature_reduction=feature_reduction, waveform_scale=None
             ).eval(),
             "f_0": EmotionEmbedding(16, emb_dim).eval(),
             "f_1": EmotionClassifier(emb_dim, n_classes).eval(),

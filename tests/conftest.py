@@ -1,5 +1,6 @@
-"""What the tests share: the scripts on the path, a small encoder, a demo corpus, and what the benchmarks run."""
+"""What the tests share: small encoders, a demo corpus, and what the benchmarks run."""
 
+import copy
 import signal
 import sys
 from pathlib import Path
@@ -10,8 +11,9 @@ import speechbrain  # noqa: F401
 import torch
 from speechbrain.utils.importutils import LazyModule
 
+from tests import tiny_hubert
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.append(str(ROOT / "benchmarks"))
 
 # hypothesis asks every imported module for its file, and SpeechBrain's lazy modules answer that with an ImportError.
 for name, module in list(sys.modules.items()):
@@ -36,18 +38,7 @@ def root():
 @pytest.fixture
 def small_config():
     """HuBERT-Large's architecture, made small: stem with LayerNorm, pre-LN layers."""
-    return {
-        "hidden_size": 32,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 4,
-        "intermediate_size": 64,
-        "conv_dim": [16] * 7,
-        "conv_bias": True,
-        "feat_extract_norm": "layer",
-        "do_stable_layer_norm": True,
-        "num_conv_pos_embeddings": 16,
-        "num_conv_pos_embedding_groups": 4,
-    }
+    return copy.deepcopy(tiny_hubert.SMALL)
 
 
 @pytest.fixture
@@ -74,7 +65,7 @@ def demo_corpus(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny():
     """Return the (config, number of layers) of the benchmarks' tiny size."""
-    import ours
+    from benchmarks import ours
 
     return ours.sizes("tiny")
 
@@ -82,7 +73,7 @@ def tiny():
 @pytest.fixture(scope="module")
 def recipe(tiny):
     """Return the recipe as the benchmarks run it, ready to train a tiny model."""
-    import ours
+    from benchmarks import ours
 
     return ours.Recipe(*tiny)
 
@@ -90,7 +81,7 @@ def recipe(tiny):
 @pytest.fixture(scope="session")
 def noise():
     """Return clips of noise of any length."""
-    import ours
+    from benchmarks import ours
 
     return ours.Noise(200_000)
 

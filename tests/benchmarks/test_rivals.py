@@ -2,13 +2,11 @@
 
 import statistics
 
-import flops
-import ours
-import peers
 import pytest
 import torch
 from torchaudio.models import hubert_large
 
+from benchmarks import flops, ours, peers
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.lobes.truncated_encoder import TruncatedHuBERT
 
