@@ -1,4 +1,4 @@
-"""Per-utterance waveform scaling that sees an utterance's own samples and never its padding."""
+"""Scaling of each utterance by its own samples, never by its padding."""
 
 import torch
 from speechbrain.dataio.dataio import length_to_mask
@@ -8,7 +8,7 @@ from speechbrain_ext.errors import InputError
 SCALES = ("peak", "layer", None)
 
 
-def num_samples(wavs, wav_lens=None):
+def num_samples(wavs: torch.Tensor, wav_lens: torch.Tensor | None = None) -> torch.Tensor:
     """Count each clip's own samples.
 
     Arguments
@@ -26,13 +26,18 @@ def num_samples(wavs, wav_lens=None):
     Raises
     ------
     InputError
-        If `wav_lens` is not [B].
+        If `wavs` is not [B, T] or empty, or `wav_lens` not [B].
 
     Example
     -------
     >>> num_samples(torch.zeros(2, 8), torch.tensor([1.0, 0.5]))
     tensor([8, 4])
     """
+    if wavs.dim() != 2 or len(wavs) == 0:
+        raise InputError(
+            f"wavs must be waveforms of at least one clip, [batch, time], got the shape {list(wavs.shape)}. One "
+            "waveform needs a batch dimension, wav.unsqueeze(0); features [batch, time, channel] are not taken."
+        )
     n_clips, n_times = wavs.shape
     if wav_lens is not None and wav_lens.shape != (n_clips,):
         raise InputError(f"wav_lens must have one length a clip, [{n_clips}], got the shape {list(wav_lens.shape)}.")
@@ -42,8 +47,12 @@ def num_samples(wavs, wav_lens=None):
     return (wav_lens.to(wavs.device, torch.float64) * n_times).round().long()
 
 
-def scale_waveforms(wavs, wav_lens=None, scale="peak"):
+def scale_waveforms(
+    wavs: torch.Tensor, wav_lens: torch.Tensor | None = None, scale: str | None = "peak"
+) -> torch.Tensor:
     """Scale each clip by a statistic of its own samples, and set its padding to zero.
+
+    Statistics are computed at least in float32: a sum of squares over 34 s is beyond float16.
 
     Arguments
     ---------
@@ -59,7 +68,7 @@ def scale_waveforms(wavs, wav_lens=None, scale="peak"):
     Returns
     -------
     torch.Tensor
-        Scaled waveforms, [B, T]; the input stays as it was.
+        Scaled waveforms, [B, T], in the input's precision (integers give float32); the input stays as it was.
 
     Raises
     ------
@@ -79,24 +88,25 @@ def scale_waveforms(wavs, wav_lens=None, scale="peak"):
     if padded and wavs.device.type == "cpu" and not traced:  # a GPU would have to wait for the answer
         padded = bool((n_samples < wavs.shape[1]).any())
     padding = ~length_to_mask(n_samples, max_len=wavs.shape[1], dtype=torch.bool) if padded else None  # [B, T]
-    wavs = _without(padding, wavs)
+    exact = torch.promote_types(wavs.dtype, torch.float32)
+    dtype = wavs.dtype if wavs.is_floating_point() else exact
+    scaled = _without(padding, wavs.to(exact, copy=True))
     if scale == "peak":
-        peaks = wavs.abs().amax(dim=1, keepdim=True)  # [B, 1]
-        return wavs / torch.where(peaks > 0, peaks, torch.ones_like(peaks))
-    if scale == "layer":
+        peaks = scaled.abs().amax(dim=1, keepdim=True)  # [B, 1]
+        scaled = scaled / torch.where(peaks > 0, peaks, torch.ones_like(peaks))
+    elif scale == "layer":
         n = n_samples.unsqueeze(1).clamp(min=1)
-        wavs = wavs - wavs.sum(dim=1, keepdim=True) / n
-        wavs = _without(padding, wavs)
-        variances = wavs.square().sum(dim=1, keepdim=True) / n
-        return wavs / torch.sqrt(variances + 1e-7)
-    return wavs if padded else wavs.clone()
+        scaled = _without(padding, scaled - scaled.sum(dim=1, keepdim=True) / n)
+        variances = scaled.square().sum(dim=1, keepdim=True) / n
+        scaled = scaled / torch.sqrt(variances + 1e-7)
+    return scaled.to(dtype)
 
 
-def _without(padding, wavs):
+def _without(padding: torch.Tensor | None, wavs: torch.Tensor) -> torch.Tensor:
     return wavs if padding is None else wavs.masked_fill(padding, 0.0)
 
 
-def pad_with_mean(wav, n_samples):
+def pad_with_mean(wav: torch.Tensor, n_samples: int) -> torch.Tensor:
     """Pad one clip to a fixed length with its own mean, as the authors' code does.
 
     Arguments
@@ -117,4 +127,5 @@ def pad_with_mean(wav, n_samples):
     tensor([1., 3., 2., 2.])
     """
     wav = wav[:n_samples]
-    return torch.cat([wav, wav.mean().expand(n_samples - len(wav))])
+    mean = wav.mean(dtype=torch.promote_types(wav.dtype, torch.float32)).to(wav.dtype)
+    return torch.cat([wav, mean.expand(n_samples - len(wav))])

@@ -1,51 +1,51 @@
-"""The convolutional stem of HuBERT and wav2vec 2.0: the same numbers, with fewer copies, and blind to padding."""
+"""The convolutional feature encoder of HuBERT and wav2vec 2.0: the same numbers with fewer copies, blind to padding."""
 
 import torch
 import torch.nn.functional as F
 from speechbrain.dataio.dataio import length_to_mask
 from torch import nn
 
-PIECE_BYTES = 2**24  # of what the first layer of a stem makes of a piece: 128 frames, 2.6 s, of HuBERT-Large's
-LARGEST_MMAP_BYTES = 2**25 - 2**13  # with what malloc adds, the largest block that glibc adapts itself to
+PIECE_BYTES = 2**24  # of the first layer's output for one piece: 128 frames, 2.6 s, of HuBERT-Large's
+LARGEST_MMAP_BYTES = 2**25 - 2**13  # with malloc's own bytes, the largest block that raises glibc's threshold
 
 
-def raise_malloc_threshold():
-    """Let this process keep 64 MB that it frees, rather than give them back and take them anew for every clip.
+def raise_malloc_threshold() -> None:
+    """Let this process keep up to 64 MB of freed memory, instead of returning it and taking it anew for every clip.
 
-    Memory that is new has to be cleared, page by page, when it is first touched. glibc's malloc keeps twice the largest
-    block that it has seen freed, up to 32 MB; so one is freed here, which nobody touched. Elsewhere it changes nothing.
+    The system clears new memory, page by page, when it is first touched. glibc's malloc keeps twice the largest block
+    that it has seen freed, up to 32 MB; this frees one that was never touched. With another malloc nothing changes.
     """
     torch.empty(LARGEST_MMAP_BYTES, dtype=torch.uint8)
 
 
-def has_layer_norms(feature_extractor):
-    """Tell whether each convolution of a stem is followed by a LayerNorm over its channels.
+def has_layer_norms(feature_extractor: nn.Module) -> bool:
+    """Tell whether each convolution is followed by a LayerNorm over its channels.
 
     Arguments
     ---------
-    feature_extractor : torch.nn.Module
+    feature_extractor
         The `feature_extractor` of a `transformers.HubertModel` or `Wav2Vec2Model`.
 
     Returns
     -------
     bool
-        False for stems with GroupNorm, as in HuBERT-Base.
+        False for feature encoders with GroupNorm, as in HuBERT-Base.
     """
     return all(isinstance(getattr(layer, "layer_norm", None), nn.LayerNorm) for layer in feature_extractor.conv_layers)
 
 
-def stem_features(feature_extractor, wavs):
-    """Compute what `feature_extractor(wavs).transpose(1, 2)` is, with LayerNorms where they are fastest.
+def layer_norm_features(feature_extractor: nn.Module, wavs: torch.Tensor) -> torch.Tensor:
+    """Compute `feature_extractor(wavs).transpose(1, 2)` with channels last in every layer.
 
-    A LayerNorm over channels wants them next to each other in memory, a convolution in one dimension has time there: in
-    the stem as it is, each of the seven layers copies its whole output twice. Here channels stay last, and convolutions
-    are matrix products, which, other than oneDNN's convolutions on a CPU, need no plan for each new length.
+    LayerNorm needs channels last, Conv1d time last: the module as it is copies the whole output of each of its seven
+    layers twice. Here channels stay last, and convolutions are matrix products, which need no plan for each new length
+    (oneDNN's convolutions on a CPU do).
 
     Arguments
     ---------
-    feature_extractor : torch.nn.Module
-        A stem for which `has_layer_norms` holds.
-    wavs : torch.Tensor
+    feature_extractor
+        A feature encoder for which `has_layer_norms` holds.
+    wavs
         Waveforms, [B, T], or one, [T].
 
     Returns
@@ -55,27 +55,28 @@ def stem_features(feature_extractor, wavs):
     """
     feats = wavs.unsqueeze(-1)  # [..., T] -> [..., T, 1]
     for layer in feature_extractor.conv_layers:
-        feats = layer.activation(layer.layer_norm(_convolve(layer.conv, feats)))
+        convolve = _convolve_samples if feats.shape[-1] == 1 else _convolve_frames
+        feats = layer.activation(layer.layer_norm(convolve(layer.conv, feats)))
     return feats
 
 
-def group_norm_features(feature_extractor, wavs, n_samples):
-    """Compute a stem with GroupNorm (HuBERT-Base, wav2vec 2.0 Base), whose averages over time leave padding out.
+def group_norm_features(feature_extractor: nn.Module, wavs: torch.Tensor, n_samples: torch.Tensor) -> torch.Tensor:
+    """Compute a feature encoder with GroupNorm (HuBERT-Base, wav2vec 2.0 Base) whose statistics leave padding out.
 
     Arguments
     ---------
-    feature_extractor : torch.nn.Module
-        A stem for which `has_layer_norms` does not hold: its first convolution is followed by a GroupNorm with one
-        channel a group, the others by none.
-    wavs : torch.Tensor
+    feature_extractor
+        A feature encoder for which `has_layer_norms` does not hold: its first convolution is followed by a GroupNorm
+        with one channel a group, the others by none.
+    wavs
         Padded waveforms, [B, T].
-    n_samples : torch.Tensor
+    n_samples
         Length of each clip in samples, [B].
 
     Returns
     -------
     torch.Tensor
-        Features, [B, F, C]; what a clip's own frames hold is what the clip would have alone.
+        Features, [B, F, C]; a clip's own frames are those of the clip alone.
     """
     first, *others = feature_extractor.conv_layers
     (kernel,), (stride,) = first.conv.kernel_size, first.conv.stride
@@ -95,16 +96,16 @@ def group_norm_features(feature_extractor, wavs, n_samples):
     return feats.transpose(1, 2)
 
 
-def clip_features(feature_extractor, wavs, n_samples):
+def clip_features(feature_extractor: nn.Module, wavs: torch.Tensor, n_samples: list[int]) -> torch.Tensor:
     """Compute the features of each clip's own samples, in pieces that stay in a processor's caches.
 
     Arguments
     ---------
-    feature_extractor : torch.nn.Module
-        A stem for which `has_layer_norms` holds.
-    wavs : torch.Tensor
+    feature_extractor
+        A feature encoder for which `has_layer_norms` holds.
+    wavs
         Padded waveforms, [B, T].
-    n_samples : list
+    n_samples
         Length of each clip in samples, at least one frame's.
 
     Returns
@@ -124,33 +125,32 @@ def clip_features(feature_extractor, wavs, n_samples):
         n_pieces = min(-(-n_frames * frame_bytes // PIECE_BYTES), n_frames)
         borders = [n_frames * i // n_pieces for i in range(n_pieces + 1)]
         for start, end in zip(borders, borders[1:]):
-            pieces.append(stem_features(feature_extractor, wav[start * hop : (end - 1) * hop + field]))
+            pieces.append(layer_norm_features(feature_extractor, wav[start * hop : (end - 1) * hop + field]))
     return torch.cat(pieces) if len(pieces) > 1 else pieces[0]
 
 
-def _convolve(conv, feats):
-    """Convolve [..., T, C] -> [..., F, O], by one product for each stride's worth of the kernel."""
+def _convolve_samples(conv: nn.Conv1d, wavs: torch.Tensor) -> torch.Tensor:
+    """Convolve waveforms, [..., T, 1] -> [..., F, O]: one product of all windows with the kernel."""
+    windows = wavs.squeeze(-1).unfold(-1, conv.kernel_size[0], conv.stride[0])  # [..., T] -> [..., F, K]
+    return F.linear(windows, conv.weight.squeeze(1), conv.bias)
+
+
+def _convolve_frames(conv: nn.Conv1d, feats: torch.Tensor) -> torch.Tensor:
+    """Convolve frames, [..., T, C] -> [..., F, O]: one product for each `stride` taps of the kernel.
+
+    `stride` frames in a row are one row of memory, and the next window's are the next row, so that nothing is copied.
+    """
     (kernel,), (stride,) = conv.kernel_size, conv.stride
-    n_times, n_channels = feats.shape[-2:]
-    n_frames = (n_times - kernel) // stride + 1
-    if n_channels == 1:
-        return F.linear(feats.squeeze(-1).unfold(-1, kernel, stride), conv.weight.squeeze(1), conv.bias)
-    taps_first = conv.weight.transpose(1, 2).flatten(1)  # [O, C, K] -> [O, K * C]
+    n_frames = (feats.shape[-2] - kernel) // stride + 1
+    taps = conv.weight.transpose(1, 2)  # [O, C, K] -> [O, K, C]
     output = None
     for first in range(0, kernel, stride):
         n_taps = min(stride, kernel - first)
-        # Neighbours in time are so in memory: a window is n_taps * C values in a row.
         if n_taps == stride:
-            window = feats.narrow(-2, first, n_frames * stride)
-            window = window.reshape(*feats.shape[:-2], n_frames, stride * n_channels)
+            windows = feats.narrow(-2, first, n_frames * stride).unflatten(-2, (n_frames, stride))  # [..., F, S, C]
         else:
-            window = feats[..., first:, :].unfold(-2, n_taps, stride)  # [..., F, C, n_taps]
-            window = window.narrow(-3, 0, n_frames).transpose(-2, -1).flatten(-2)
-        taps = taps_first[:, first * n_channels : (first + n_taps) * n_channels]
-        if output is None:
-            output = F.linear(window, taps, conv.bias)
-        elif output.dim() == 2 and output.dtype == window.dtype == taps.dtype:  # not under autocast
-            output.addmm_(window, taps.t())
-        else:
-            output = output + F.linear(window, taps)
+            windows = feats[..., first:, :].unfold(-2, n_taps, stride)  # [..., F', C, n_taps], F' >= F
+            windows = windows.narrow(-3, 0, n_frames).transpose(-2, -1)
+        product = windows.flatten(-2), taps[:, first : first + n_taps].flatten(1)
+        output = F.linear(*product, conv.bias) if output is None else output.add_(F.linear(*product))
     return output

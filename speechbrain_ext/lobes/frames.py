@@ -3,7 +3,6 @@
 import torch
 import torch.nn.functional as F
 from speechbrain.dataio.dataio import length_to_mask
-from torch.nn.utils.rnn import pad_sequence
 
 
 class PackedFrames:
@@ -11,11 +10,11 @@ class PackedFrames:
 
     Arguments
     ---------
-    lengths : torch.Tensor
+    lengths
         Frames of each clip, [B], int64.
-    n_frames : int
+    n_frames
         Length F of the padded rows.
-    eager : bool
+    eager
         Whether attention is computed step by step rather than by `scaled_dot_product_attention`.
 
     Attributes
@@ -24,35 +23,37 @@ class PackedFrames:
         Share of the clips' own frames in the padded rows, in (0, 1].
     """
 
-    def __init__(self, lengths, n_frames, eager=False):
+    def __init__(self, lengths: torch.Tensor, n_frames: int, eager: bool = False) -> None:
         self.lengths, self.n_frames = lengths.tolist(), n_frames
         self.starts = lengths.cumsum(0) - lengths
         self.density = sum(self.lengths) / (len(self.lengths) * n_frames)
         self.equal = len(set(self.lengths)) == 1
         self.eager = eager
 
-    def pack(self, rows):
+    def pack(self, rows: torch.Tensor) -> torch.Tensor:
         """Take each clip's own frames out of [B, F, D]."""
         if self.density == 1:
             return rows.flatten(0, 1)
         return torch.cat([row[:length] for row, length in zip(rows, self.lengths)])
 
-    def pad(self, frames):
+    def pad(self, frames: torch.Tensor) -> torch.Tensor:
         """Return [B, F, D] with zeros for padding."""
         if self.density == 1:
             return frames.unflatten(0, (len(self.lengths), -1))
-        rows = pad_sequence(frames.split(self.lengths), batch_first=True)
-        return F.pad(rows, (0, 0, 0, self.n_frames - rows.shape[1]))
+        clips = frames.split(self.lengths)  # pad_sequence knows no vmap
+        return torch.stack([F.pad(clip, (0, 0, 0, self.n_frames - len(clip))) for clip in clips])
 
-    def first(self, frames):
+    def first(self, frames: torch.Tensor) -> torch.Tensor:
         """Return frame 0 of each clip, [N, D] -> [B, D]."""
         return frames[self.starts]
 
-    def mean(self, frames):
-        """Return the average of each clip's frames, [N, D] -> [B, D]."""
-        return torch.stack([clip.mean(dim=0) for clip in frames.split(self.lengths)])
+    def mean(self, frames: torch.Tensor) -> torch.Tensor:
+        """Return the average of each clip's frames, [N, D] -> [B, D], summed at least in float32."""
+        dtype = torch.promote_types(frames.dtype, torch.float32)
+        means = [clip.mean(dim=0, dtype=dtype) for clip in frames.split(self.lengths)]
+        return torch.stack(means).to(frames.dtype)
 
-    def attend(self, queries, keys, values, n_heads):
+    def attend(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, n_heads: int) -> torch.Tensor:
         """Attend to a clip's own frames: keys and values [N, D], queries [N, D], or [B, D] for frame 0 alone."""
         if self.equal:
             attended = _attend(queries, keys, values, len(self.lengths), n_heads, eager=self.eager)
@@ -68,44 +69,53 @@ class PaddedFrames:
 
     Arguments
     ---------
-    lengths : torch.Tensor
+    lengths
         Frames of each clip, [B], int64.
-    n_frames : int
+    n_frames
         Length F of a row.
-    padded : bool
+    padded
         Whether a clip may be shorter than its row; without padding there is no mask.
-    eager : bool
+    eager
         As in `PackedFrames`.
     """
 
-    def __init__(self, lengths, n_frames, padded=True, eager=False):
+    def __init__(self, lengths: torch.Tensor, n_frames: int, padded: bool = True, eager: bool = False) -> None:
         self.lengths = lengths
         self.own = length_to_mask(lengths, max_len=n_frames, dtype=torch.bool) if padded else None  # [B, F]
         self.eager = eager
 
-    def pack(self, rows):
+    def pack(self, rows: torch.Tensor) -> torch.Tensor:
         """Take [B, F, D] as it is."""
         return rows
 
-    def pad(self, frames):
+    def pad(self, frames: torch.Tensor) -> torch.Tensor:
         """Set the padding in [B, F, D] to zero."""
         return frames if self.own is None else frames.masked_fill(~self.own.unsqueeze(-1), 0.0)
 
-    def first(self, frames):
+    def first(self, frames: torch.Tensor) -> torch.Tensor:
         """Return frame 0 of each clip, [B, F, D] -> [B, D]."""
         return frames[:, 0]
 
-    def mean(self, frames):
-        """Return the average of each clip's own frames, [B, F, D] -> [B, D]."""
-        return self.pad(frames).sum(dim=1) / self.lengths.unsqueeze(1)
+    def mean(self, frames: torch.Tensor) -> torch.Tensor:
+        """Return the average of each clip's own frames, [B, F, D] -> [B, D], summed at least in float32."""
+        dtype = torch.promote_types(frames.dtype, torch.float32)
+        return (self.pad(frames).sum(dim=1, dtype=dtype) / self.lengths.unsqueeze(1)).to(frames.dtype)
 
-    def attend(self, queries, keys, values, n_heads):
+    def attend(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, n_heads: int) -> torch.Tensor:
         """Attend to a clip's own frames: keys and values [B, F, D], queries the same, or [B, D] for frame 0 alone."""
         mask = None if self.own is None else self.own[:, None, None, :]  # [B, F] -> [B, heads, queries, F]
         return _attend(queries, keys, values, keys.shape[0], n_heads, mask, self.eager).reshape(queries.shape)
 
 
-def _attend(queries, keys, values, n_clips, n_heads, mask=None, eager=False):
+def _attend(
+    queries: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    n_clips: int,
+    n_heads: int,
+    mask: torch.Tensor | None = None,
+    eager: bool = False,
+) -> torch.Tensor:
     """Compute attention with several heads of B clips of equal length, [B * F, D] or [B, F, D] -> [B, F, H, D / H]."""
     shape = (n_clips, -1, n_heads, keys.shape[-1] // n_heads)
     queries = queries.view(shape).transpose(1, 2)  # [B, H, F, D / H]

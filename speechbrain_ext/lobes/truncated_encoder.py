@@ -1,11 +1,12 @@
 """TruncatedHuBERT: the first layers of a HuBERT or wav2vec 2.0 encoder as a SpeechBrain lobe (Sec. 2.2)."""
 
 import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
-from torch.nn.utils.parametrize import is_parametrized
 from torch.utils.checkpoint import checkpoint
 
 from speechbrain_ext.dataio.waveform_scale import SCALES, num_samples, scale_waveforms
@@ -14,11 +15,10 @@ from speechbrain_ext.lobes.feature_encoder import (
     clip_features,
     group_norm_features,
     has_layer_norms,
+    layer_norm_features,
     raise_malloc_threshold,
-    stem_features,
 )
 from speechbrain_ext.lobes.frames import PackedFrames, PaddedFrames
-from speechbrain_ext.lobes.plain_layers import PlainLayers
 from speechbrain_ext.lobes.pretrained import (
     ARCHITECTURES,
     config_from_dict,
@@ -58,11 +58,11 @@ class TruncatedHuBERT(nn.Module):
     The output is the raw residual stream after the last kept layer: no final LayerNorm follows. Layers above it are
     neither allocated nor read. With "first", the last kept layer computes its query, output projection and
     feed-forward for frame 0 alone, which gives the same numbers. A clip has the same output alone and in any batch,
-    also where the stem has GroupNorm (HuBERT-Base, wav2vec 2.0 Base), whose averages leave padding out here.
+    also where the feature encoder has GroupNorm (HuBERT-Base, wav2vec 2.0 Base), whose statistics leave padding out.
 
-    Layers are computed part by part: hooks on a whole Transformer layer or its attention are not called (those on its
-    projections are), nor, without gradients, hooks on all modules at once (`register_module_forward_hook`).
-    `checkpoint_activations` stands for transformers' gradient checkpointing.
+    Layers are computed part by part: hooks on a whole Transformer layer, on its attention or on the convolutions of a
+    feature encoder with LayerNorm are not called; those on projections, norms, activations and dropouts are.
+    `checkpoint_activations` replaces transformers' gradient checkpointing.
 
     Arguments
     ---------
@@ -80,7 +80,7 @@ class TruncatedHuBERT(nn.Module):
     feature_reduction : str, optional
         "first" takes the first frame (F_e^0), "mean" averages a clip's own frames, None keeps all frames.
     freeze_feature_extractor : bool
-        Whether the convolutional stem keeps its weights.
+        Whether the convolutional feature encoder keeps its weights.
     freeze : bool
         Whether the whole encoder keeps its weights; it then stays in evaluation mode, also after `.train()`.
     waveform_scale : str, optional
@@ -88,11 +88,11 @@ class TruncatedHuBERT(nn.Module):
     attn_implementation : str
         "sdpa" or "eager".
     checkpoint_activations : bool
-        Whether training keeps of each layer only its input, and computes the rest once more when it goes back: less
-        memory for some more time, and the same numbers.
+        Whether training stores only each layer's input and computes the rest again in the backward pass: less memory,
+        more time, the same numbers.
     compile_layers : bool
-        Whether `torch.compile` makes kernels of what stands around attention, once for all layers and lengths. The
-        first batches then take a minute or so, numbers differ by rounding, and dropout by its draw.
+        Whether `torch.compile` compiles the two parts of a layer around attention, once for all layers and lengths.
+        The first batches then take about a minute, numbers differ by rounding, and dropout by its draw.
 
     Attributes
     ----------
@@ -122,19 +122,19 @@ class TruncatedHuBERT(nn.Module):
 
     def __init__(
         self,
-        source=None,
-        save_path=None,
-        config=None,
-        num_layers=22,
-        projection_dropout=0.4,
-        feature_reduction="first",
-        freeze_feature_extractor=True,
-        freeze=False,
-        waveform_scale="peak",
-        attn_implementation="sdpa",
-        checkpoint_activations=False,
-        compile_layers=False,
-    ):
+        source: str | Path | None = None,
+        save_path: str | Path | None = None,
+        config: dict[str, Any] | None = None,
+        num_layers: int = 22,
+        projection_dropout: float = 0.4,
+        feature_reduction: str | None = "first",
+        freeze_feature_extractor: bool = True,
+        freeze: bool = False,
+        waveform_scale: str | None = "peak",
+        attn_implementation: str = "sdpa",
+        checkpoint_activations: bool = False,
+        compile_layers: bool = False,
+    ) -> None:
         super().__init__()
         for name, value, known in (
             ("feature_reduction", feature_reduction, REDUCTIONS),
@@ -158,7 +158,7 @@ class TruncatedHuBERT(nn.Module):
             self.model = load_weights(model_class, model_config, source, save_path)
         encoder = self.model.encoder
         if model_config.do_stable_layer_norm:
-            encoder.layer_norm = nn.Identity()  # it stands after the last layer, and the raw output is wanted
+            encoder.layer_norm = nn.Identity()  # the final LayerNorm; the output is the raw residual stream
         for layer in encoder.layers:
             layer.dropout = nn.Dropout(projection_dropout)
         self.embedding_dim = model_config.hidden_size
@@ -168,7 +168,6 @@ class TruncatedHuBERT(nn.Module):
         self.freeze = freeze
         self.checkpoint_activations = checkpoint_activations
         self.compile_layers = compile_layers
-        self._position_kernel = self._plain_layers = None
         raise_malloc_threshold()
         self.min_samples = 1
         for kernel, stride in zip(reversed(model_config.conv_kernel), reversed(model_config.conv_stride)):
@@ -179,16 +178,11 @@ class TruncatedHuBERT(nn.Module):
             self.requires_grad_(False)
             self.eval()
 
-    def __getstate__(self):
-        """Copy without what is kept of the weights beside them."""
-        return {**self.__dict__, "_position_kernel": None, "_plain_layers": None}
-
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> "TruncatedHuBERT":
         """Set training mode, unless the whole encoder is frozen."""
-        self._position_kernel = None
         return super().train(mode and not self.freeze)
 
-    def architecture(self):
+    def architecture(self) -> dict[str, Any]:
         """Return the `config` from which an encoder of the same architecture is built without any checkpoint.
 
         Returns
@@ -201,7 +195,7 @@ class TruncatedHuBERT(nn.Module):
         values = {key: list(value) if isinstance(value, (list, tuple)) else value for key, value in values.items()}
         return {"model_type": self.model.config.model_type, **values}
 
-    def frame_lengths(self, n_samples):
+    def frame_lengths(self, n_samples: torch.Tensor | int) -> torch.Tensor:
         """Count the frames of clips.
 
         Arguments
@@ -219,7 +213,7 @@ class TruncatedHuBERT(nn.Module):
             lengths = torch.div(lengths - kernel, stride, rounding_mode="floor") + 1
         return lengths.clamp(min=0)
 
-    def forward(self, wavs, wav_lens=None):
+    def forward(self, wavs: torch.Tensor, wav_lens: torch.Tensor | None = None) -> torch.Tensor:
         """Encode waveforms.
 
         Arguments
@@ -241,9 +235,10 @@ class TruncatedHuBERT(nn.Module):
         """
         n_samples = num_samples(wavs, wav_lens)
         padded = self._check_lengths(n_samples, wavs.shape[1])
-        wavs = wavs.to(self.model.feature_projection.projection.weight.dtype)
+        wavs = wavs.to(torch.promote_types(wavs.dtype, torch.float32))  # scaled before it is rounded to half precision
         if padded or self.waveform_scale is not None:
             wavs = scale_waveforms(wavs, wav_lens, self.waveform_scale)
+        wavs = wavs.to(self.model.feature_extractor.conv_layers[0].conv.weight.dtype)
         feats, frames = self._features(wavs, n_samples, padded)
         hidden = self.model.feature_projection(feats)  # [B, F, C] -> [B, F, D], or packed, [N, C] -> [N, D]
         if isinstance(hidden, tuple):  # wav2vec 2.0 also gives what it projected
@@ -255,19 +250,16 @@ class TruncatedHuBERT(nn.Module):
             hidden = encoder.layer_norm(hidden)
 
         first_frame = self.feature_reduction == "first"
-        if plain := self._plain():
-            hidden = plain.run(hidden, frames, first_frame)
-        else:
-            for layer in encoder.layers[:-1]:
-                hidden = self._run(layer, hidden, frames)
-            hidden = self._run(encoder.layers[-1], hidden, frames, first_frame)
+        for layer in encoder.layers[:-1]:
+            hidden = self._run(layer, hidden, frames)
+        hidden = self._run(encoder.layers[-1], hidden, frames, first_frame)
         if self.feature_reduction == "mean":
             return frames.mean(hidden)  # [B, F, D] -> [B, D]
         return hidden if first_frame else frames.pad(hidden)
 
-    def _check_lengths(self, n_samples, n_times):
+    def _check_lengths(self, n_samples: torch.Tensor, n_times: int) -> bool:
         """Refuse clips that are too short or longer than the batch, and tell whether any is padded."""
-        if torch.compiler.is_exporting():  # a graph cannot raise; see onnx_export for what it gives instead
+        if torch.compiler.is_exporting():  # a graph cannot raise; see inference.onnx for what it does instead
             return True
         shortest, longest = torch.stack(n_samples.aminmax()).tolist()  # one wait for the device
         if longest > n_times:
@@ -282,90 +274,67 @@ class TruncatedHuBERT(nn.Module):
             )
         return shortest < n_times
 
-    def _features(self, wavs, n_samples, padded):
-        """Compute the convolutional stem; return its frames, and how they lie.
+    def _features(
+        self, wavs: torch.Tensor, n_samples: torch.Tensor, padded: bool
+    ) -> tuple[torch.Tensor, PackedFrames | PaddedFrames]:
+        """Compute the feature encoder; return its frames, and their layout in memory.
 
-        A CPU takes them packed: work on padding costs there what work on speech does. A GPU would rather compute the
-        padding than start many small pieces, and so would a CPU that has to go back through them all.
+        On a CPU frames are packed: padding costs as much time there as speech. On a GPU, computing the padding is
+        faster than many small operations, and so it is on a CPU in the backward pass.
         """
         lengths = self.frame_lengths(n_samples)
         eager = self.model.config._attn_implementation == "eager"
         if not self._packs(wavs):
-            rows = self._stem(wavs, n_samples)
+            rows = self._padded_features(wavs, n_samples)
             return rows, PaddedFrames(lengths, rows.shape[1], padded, eager)
         frames = PackedFrames(lengths, int(self.frame_lengths(wavs.shape[1])), eager)
         if has_layer_norms(self.model.feature_extractor):
             feats = clip_features(self.model.feature_extractor, wavs, n_samples.tolist())  # [B, T] -> [N, C]
         else:
-            feats = frames.pack(self._stem(wavs, n_samples))
+            feats = frames.pack(self._padded_features(wavs, n_samples))
         if torch.is_grad_enabled() and frames.density > DENSE:
             return frames.pad(feats), PaddedFrames(lengths, frames.n_frames, padded, eager)
         return feats, frames
 
     @staticmethod
-    def _packs(wavs):
-        """Tell whether frames are packed; a graph that is traced must not hold the lengths of its example."""
+    def _packs(wavs: torch.Tensor) -> bool:
+        """Tell whether frames are packed; a traced graph must not hold the lengths of its example."""
         return wavs.device.type == "cpu" and not torch.compiler.is_exporting() and not torch.jit.is_tracing()
 
-    def _stem(self, wavs, n_samples):
-        """Compute the convolutional stem, [B, T] -> [B, F, C]."""
-        stem = self.model.feature_extractor
-        if not has_layer_norms(stem):
-            return group_norm_features(stem, wavs, n_samples)
-        if torch.compiler.is_exporting():  # onnxruntime lays out memory by itself
-            return stem(wavs).transpose(1, 2)  # [B, T] -> [B, C, F] -> [B, F, C]
-        return stem_features(stem, wavs)
+    def _padded_features(self, wavs: torch.Tensor, n_samples: torch.Tensor) -> torch.Tensor:
+        """Compute the feature encoder on padded rows, [B, T] -> [B, F, C]."""
+        feature_extractor = self.model.feature_extractor
+        if not has_layer_norms(feature_extractor):
+            return group_norm_features(feature_extractor, wavs, n_samples)
+        if torch.compiler.is_exporting():  # onnxruntime chooses the memory layout by itself
+            return feature_extractor(wavs).transpose(1, 2)  # [B, T] -> [B, C, F] -> [B, F, C]
+        return layer_norm_features(feature_extractor, wavs)
 
-    def _position_embedding(self, rows, frames):
-        """Compute the positional convolution, [B, F, D] -> [B, F, D]."""
+    def _position_embedding(self, rows: torch.Tensor, frames: PackedFrames | PaddedFrames) -> torch.Tensor:
+        """Compute the positional convolution, [B, F, D] -> [B, F, D].
+
+        Its kernel is weight-normed, direction times length, and is computed from the two in every forward pass: a
+        kernel that is kept cannot notice every way in which weights change (`.data`, fused optimisers, replicas).
+        """
         embed = self.model.encoder.pos_conv_embed
-        conv = embed.conv
-        if getattr(embed, "batch_norm", None) is not None:  # in place of the weight norm; it must not fill the padding
+        if getattr(embed, "batch_norm", None) is not None:  # replaces the weight norm; padding has to stay zero
             own = frames.pack(rows)
             rows = frames.pad(embed.batch_norm(own.reshape(-1, own.shape[-1])).view_as(own))
-        kernel = self._position_kernel_of(conv)
         rows = rows.transpose(1, 2)  # [B, F, D] -> [B, D, F]
         if rows.device.type == "cpu":
-            rows = rows.contiguous()  # oneDNN's convolution takes longer to copy it
-        if kernel is None:
-            rows = conv(rows)
-        else:
-            rows = F.conv1d(rows, kernel, conv.bias, padding=conv.padding, groups=conv.groups)
-        return embed.activation(embed.padding(rows)).transpose(1, 2)  # [B, D, F] -> [B, F, D]
+            rows = rows.contiguous()  # oneDNN's own copy takes longer
+        return embed.activation(embed.padding(embed.conv(rows))).transpose(1, 2)  # [B, D, F] -> [B, F, D]
 
-    def _position_kernel_of(self, conv):
-        """Return the kernel of the positional convolution where it can be kept; None where it may be learning."""
-        if not is_parametrized(conv) or torch.compiler.is_exporting():
-            return None
-        if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in conv.parameters()):
-            self._position_kernel = None  # a fused optimizer changes weights without raising their version
-            return None
-        # The kernel is a direction times a length, and the same product in every batch until one of them changes.
-        factors = list(conv.parametrizations.weight.parameters())
-        state = [(factor.data_ptr(), None if factor.is_inference() else factor._version) for factor in factors]
-        if self._position_kernel is None or self._position_kernel[0] != state:
-            with torch.inference_mode(False), torch.no_grad():  # a tensor that may be used outside as well
-                self._position_kernel = state, conv.weight
-        return self._position_kernel[1]
-
-    def _plain(self):
-        """Return the layers as functions of their weights, where they are no more than that now; None elsewhere."""
-        if self.compile_layers or torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing():
-            return None
-        layers, stable = self.model.encoder.layers, self.model.config.do_stable_layer_norm
-        plain = self._plain_layers
-        if plain is None or plain.stale(layers, stable):
-            self._plain_layers = plain = PlainLayers(layers, stable)
-        return plain if plain.usable() else None
-
-    def _run(self, layer, *args):
-        """Compute a layer, and keep what going back needs, or compute it once more then."""
+    def _run(self, layer: nn.Module, *args: Any) -> torch.Tensor:
+        """Compute a layer; with `checkpoint_activations`, store only its input for the backward pass."""
         if self.checkpoint_activations and torch.is_grad_enabled():
             return checkpoint(self._layer, layer, *args, use_reentrant=False)
         return self._layer(layer, *args)
 
-    def _layer(self, layer, hidden, frames, first_frame=False):
-        """Compute a Transformer layer, or frame 0 of its output alone, with the very numbers of the whole layer."""
+    def _layer(
+        self, layer: nn.Module, hidden: torch.Tensor, frames: PackedFrames | PaddedFrames, first_frame: bool = False
+    ) -> torch.Tensor:
+        """Compute a Transformer layer, or only frame 0 of its output: the same numbers as the whole layer's."""
         stable, attention = self.model.config.do_stable_layer_norm, layer.attention
         if not first_frame:
             project, finish = (_project, _finish) if not self.compile_layers else _compiled()
@@ -376,19 +345,25 @@ class TruncatedHuBERT(nn.Module):
         attended = frames.attend(queries, keys, values, attention.num_heads)
         mask = None
         if self.training and layer.dropout.p > 0:
-            # The whole layer's mask is drawn, so that the random numbers are those of the whole layer.
+            # Drawn for all frames, so that the random numbers are those of the whole layer.
             mask = frames.first(layer.dropout(torch.ones_like(hidden)))
         return _finish(layer, frames.first(hidden), attended, stable, mask)
 
 
-def _project(layer, hidden, stable):
+def _project(layer: nn.Module, hidden: torch.Tensor, stable: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Compute a layer's queries, keys and values."""
     hidden = layer.layer_norm(hidden) if stable else hidden
     return layer.attention.q_proj(hidden), layer.attention.k_proj(hidden), layer.attention.v_proj(hidden)
 
 
-def _finish(layer, hidden, attended, stable, dropout_mask=None):
-    """Compute what follows a layer's attention."""
+def _finish(
+    layer: nn.Module,
+    hidden: torch.Tensor,
+    attended: torch.Tensor,
+    stable: bool,
+    dropout_mask: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Compute the part of a layer after its attention."""
     attended = layer.attention.out_proj(attended)
     attended = layer.dropout(attended) if dropout_mask is None else attended * dropout_mask.to(attended.dtype)
     hidden = hidden + attended
@@ -401,6 +376,6 @@ def _finish(layer, hidden, attended, stable, dropout_mask=None):
 
 
 @functools.cache
-def _compiled():
-    """Compile the two halves of a layer, for all layers and lengths: attention, between them, is a kernel already."""
+def _compiled() -> tuple[Callable, Callable]:
+    """Compile the two parts of a layer, for all layers and lengths; attention, between them, is one kernel already."""
     return tuple(torch.compile(function, dynamic=True) for function in (_project, _finish))

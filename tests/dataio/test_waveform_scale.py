@@ -64,6 +64,29 @@ def test_scale_waveforms_traced_on_clips_without_padding_takes_padded_ones(scale
     assert not traced(wavs, wav_lens)[1, 4:].any()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("scale", ["peak", "layer", None])
+def test_scale_waveforms_of_half_precision_are_those_of_double(scale, dtype):
+    """34 s at rms 0.35 around 0.2: the sum of samples, 108800, and of squares are beyond float16."""
+    torch.manual_seed(0)
+    wavs = (0.2 + 0.35 * torch.randn(2, 34 * 16000)).to(dtype)
+    wav_lens = torch.tensor([1.0, 0.75])
+    found, expected = scale_waveforms(wavs, wav_lens, scale), scale_waveforms(wavs.double(), wav_lens, scale)
+    assert (found.dtype, expected.dtype) == (dtype, torch.float64)
+    torch.testing.assert_close(found.double(), expected, rtol=torch.finfo(dtype).eps, atol=1e-5)
+
+
+def test_scale_waveforms_of_integers_are_float32():
+    assert scale_waveforms(torch.tensor([[16384, -32768]], dtype=torch.int16)).tolist() == [[0.5, -1.0]]
+
+
+@pytest.mark.parametrize("shape", [(8,), (2, 8, 3), (0, 8)])
+@pytest.mark.parametrize("function", [num_samples, scale_waveforms])
+def test_what_is_not_a_batch_of_waveforms_is_refused(function, shape):
+    with pytest.raises(InputError, match=rf"wavs must be waveforms .* got the shape \[{', '.join(map(str, shape))}\]"):
+        function(torch.zeros(shape))
+
+
 def test_scale_waveforms_peak_unless_told_otherwise():
     assert scale_waveforms(torch.tensor([[0.25, -0.5]])).tolist() == [[0.5, -1.0]]
 
@@ -122,3 +145,8 @@ def test_pad_with_mean_by_hand(n_samples, expected):
     wav = torch.tensor([1.0, 2.0, 6.0])
     assert pad_with_mean(wav, n_samples).tolist() == expected
     assert wav.tolist() == [1.0, 2.0, 6.0]
+
+
+def test_pad_with_mean_in_half_precision_is_that_of_double():
+    wav = torch.full((200_000,), 0.75, dtype=torch.float16)
+    assert pad_with_mean(wav, 200_001)[-1].item() == 0.75

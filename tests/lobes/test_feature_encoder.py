@@ -10,7 +10,12 @@ import pytest
 import torch
 import transformers
 
-from speechbrain_ext.lobes.feature_encoder import clip_features, group_norm_features, has_layer_norms, stem_features
+from speechbrain_ext.lobes.feature_encoder import (
+    clip_features,
+    group_norm_features,
+    has_layer_norms,
+    layer_norm_features,
+)
 
 STEMS = {
     "hubert": {"conv_dim": [16] * 7},
@@ -44,7 +49,7 @@ def test_features_and_gradients_are_those_of_the_stem_as_it_is(config, n_clips):
     other = copy.deepcopy(stem)
     wavs = torch.randn(n_clips, 4001)
     expected = stem.eval()(wavs).transpose(1, 2)
-    found = stem_features(other, wavs)
+    found = layer_norm_features(other, wavs)
     assert found.shape == expected.shape and found.shape[0] == n_clips
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     weights = torch.randn_like(expected)
@@ -60,9 +65,9 @@ def test_features_and_gradients_are_those_of_the_stem_as_it_is(config, n_clips):
 def test_under_autocast_features_are_those_of_the_stem_as_it_is(n_clips):
     stem, wavs = make_stem(**STEMS["hubert"]), torch.randn(n_clips, 4000)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        expected, found = stem(wavs).transpose(1, 2), stem_features(stem, wavs)
+        expected, found = stem(wavs).transpose(1, 2), layer_norm_features(stem, wavs)
     assert found.dtype == expected.dtype
-    exact = stem_features(stem, wavs)
+    exact = layer_norm_features(stem, wavs)
     assert (found - exact).abs().max() < 2 * (expected - exact).abs().max()
 
 
@@ -117,6 +122,19 @@ def test_group_norm_stays_in_the_weights_precision():
     with torch.no_grad():
         feats = group_norm_features(stem, torch.randn(2, 4000).bfloat16(), torch.tensor([4000, 2000]))
     assert feats.dtype == torch.bfloat16 and feats.isfinite().all()
+
+
+def test_group_norm_statistics_in_half_precision_are_those_of_double():
+    """Over 34 s the first convolution has 108799 frames: sums of values around 1 are beyond float16."""
+    stem = make_stem(feat_extract_norm="group", conv_bias=False, conv_dim=[4], conv_kernel=[10], conv_stride=[5]).half()
+    torch.nn.init.constant_(stem.conv_layers[0].conv.weight, 0.1)
+    torch.manual_seed(1)
+    wavs, n_samples = (1.0 + 0.5 * torch.randn(1, 34 * 16000)).half(), torch.tensor([34 * 16000])
+    with torch.no_grad():
+        found = group_norm_features(stem, wavs, n_samples)
+        expected = group_norm_features(copy.deepcopy(stem).double(), wavs.double(), n_samples)
+    assert found.dtype == torch.float16
+    assert (found - expected).abs().max() < 0.01 * expected.abs().max()
 
 
 def test_group_norm_of_a_constant_clip_stays_within_half_precision():

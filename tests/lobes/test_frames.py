@@ -123,3 +123,16 @@ def test_density_is_the_share_of_own_frames():
     assert PackedFrames(torch.tensor([4, 2]), 4).density == 0.75
     assert PackedFrames(torch.tensor([3, 3]), 3).density == 1
     assert PackedFrames(torch.tensor([3, 3]), 6).density == 0.5
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("lengths", [[2000, 1500], [2000, 2000]])
+def test_mean_in_half_precision_is_that_of_double(lengths, dtype):
+    """2000 frames around 40 sum to 80000, beyond float16; 8 bits of bfloat16 stop counting at 256."""
+    torch.manual_seed(0)
+    rows = (40 + torch.randn(2, 2000, 3)).to(dtype)
+    expected = torch.stack([row[:length].double().mean(dim=0) for row, length in zip(rows, lengths)])
+    packed, padded = PackedFrames(torch.tensor(lengths), 2000), PaddedFrames(torch.tensor(lengths), 2000)
+    for found in (packed.mean(packed.pack(rows)), padded.mean(rows)):
+        assert found.dtype == dtype
+        torch.testing.assert_close(found.double(), expected, rtol=torch.finfo(dtype).eps, atol=0)
