@@ -1,0 +1,112 @@
+"""The wheel: what is inside, and that everything works from it, outside the checkout."""
+
+import email
+import resource
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from speechbrain_ext import __version__
+
+COPIED = (
+    "speechbrain_ext",
+    "recipes",
+    "tests",
+    "hparams",
+    "benchmarks",
+    "setup.py",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+)
+
+
+@pytest.fixture(scope="module")
+def wheel(root, tmp_path_factory):
+    """Build the wheel from a copy of the checkout, which building would write into."""
+    folder = tmp_path_factory.mktemp("wheel")
+    for name in COPIED:
+        if (root / name).is_dir():
+            shutil.copytree(root / name, folder / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(root / name, folder / name)
+    pip("wheel", "--no-build-isolation", "--wheel-dir", folder / "dist", folder)
+    return next((folder / "dist").glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """Install the wheel into an empty folder, without what it depends on."""
+    folder = tmp_path_factory.mktemp("site")
+    pip("install", "--target", folder, wheel)
+    return folder
+
+
+def pip(command, *words):
+    """Run pip on this machine alone."""
+    line = [sys.executable, "-m", "pip", command, "--quiet", "--no-deps", "--no-index", "--no-cache-dir"]
+    subprocess.run([*line, "--disable-pip-version-check", *map(str, words)], check=True)
+
+
+def python(installed, folder, *words):
+    """Run Python with what is installed, from a folder outside the checkout."""
+    env = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(installed), "HOME": str(folder), "OMP_NUM_THREADS": "1"}
+    return subprocess.run([sys.executable, *map(str, words)], cwd=folder, env=env, capture_output=True, text=True)
+
+
+def test_wheel_holds_the_library_and_nothing_else(wheel, root):
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    library = root / "speechbrain_ext"
+    files = [path for suffix in ("py", "yaml", "typed") for path in library.rglob(f"*.{suffix}")]
+    assert names == {str(path.relative_to(root)) for path in files}
+    assert {"speechbrain_ext/py.typed", "speechbrain_ext/launch/ablations.yaml"} <= names
+
+
+def test_wheel_says_what_it_is_and_what_it_needs(wheel, root):
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        about = email.message_from_bytes(archive.read(next(name for name in names if name.endswith("/METADATA"))))
+    assert about["Version"] == __version__ and about["License"] or about["License-Expression"]
+    assert about["Requires-Python"] == ">=3.10" and "Typing :: Typed" in about.get_all("Classifier")
+    assert set(about.get_all("Provides-Extra")) == {"demo", "ray", "web", "onnx", "test", "dev"}
+    assert about.get_payload().strip() == (root / "README.md").read_text(encoding="utf-8").strip()
+    # What `make demo` installs: the library's own needs, and a synthesizer of speech.
+    plain = [line for line in about.get_all("Requires-Dist") if "extra ==" not in line]
+    assert not [line for line in plain if line.startswith(("ray", "gradio", "onnx", "playwright", "pytest"))]
+    demo = [line for line in about.get_all("Requires-Dist") if 'extra == "demo"' in line]
+    assert [line.split(">=")[0] for line in demo] == ["espeakng-loader"]
+
+
+@pytest.mark.parametrize("word, printed", [("--help", "commands:"), ("--version", f"speechbrain-ext {__version__}\n")])
+def test_program_answers_at_once(installed, tmp_path, word, printed):
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = python(installed, tmp_path, "-m", "speechbrain_ext.commands.main", word)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0 and printed in done.stdout, done.stderr
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1  # CPU seconds: others may be at work
+
+
+def test_console_script_is_the_same_program(installed, tmp_path):
+    by_module = python(installed, tmp_path, "-m", "speechbrain_ext.commands.main", "--help")
+    assert python(installed, tmp_path, installed / "bin" / "speechbrain-ext", "--help").stdout == by_module.stdout
+
+
+def test_every_room_module_and_public_name_is_there(installed, tmp_path):
+    code = (
+        "import importlib, pkgutil, speechbrain_ext\n"
+        "print(speechbrain_ext.__file__)\n"
+        "for found in pkgutil.walk_packages(speechbrain_ext.__path__, 'speechbrain_ext.'):\n"
+        "    module = importlib.import_module(found.name)\n"
+        "    for name in module.__all__ if found.ispkg and hasattr(module, '__all__') else []:\n"
+        "        assert getattr(module, name) is not None, name\n"
+        "        print(found.name, name)\n"
+    )
+    done = python(installed, tmp_path, "-c", code)
+    assert done.returncode == 0, done.stderr
+    where, *names = done.stdout.splitlines()
+    assert where == str(installed / "speechbrain_ext" / "__init__.py")
+    assert {"speechbrain_ext.lobes TruncatedHuBERT", "speechbrain_ext.inference load_classifier"} <= set(names)
