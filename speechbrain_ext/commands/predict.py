@@ -16,6 +16,7 @@ from speechbrain_ext.inference.prediction_file import PredictionFile, check_form
 from speechbrain_ext.inference.recordings import ENDINGS, classify_recordings, find_recordings, measure_recordings
 
 PIPE = "-"
+N_SHOWN = 3  # names of files that are passed over
 DESCRIPTION = """\
 Classify recordings: one file, all recordings in a folder and its folders, or - for what comes through a pipe: a
 recording, or a list of paths, one a line. Prints CSV, or writes CSV, JSON or JSON lines with --out.
@@ -103,7 +104,11 @@ def _paths(given, piped):
         lines = data.decode(errors="surrogateescape").split("\n")
         return [path for line in lines if (path := line.rstrip("\r")).strip()]
     if Path(given).is_dir():
-        found = find_recordings(given)
+        found, others = find_recordings(given)
+        if others:
+            shown = ", ".join(str(Path(path).relative_to(given)) for path in others[:N_SHOWN])
+            more = f" and {len(others) - N_SHOWN} more" if len(others) > N_SHOWN else ""
+            print(f"{given}: passed over by their ending: {shown}{more}.", file=sys.stderr)
         if not found:
             raise InputError(f"{given} holds no recordings: no file's name ends as {', '.join(sorted(ENDINGS))}.")
         return found

@@ -84,7 +84,7 @@ def pick_examples(folder=None, n_examples=N_EXAMPLES):
     InputError
         If a folder is given and holds no recordings.
     """
-    found = find_recordings(folder or DEMO_CORPUS)
+    found, _ = find_recordings(folder or DEMO_CORPUS)
     if folder and not found:
         what = "holds no recordings" if Path(folder).is_dir() else "is no folder"
         raise InputError(f"--examples must be a folder with recordings, and {folder} {what}.")

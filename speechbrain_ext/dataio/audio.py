@@ -1,20 +1,23 @@
 """Reading recordings of any format, rate and channel count as mono waveforms, with errors that name the utterance."""
 
-import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
 
 import numpy as np
-import soundfile
 import soxr
 
+from speechbrain_ext.dataio.audio_readers import open_audio, read_blocks
 from speechbrain_ext.errors import InputError
 
 SHORTEST_S = 0.025  # one frame of the encoder, 400 samples at 16 kHz
+BLOCK_SAMPLES = 2**22  # of all channels; a clip is one block, and of several channels only a block is held
 
 
 @dataclass(frozen=True)
 class AudioHeader:
-    """What a recording's header says.
+    """Length, rate and channels of a recording.
 
     Attributes
     ----------
@@ -31,22 +34,23 @@ class AudioHeader:
     n_channels: int
 
     @property
-    def duration_s(self):
+    def duration_s(self) -> float:
         """Length in seconds."""
         return self.n_frames / self.sample_rate_hz
 
 
-def probe_audio(path, utt_id, check_samples=True):
-    """Read a recording's header and check that the recording can be used.
+def probe_audio(path: str | Path, utt_id: str, check_samples: bool = True) -> AudioHeader:
+    """Measure a recording, and check that it can be used.
 
     Arguments
     ---------
-    path : str or pathlib.Path
-        The recording, in any format that libsndfile reads.
-    utt_id : str
+    path
+        The recording, in any format that `open_audio` reads.
+    utt_id
         The utterance's id, for the error's text.
-    check_samples : bool
-        Whether the samples of floating-point formats are read, to find those that are not finite.
+    check_samples
+        Whether the samples of floating-point and compressed formats are read, to find those that are not finite, and
+        what is damaged or missing. They are read in any case where the header does not tell the length.
 
     Returns
     -------
@@ -56,55 +60,35 @@ def probe_audio(path, utt_id, check_samples=True):
     Raises
     ------
     InputError
-        If the file is missing, empty, a truncated WAV, without samples, shorter than 25 ms, of no known format, or,
-        in a floating-point format, holds samples that are not finite. A truncated file of another format is
-        noticed when it is read, if at all.
+        If the file is missing, empty, truncated, without samples, shorter than 25 ms, of no known format, or, where the
+        samples are read, damaged or not finite.
     """
-    try:
-        str(path).encode()
-        size = path_size(path)
-    except OSError as error:
-        raise InputError(f"{utt_id}: the recording cannot be opened: {error}. Check the path.") from error
-    except UnicodeEncodeError as error:  # libsndfile takes no other names
-        raise InputError(f"the name {ascii(str(path))} is no UTF-8. Rename the file.") from error
-    if size == 0:
-        raise InputError(f"{utt_id}: {path} is empty (0 bytes). Copy it again.")
-    missing = missing_wav_bytes(path, size)
-    if missing > 0:
-        raise InputError(
-            f"{utt_id}: {path} is truncated: its header announces {missing} bytes more than the file holds. "
-            "Copy it again."
-        )
-    try:
-        info = soundfile.info(str(path))
-    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
-        raise InputError(
-            f"{utt_id}: {path} cannot be read as audio: {error} Replace the file, or leave it out."
-        ) from error
-    header = AudioHeader(info.frames, info.samplerate, info.channels)
+    with open_audio(path, utt_id) as reader:
+        n_frames = reader.n_frames
+        if n_frames is None or (check_samples and n_frames and (reader.may_be_infinite or not reader.is_linear)):
+            n_frames = sum(map(len, read_blocks(reader, path, utt_id, BLOCK_SAMPLES // reader.n_channels)))
+        header = AudioHeader(n_frames, reader.sample_rate_hz, reader.n_channels)
     if header.n_frames == 0:
         raise InputError(f"{utt_id}: {path} holds no samples. Leave it out, or copy it again.")
     if header.duration_s < SHORTEST_S:
         raise InputError(
             f"{utt_id}: {path} is {header.duration_s:.4f} s long; at least {SHORTEST_S} s are needed. Leave it out."
         )
-    if check_samples and info.subtype in ("FLOAT", "DOUBLE"):  # integers are always finite
-        read_audio(path, utt_id, header.sample_rate_hz)
     return header
 
 
-def read_audio(path, utt_id, sample_rate_hz, max_s=None):
+def read_audio(path: str | Path, utt_id: str, sample_rate_hz: int, max_s: Optional[float] = None) -> np.ndarray:
     """Read a recording as a mono waveform of the wanted sample rate.
 
     Arguments
     ---------
-    path : str or pathlib.Path
-        The recording, in any format that libsndfile reads. Channels are averaged.
-    utt_id : str
+    path
+        The recording, in any format that `open_audio` reads. Channels are averaged.
+    utt_id
         The utterance's id, for the error's text.
-    sample_rate_hz : int
+    sample_rate_hz
         Sample rate of the returned waveform; another one is resampled by soxr.
-    max_s : float, optional
+    max_s
         How many seconds are read from the start; by default all.
 
     Returns
@@ -115,81 +99,41 @@ def read_audio(path, utt_id, sample_rate_hz, max_s=None):
     Raises
     ------
     InputError
-        If the recording cannot be read or holds samples that are not finite.
+        If the recording cannot be read as a whole, or holds samples that are not finite.
     """
-    try:
-        with soundfile.SoundFile(str(path)) as file:
-            source_rate_hz = file.samplerate
-            n_frames = file.frames if max_s is None else min(file.frames, round(max_s * source_rate_hz))
-            wav = file.read(n_frames, dtype="float32", always_2d=True)  # [T, channels]
-    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
-        raise InputError(
-            f"{utt_id}: {path} cannot be read as audio: {error} Replace the file, or leave it out."
-        ) from error
-    if len(wav) < n_frames or n_frames == 0:
-        raise InputError(
-            f"{utt_id}: {path} is truncated: {n_frames} samples are announced and {len(wav)} can be read. "
-            "Copy it again."
-        )
-    n_bad = int(np.count_nonzero(~np.isfinite(wav)))
-    if n_bad:
-        raise InputError(f"{utt_id}: {path} holds {n_bad} samples that are NaN or infinite. Leave it out.")
-    return to_mono(wav, source_rate_hz, sample_rate_hz)
+    with open_audio(path, utt_id) as reader:
+        n_wanted = None if max_s is None else round(max_s * reader.sample_rate_hz)
+        n_block = BLOCK_SAMPLES // reader.n_channels
+        blocks: list[np.ndarray] = []
+        for wav in _until(read_blocks(reader, path, utt_id, min(n_block, n_wanted or n_block)), n_wanted):
+            blocks.append(average_channels(wav))
+        if not blocks:
+            raise InputError(f"{utt_id}: {path} holds no samples. Leave it out, or copy it again.")
+        wav = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+        return resample(wav, reader.sample_rate_hz, sample_rate_hz)
 
 
-def to_mono(wav, source_rate_hz, sample_rate_hz):
-    """Average the channels of a recording, and resample it by soxr where the rates differ.
+def to_mono(wav: np.ndarray, source_rate_hz: int, sample_rate_hz: int) -> np.ndarray:
+    """Average the channels of a recording [T, channels], and resample it; [T], float32."""
+    return resample(average_channels(wav), source_rate_hz, sample_rate_hz)
 
-    Arguments
-    ---------
-    wav : numpy.ndarray
-        The recording, [T, channels].
-    source_rate_hz, sample_rate_hz : int
-        Its sample rate, and the wanted one.
 
-    Returns
-    -------
-    numpy.ndarray
-        The waveform, [T], float32.
-    """
-    wav = wav[:, 0] if wav.shape[1] == 1 else wav.mean(axis=1)  # [T, channels] -> [T]
+def resample(wav: np.ndarray, source_rate_hz: int, sample_rate_hz: int) -> np.ndarray:
+    """Resample a waveform [T] by soxr where the rates differ; float32."""
     if source_rate_hz != sample_rate_hz:
         wav = soxr.resample(wav, source_rate_hz, sample_rate_hz)
     return np.ascontiguousarray(wav, dtype=np.float32)
 
 
-def path_size(path):
-    """Size of a file in bytes."""
-    with open(path, "rb") as file:
-        return file.seek(0, 2)
+def average_channels(wav: np.ndarray) -> np.ndarray:
+    """Average the channels of a recording: [T, channels] -> [T]."""
+    return wav[:, 0] if wav.shape[1] == 1 else wav.mean(axis=1)
 
 
-def missing_wav_bytes(path, size):
-    """Count the bytes that a RIFF header announces and the file does not hold; 0 for other formats.
-
-    libsndfile reads a truncated file as a shorter recording without a word, so the chunks are walked here.
-
-    Arguments
-    ---------
-    path : str or pathlib.Path
-        The recording.
-    size : int
-        Its size in bytes.
-
-    Returns
-    -------
-    int
-        Missing bytes; 0 when the header announces no length, as that of a stream.
-    """
-    with open(path, "rb") as file:
-        riff, _, wave = struct.unpack("<4sI4s", file.read(12).ljust(12, b"\0"))
-        if (riff, wave) != (b"RIFF", b"WAVE"):
-            return 0
-        while True:
-            chunk = file.read(8)
-            if len(chunk) < 8:
-                return 0
-            name, n_bytes = struct.unpack("<4sI", chunk)
-            if name == b"data":
-                return 0 if n_bytes == 0xFFFFFFFF else max(0, file.tell() + n_bytes - size)
-            file.seek(n_bytes + n_bytes % 2, 1)
+def _until(blocks: Iterator[np.ndarray], n_wanted: Optional[int]) -> Iterator[np.ndarray]:
+    """Yield blocks up to a number of samples."""
+    n_left = n_wanted
+    for wav in blocks:
+        yield wav if n_left is None else wav[:n_left]
+        if n_left is not None and (n_left := n_left - len(wav)) <= 0:
+            return

@@ -1,27 +1,26 @@
 """A long recording as a stream of blocks: read, resampled, outlined and cut into windows, in constant memory."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 
-from speechbrain_ext.dataio.audio import to_mono
-from speechbrain_ext.errors import InputError
+from speechbrain_ext.dataio import audio_readers
+from speechbrain_ext.dataio.audio import average_channels
 
 BLOCK_FRAMES = 65536
-NO_LENGTH = 2**63 - 1  # libsndfile's answer where a FLAC's header does not tell
 
 
-def read_blocks(path, n_frames=BLOCK_FRAMES):
-    """Read a recording piece by piece.
+def read_blocks(path: str | Path, n_frames: int = BLOCK_FRAMES) -> Iterator[np.ndarray]:
+    """Read a recording piece by piece; together the pieces are what `read_audio` reads.
 
     Arguments
     ---------
-    path : str or pathlib.Path
+    path
         The recording.
-    n_frames : int
-        Samples in a block; the last one may hold fewer.
+    n_frames
+        Samples in a block, about; the last one may hold fewer.
 
     Yields
     ------
@@ -34,40 +33,19 @@ def read_blocks(path, n_frames=BLOCK_FRAMES):
         When the reading arrives at what cannot be read, is not finite, or is missing.
     """
     name = Path(path).name
-    n_done = 0
-    try:
-        with soundfile.SoundFile(str(path)) as file:
-            if file.frames == NO_LENGTH:
-                raise InputError(f"{name}: the header of {path} does not tell its length. Convert it once more.")
-            while len(wav := file.read(n_frames, dtype="float32", always_2d=True)):  # [T, channels]
-                bad = np.flatnonzero(~np.isfinite(wav).all(axis=1))
-                if len(bad):
-                    raise InputError(
-                        f"{name}: {path} holds samples that are NaN or infinite, the first at "
-                        f"{(n_done + bad[0]) / file.samplerate:.2f} s. Repair or cut the recording."
-                    )
-                n_done += len(wav)
-                yield to_mono(wav, file.samplerate, file.samplerate)
-            if n_done < file.frames:
-                raise InputError(
-                    f"{name}: {path} is truncated: {file.frames} samples are announced and {n_done} can be read. "
-                    "Copy it again."
-                )
-    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
-        raise InputError(
-            f"{name}: {path} cannot be read as audio after its first {n_done} samples: {error} Copy or convert it "
-            "once more."
-        ) from error
+    with audio_readers.open_audio(path, name) as reader:
+        for wav in audio_readers.read_blocks(reader, path, name, n_frames):
+            yield average_channels(wav)
 
 
-def resample_blocks(blocks, source_rate_hz, sample_rate_hz):
+def resample_blocks(blocks: Iterable[np.ndarray], source_rate_hz: int, sample_rate_hz: int) -> Iterator[np.ndarray]:
     """Resample a waveform that comes in blocks; the samples are those of `soxr.resample` on the whole.
 
     Arguments
     ---------
-    blocks : iterable of numpy.ndarray
+    blocks
         The waveform, [T] each, float32.
-    source_rate_hz, sample_rate_hz : int
+    source_rate_hz, sample_rate_hz
         Its sample rate, and the wanted one.
 
     Yields
@@ -84,16 +62,16 @@ def resample_blocks(blocks, source_rate_hz, sample_rate_hz):
     yield stream.resample_chunk(np.empty(0, np.float32), last=True)
 
 
-def trace_envelope(blocks, n_samples, envelope):
+def trace_envelope(blocks: Iterable[np.ndarray], n_samples: int, envelope: np.ndarray) -> Iterator[np.ndarray]:
     """Pass a waveform's blocks on, and note the lowest and highest sample in each of K equal stretches.
 
     Arguments
     ---------
-    blocks : iterable of numpy.ndarray
+    blocks
         The waveform, [T] each.
-    n_samples : int
+    n_samples
         Length of the waveform.
-    envelope : numpy.ndarray
+    envelope
         Filled in place, [K, 2], with K at most `n_samples`; has to hold infinity and minus infinity before.
 
     Yields
@@ -112,14 +90,14 @@ def trace_envelope(blocks, n_samples, envelope):
         yield wav
 
 
-def cut_windows(blocks, n_window, n_hop):
+def cut_windows(blocks: Iterable[np.ndarray], n_window: int, n_hop: int) -> Iterator[tuple[int, np.ndarray]]:
     """Cut overlapping windows from a waveform that comes in blocks.
 
     Arguments
     ---------
-    blocks : iterable of numpy.ndarray
+    blocks
         The waveform, [T] each.
-    n_window, n_hop : int
+    n_window, n_hop
         Samples in a window, and from one window's start to the next one's; the hop is at most a window.
 
     Yields

@@ -1,11 +1,15 @@
 """WaveformStore: a corpus held in memory as it lies on the disk, 16 bits a sample."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Optional
 
 import numpy as np
 import soundfile
 
 from speechbrain_ext.dataio.audio import read_audio
+from speechbrain_ext.dataio.audio_headers import missing_bytes
+from speechbrain_ext.dataio.audio_readers import NO_LENGTH
 
 FULL_SCALE = 32768.0
 
@@ -18,7 +22,7 @@ class WaveformStore:
 
     Arguments
     ---------
-    sample_rate_hz : int
+    sample_rate_hz
         Sample rate of the waveforms.
 
     Attributes
@@ -27,22 +31,23 @@ class WaveformStore:
         Memory that is held.
     """
 
-    def __init__(self, sample_rate_hz):
+    def __init__(self, sample_rate_hz: int) -> None:
         self.sample_rate_hz = sample_rate_hz
         self.n_bytes = 0
-        self._places = {}  # path -> (first sample, number of samples)
+        self._places: dict[str, tuple[int, int]] = {}  # path -> (first sample, number of samples)
         self._samples = np.empty(0, np.int16)
 
-    def fill(self, paths):
+    def fill(self, paths: Iterable[str]) -> None:
         """Take recordings into memory, in place of those before.
 
         Arguments
         ---------
-        paths : iterable of str
+        paths
             The recordings. What is not mono, of 16 bits and of the sample rate stays on the disk: to hold what was made
             of it would take four bytes a sample. What cannot be read stays there as well, to be told when it is used.
         """
-        self._places, n_samples = {}, 0
+        self._places = {}
+        n_samples = 0
         for path in paths:
             n_frames = self._frames(path)
             if n_frames:
@@ -50,14 +55,13 @@ class WaveformStore:
                 n_samples += n_frames
         self._samples = np.empty(n_samples, np.int16)  # one block: counting references would copy many in each process
         for path, (first, n_frames) in list(self._places.items()):
-            wav = soundfile.read(path, dtype="int16")[0]
-            if len(wav) == n_frames:
-                self._samples[first : first + n_frames] = wav
-            else:  # truncated
+            try:
+                self._samples[first : first + n_frames] = soundfile.read(path, dtype="int16")[0]
+            except (soundfile.LibsndfileError, RuntimeError, ValueError):  # a truncated FLAC, of fewer samples
                 del self._places[path]
         self.n_bytes = self._samples.nbytes
 
-    def read(self, path, utt_id, max_s=None):
+    def read(self, path: str | Path, utt_id: str, max_s: Optional[float] = None) -> np.ndarray:
         """Read a recording.
 
         Arguments
@@ -82,11 +86,11 @@ class WaveformStore:
             n_frames = min(n_frames, round(max_s * self.sample_rate_hz))
         return self._samples[first : first + n_frames].astype(np.float32) / np.float32(FULL_SCALE)
 
-    def _frames(self, path):
+    def _frames(self, path: str | Path) -> int:
         """Return the samples of a recording that can be held; 0 where it cannot."""
         try:
             info = soundfile.info(str(Path(path)))
         except (soundfile.LibsndfileError, RuntimeError):
             return 0
         fits = info.subtype == "PCM_16" and info.channels == 1 and info.samplerate == self.sample_rate_hz
-        return info.frames if fits else 0
+        return info.frames if fits and info.frames < NO_LENGTH and not missing_bytes(path) else 0

@@ -12,18 +12,11 @@ import torch
 from speechbrain_ext.dataio.audio import probe_audio, read_audio
 from speechbrain_ext.errors import InputError
 
-# Beside the formats' own names, the endings that recordings of these formats have.
-ENDINGS = {
-    *(f".{name.lower()}" for name in soundfile.available_formats()),
-    ".aif",
-    ".aifc",
-    ".oga",
-    ".opus",
-    ".snd",
-    ".wave",
-}
-
-
+# libsndfile's names of its formats, but for samples without a header, and other endings of what it and PyAV read.
+ENDINGS = {f".{name.lower()}" for name in soundfile.available_formats() if name != "RAW"} | set(
+    ".3ga .3gp .aac .aif .aifc .amr .ape .awb .flv .gsm .m4a .m4b .mka .mkv .mov .mp4 .mpga .oga .opus .snd .sph .spx "
+    ".wave .webm .wma .wv".split()
+)
 BATCHES_AHEAD = 2  # read while another is classified
 LARGEST_BATCH_S = 240.0  # with its padding
 # On a CPU, what the stem's first layer would make of a batch, as a measure of all that a batch makes: beyond the caches
@@ -56,28 +49,27 @@ class Prediction:
     error: str = None
 
 
-def find_recordings(folder):
+def find_recordings(folder: str | Path) -> tuple[list[str], list[str]]:
     """Find all recordings in a folder and the folders in it, by their names' endings.
 
     Arguments
     ---------
-    folder : str or pathlib.Path
+    folder
         The folder. Hidden files and folders are left out, and so are the `._*` files that macOS adds.
 
     Returns
     -------
-    list of str
-        Paths that begin with `folder`, sorted.
+    tuple
+        (recordings, other files): paths that begin with `folder`, sorted.
     """
-    found = []
+    found: list[str] = []
+    others: list[str] = []
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            str(Path(parent) / name)
-            for name in names
-            if not name.startswith(".") and Path(name).suffix.lower() in ENDINGS
-        ]
-    return sorted(found)
+        for name in names:
+            if not name.startswith("."):
+                (found if Path(name).suffix.lower() in ENDINGS else others).append(str(Path(parent) / name))
+    return sorted(found), sorted(others)
 
 
 def measure_recordings(paths, max_s=120.0):
@@ -86,7 +78,7 @@ def measure_recordings(paths, max_s=120.0):
     Arguments
     ---------
     paths : list of str
-        The recordings, in any format that libsndfile reads.
+        The recordings, in any format that `open_audio` reads.
     max_s : float
         Longer recordings are not to be classified as one: an emotion seldom lasts that long.
 

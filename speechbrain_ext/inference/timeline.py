@@ -99,7 +99,7 @@ def make_timeline(classifier, path, window_s=4.0, hop_s=1.0, batch_size=16, min_
     classifier : speechbrain.inference.classifiers.EncoderClassifier
         As `load_classifier` returns it.
     path : str or pathlib.Path
-        The recording, in any format that libsndfile reads.
+        The recording, in any format that `open_audio` reads.
     window_s, hop_s : float
         Length of a window, and from one window's start to the next one's. The last window ends with the recording; a
         recording shorter than a window is one window.

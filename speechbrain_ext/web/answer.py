@@ -45,7 +45,7 @@ def answer(classifier, path, progress=None):
     classifier : speechbrain.inference.classifiers.EncoderClassifier
         As `load_classifier` returns it.
     path : str or None
-        The recording, in any format that libsndfile reads; None if none was chosen.
+        The recording, in any format that `open_audio` reads; None if none was chosen.
     progress : callable, optional
         Called during a long recording with (the seconds that are done, the recording's seconds).
 

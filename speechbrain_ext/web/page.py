@@ -126,7 +126,9 @@ def build_page(classifier, max_mb=50.0, examples=()):
 
     with gradio.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(KEPT_S, KEPT_S)) as page:
         gradio.Markdown(f"# {TITLE}\n{LIMITS}")
-        gradio.Markdown(f"WAV, FLAC, MP3 or Ogg; at most {max_mb:g} MB and {LONGEST_S / 60:g} minutes.")
+        gradio.Markdown(
+            f"WAV, FLAC, MP3, M4A, Ogg, WebM and others; at most {max_mb:g} MB and {LONGEST_S / 60:g} minutes."
+        )
         speech = gradio.Audio(
             label="Speech",
             sources=["upload", "microphone"],

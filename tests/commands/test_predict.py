@@ -60,6 +60,16 @@ def test_a_bad_file_has_its_row_and_the_exit_status_says_so(bundle, folder, caps
     assert "1 of 6 were not classified; their rows say why." in captured.err
 
 
+def test_files_that_are_passed_over_are_counted_and_named(bundle, folder, capsys):
+    (folder / "sub").mkdir()
+    for name in ("a.txt", "b.docx", "sub/c.csv", "sub/d", ".hidden"):
+        (folder / name).touch()
+    assert main(["predict", bundle, str(folder)]) == 0
+    captured = capsys.readouterr()
+    assert len(rows_of(captured.out)) == 5
+    assert captured.err == f"{folder}: passed over by their ending: a.txt, b.docx, sub/c.csv and 1 more.\n"
+
+
 @pytest.mark.parametrize("piped", ["recording", "paths"])
 def test_what_comes_through_a_pipe_is_a_recording_or_paths(bundle, folder, capsys, monkeypatch, piped):
     names = [str(folder / "3.wav"), str(folder / "1.wav")]

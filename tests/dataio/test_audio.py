@@ -1,6 +1,5 @@
 """Reading recordings: what is refused and what the message says, and the waveform that comes out of what is not."""
 
-import re
 import struct
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 import soundfile as sf
 
 from speechbrain_ext.dataio import audio
-from speechbrain_ext.dataio.audio import AudioHeader, missing_wav_bytes, probe_audio, read_audio
+from speechbrain_ext.dataio.audio import AudioHeader, probe_audio, read_audio
 from speechbrain_ext.errors import InputError
 
 
@@ -56,7 +55,7 @@ def test_probe_audio_refuses_and_names_utterance_file_and_fault(tmp_path, conten
 
 def test_probe_audio_missing_file_names_utterance_and_path(tmp_path):
     path = tmp_path / "nowhere.wav"
-    with pytest.raises(InputError, match=f"^utt7: .*cannot be opened.*{re.escape(str(path))}"):
+    with pytest.raises(InputError, match="^utt7: .*cannot be opened.*nowhere.wav"):
         probe_audio(path, "utt7")
 
 
@@ -66,7 +65,9 @@ def test_probe_audio_refuses_samples_that_are_not_finite(tmp_path, subtype, bad)
     wav = np.zeros(1000)
     wav[[3, 900]] = bad
     sf.write(tmp_path / "a.wav", wav, 16000, subtype=subtype)
-    with pytest.raises(InputError, match=r"^utt7: .*a\.wav holds 2 samples that are NaN or infinite\. Leave"):
+    with pytest.raises(
+        InputError, match=r"^utt7: .*a\.wav holds samples that are NaN or infinite, the first at 0\.00 s\. Repair"
+    ):
         probe_audio(tmp_path / "a.wav", "utt7")
 
 
@@ -92,7 +93,7 @@ def test_probe_audio_tells_length_rate_and_channels(tmp_path, suffix, n_channels
 
 
 def test_probe_audio_reads_no_samples_of_integer_formats(tmp_path, monkeypatch):
-    monkeypatch.delattr(audio, "read_audio")  # a corpus of hours is described by its headers
+    monkeypatch.delattr(audio, "read_blocks")  # a corpus of hours is described by its headers
     (tmp_path / "a.wav").write_bytes(wav_bytes(1000))
     assert probe_audio(tmp_path / "a.wav", "a").n_frames == 1000
 
@@ -112,14 +113,6 @@ def test_probe_and_read_audio_take_a_whole_recording_in_an_unusual_file(tmp_path
     path.write_bytes(content)
     assert probe_audio(path, "a") == AudioHeader(1000, 16000, 1)
     assert (read_audio(path, "a", 16000) * 32768 == np.arange(1000)).all()
-
-
-def test_missing_wav_bytes_looks_for_chunks_in_a_wav_only(tmp_path):
-    content = wav_bytes(1000)[:-600]
-    for start, missing in ((b"RIFF", 600), (b"fLaC", 0)):
-        path = tmp_path / "a.wav"
-        path.write_bytes(start + content[4:])
-        assert missing_wav_bytes(path, len(content)) == missing
 
 
 def test_read_audio_is_float32_mono_with_full_scale_at_1(tmp_path):
@@ -167,7 +160,7 @@ def test_read_audio_max_s_reads_only_the_start(tmp_path):
     wav = np.concatenate([np.linspace(-1, 1, 4000), [np.nan] * 100])
     sf.write(tmp_path / "a.wav", wav, 16000, subtype="FLOAT")
     np.testing.assert_array_equal(read_audio(tmp_path / "a.wav", "a", 16000, max_s=0.25), wav[:4000].astype("f4"))
-    with pytest.raises(InputError, match=r"^a: .* holds 100 samples that are NaN"):
+    with pytest.raises(InputError, match=r"^a: .* holds samples that are NaN or infinite, the first at 0\.25 s"):
         read_audio(tmp_path / "a.wav", "a", 16000)
 
 
@@ -177,10 +170,23 @@ def test_read_audio_max_s_counts_seconds_of_the_recording(tmp_path, max_s, n_sam
     assert len(read_audio(tmp_path / "a.wav", "a", 16000, max_s=max_s)) == n_samples
 
 
-@pytest.mark.parametrize("content", [None, b"hello " * 100], ids=["missing", "garbage"])
-def test_read_audio_names_utterance_and_file_that_cannot_be_read(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "fault"), [(None, "the recording cannot be opened: "), (b"hello " * 100, "cannot be read as audio: ")]
+)
+def test_read_audio_names_utterance_and_file_that_cannot_be_read(tmp_path, content, fault):
     path = tmp_path / "a.wav"
     if content:
         path.write_bytes(content)
-    with pytest.raises(InputError, match=f"^utt7: {re.escape(str(path))} cannot be read as audio: "):
+    with pytest.raises(InputError, match=f"^utt7: .*{fault}") as error:
         read_audio(path, "utt7", 16000)
+    assert str(path) in str(error.value)
+
+
+def test_read_audio_in_small_blocks_is_the_same(tmp_path, monkeypatch):
+    sf.write(tmp_path / "a.wav", np.random.default_rng(0).uniform(-1, 1, (5000, 3)), 22050)
+    whole = read_audio(tmp_path / "a.wav", "a", 16000)
+    monkeypatch.setattr(audio, "BLOCK_SAMPLES", 3 * 700)
+    assert (read_audio(tmp_path / "a.wav", "a", 16000) == whole).all()
+    assert (
+        read_audio(tmp_path / "a.wav", "a", 22050, max_s=0.1) == read_audio(tmp_path / "a.wav", "a", 22050)[:2205]
+    ).all()

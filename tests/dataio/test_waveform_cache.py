@@ -7,6 +7,7 @@ import soundfile
 from speechbrain_ext.dataio.audio import read_audio
 from speechbrain_ext.dataio.waveform_cache import WaveformStore
 from speechbrain_ext.errors import InputError
+from tests.dataio.audio_files import make_wave, write_pipe_flac
 
 
 @pytest.fixture
@@ -55,11 +56,22 @@ def test_a_waveform_that_is_changed_leaves_the_store_as_it_is(recordings):
     assert np.abs(store.read(recordings[0], "clip")).max() > 0.9
 
 
+def test_what_does_not_tell_its_length_or_is_cut_stays_on_the_disk(recordings, tmp_path):
+    (tmp_path / "cut.wav").write_bytes((tmp_path / "a.wav").read_bytes()[:-1000])
+    (tmp_path / "cut.flac").write_bytes((tmp_path / "c.flac").read_bytes()[:-3000])
+    store = WaveformStore(16000)
+    store.fill([str(write_pipe_flac(tmp_path / "pipe.flac")), str(tmp_path / "cut.wav"), str(tmp_path / "cut.flac")])
+    np.testing.assert_allclose(store.read(str(tmp_path / "pipe.flac"), "clip"), make_wave(), atol=1e-4)
+    for name in ("cut.wav", "cut.flac"):
+        with pytest.raises(InputError, match="clip: .*truncated"):
+            store.read(str(tmp_path / name), "clip")
+
+
 def test_what_cannot_be_read_is_told_when_it_is_used(recordings, tmp_path):
     (tmp_path / "text.wav").write_text("no audio")
     store = WaveformStore(16000)
     store.fill([str(tmp_path / "text.wav"), str(tmp_path / "missing.wav"), recordings[0]])
     assert store.n_bytes == 8000
     for name in ("text.wav", "missing.wav"):
-        with pytest.raises(InputError, match="clip: .*cannot be read"):
+        with pytest.raises(InputError, match="clip: .*cannot be (read|opened)"):
             store.read(str(tmp_path / name), "clip")

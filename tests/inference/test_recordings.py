@@ -46,7 +46,7 @@ def alone(classifier, path):
 
 @pytest.mark.parametrize("batch_size", [1, 3, 16])
 def test_predictions_are_those_of_each_recording_alone(classifier, recordings, batch_size):
-    paths = find_recordings(recordings)
+    paths, _ = find_recordings(recordings)
     durations, failed = measure_recordings(paths)
     assert not failed
     predictions = {p.path: p for p in classify_recordings(classifier, durations, batch_size)}
@@ -64,7 +64,15 @@ def test_find_recordings_goes_into_folders_and_leaves_out_other_files(recordings
         (recordings / name).parent.mkdir(exist_ok=True)
         (recordings / name).write_text("no audio")
     expected = ["G.WAV", "a.wav", "b.flac", "c.ogg", "f.aiff", "sub/d.wav", "sub/e.mp3"]
-    assert find_recordings(recordings) == [str(recordings / name) for name in expected]
+    found, others = find_recordings(recordings)
+    assert found == [str(recordings / name) for name in expected]
+    assert others == [str(recordings / name) for name in ("model.ckpt", "notes.txt")]
+
+
+@pytest.mark.parametrize("name", ["a.m4a", "b.WEBM", "c.amr", "d.3gp", "e.mp4", "f.aac", "g.wma", "h.opus", "i.sph"])
+def test_find_recordings_knows_what_phones_and_corpora_write(tmp_path, name):
+    (tmp_path / name).touch()
+    assert find_recordings(tmp_path) == ([str(tmp_path / name)], [])
 
 
 def test_bad_recordings_have_their_error_and_the_others_their_answer(classifier, recordings):
@@ -78,7 +86,7 @@ def test_bad_recordings_have_their_error_and_the_others_their_answer(classifier,
     soundfile.write(recordings / "nan.wav", samples, 16000, subtype="FLOAT")
     flac = (recordings / "b.flac").read_bytes()
     (recordings / "cut.flac").write_bytes(flac[: len(flac) // 2])
-    paths = [*find_recordings(recordings), str(recordings / "missing.wav")]
+    paths = [*find_recordings(recordings)[0], str(recordings / "missing.wav")]
     durations, failed = measure_recordings(paths)
     predictions = {Path(p.path).name: p for p in [*failed, *classify_recordings(classifier, durations)]}
     expected = {
@@ -86,7 +94,7 @@ def test_bad_recordings_have_their_error_and_the_others_their_answer(classifier,
         "text.wav": "cannot be read as audio",
         "empty.flac": "is empty",
         "short.wav": "0.0063 s long",
-        "nan.wav": "1 samples that are NaN",
+        "nan.wav": "samples that are NaN or infinite, the first at 0.00 s",
         "cut.flac": "cut.flac",
         "missing.wav": "cannot be opened",
     }
@@ -100,7 +108,7 @@ def test_bad_recordings_have_their_error_and_the_others_their_answer(classifier,
 def test_a_clip_that_is_too_short_for_the_encoder_takes_no_other_with_it(classifier, recordings):
     soundfile.write(recordings / "brief.wav", 0.1 * np.ones(800), 16000)  # 50 ms; this encoder needs 1 frame of 880
     (Path(str(recordings) + "/bad\udcff.wav")).write_text("no UTF-8 in the name")
-    durations, failed = measure_recordings(find_recordings(recordings))
+    durations, failed = measure_recordings(find_recordings(recordings)[0])
     predictions = [*failed, *classify_recordings(classifier, durations)]
     errors = {Path(p.path).name: p.error for p in predictions if p.error}
     assert errors["brief.wav"] == "brief.wav is 0.0500 s long; this model needs at least 0.0550 s. Leave it out."
@@ -109,7 +117,7 @@ def test_a_clip_that_is_too_short_for_the_encoder_takes_no_other_with_it(classif
 
 
 def test_a_recording_above_the_limit_is_answered_with_the_cure(recordings):
-    durations, failed = measure_recordings(find_recordings(recordings), max_s=2.0)
+    durations, failed = measure_recordings(find_recordings(recordings)[0], max_s=2.0)
     assert [Path(p.path).name for p in failed] == ["d.wav"]
     assert "2.5 s long, and at most 2 s" in failed[0].error and "timeline" in failed[0].error
     assert len(durations) == 6
@@ -121,7 +129,7 @@ def test_batches_hold_similar_lengths_and_stay_below_the_limit(classifier, recor
     monkeypatch.setattr(
         classifier, "classify_batch", lambda wavs, lens: shapes.append(wavs.shape) or classify_batch(wavs, lens)
     )
-    durations, _ = measure_recordings(find_recordings(recordings))
+    durations, _ = measure_recordings(find_recordings(recordings)[0])
     list(classify_recordings(classifier, durations, batch_size=3, max_padded_s=3.1))
     # 2.5 alone (two would be 5 s); 1.5 and 1.01 (three would be 4.5 s); 1.0, 0.7 and 0.4; 0.2
     assert [(n, round(t / 16000, 1)) for n, t in shapes] == [(1, 2.5), (2, 1.5), (3, 1.0), (1, 0.2)]
@@ -135,7 +143,7 @@ def test_batches_on_a_cpu_keep_the_largest_activation_small(classifier, recordin
     )
     # The first layer has 8 channels and a stride of 160: 3200 bytes a second of speech, so 9920 are 3.1 s.
     monkeypatch.setattr("speechbrain_ext.inference.recordings.LARGEST_ACTIVATION_BYTES", 9920)
-    durations, _ = measure_recordings(find_recordings(recordings))
+    durations, _ = measure_recordings(find_recordings(recordings)[0])
     list(classify_recordings(classifier, durations, batch_size=3))
     assert [(n, round(t / 16000, 1)) for n, t in shapes] == [(1, 2.5), (2, 1.5), (3, 1.0), (1, 0.2)]
 
@@ -160,5 +168,5 @@ def test_recordings_are_read_while_others_are_classified(classifier, recordings,
 
     monkeypatch.setattr(predict, "read_audio", read)
     monkeypatch.setattr(classifier, "classify_batch", classify)
-    durations, _ = measure_recordings(find_recordings(recordings)[:2])
+    durations, _ = measure_recordings(find_recordings(recordings)[0][:2])
     assert len(list(classify_recordings(classifier, durations, batch_size=1))) == 2
