@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Optional
 
 from speechbrain_ext.corpora.base import CORPORA, find_corpus_name, prepare_corpus
+from speechbrain_ext.dataio.folds import shared_speakers
 from speechbrain_ext.dataio.manifest import write_manifest
 from speechbrain_ext.errors import InputError
 
@@ -60,5 +61,7 @@ def run(options: argparse.Namespace) -> int:
         find_corpus_name(options.source, options.corpus), options.source, emotions_of(options), options.allow_incomplete
     )
     write_manifest(prepared.manifest, path)
+    for fault in shared_speakers(prepared.manifest):
+        print(f"WARNING: {fault}")
     print(f"{path} holds {len(prepared.manifest)} utterances.")
     return 0

@@ -4,11 +4,19 @@ import difflib
 import importlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
-from speechbrain_ext.dataio.manifest import Manifest, Row, build_manifest, check_rows
+from speechbrain_ext.dataio.manifest import (
+    SHOWN,
+    Manifest,
+    Row,
+    build_manifest,
+    check_copies,
+    check_rows,
+    first_lines,
+)
 from speechbrain_ext.errors import InputError
 
 # Each name is a module of this room that has CORPUS.
@@ -51,6 +59,8 @@ class Corpus:
         Reads the annotations below a path: one row an utterance, of all labels, as `build_manifest` takes them.
     emotions : tuple of str
         The default classes in their order; empty where they are read from the data.
+    merged : tuple of tuple
+        Labels that are read as another one: (label, what it is read as).
     group, speaker : str
         What a fold leaves out, for instance "session"; who is a speaker.
     language : str, optional
@@ -72,6 +82,7 @@ class Corpus:
     title: str
     read_rows: Callable[[Path], list[Row]]
     emotions: tuple[str, ...] = ()
+    merged: tuple[tuple[str, str], ...] = ()
     group: str = "group"
     speaker: str = "speaker"
     language: Optional[str] = None
@@ -96,11 +107,14 @@ class PreparedCorpus:
         The classes, in their order.
     faults : list of str
         Why this copy is not the complete published corpus; empty for a complete one.
+    copies : list of str
+        A sentence for each recording that is in its group under two ids.
     """
 
     manifest: Manifest
     emotions: list[str]
     faults: list[str]
+    copies: list[str] = field(default_factory=list)
 
 
 def get_corpus(name: str) -> Corpus:
@@ -202,26 +216,34 @@ def prepare_corpus(
         )
     root = source.parent if source.is_file() else source
     manifest = build_manifest(rows, root, sample_rate_hz, progress=progress)
+    is_known = is_this and corpus.compare is not _nothing_to_compare  # it holds what its publishers put into it
+    copies = [] if is_known else check_copies(manifest, root)
     print(count_table(manifest, chosen))
     left_out = {emo: n for emo, n in counts.items() if emo not in chosen}
     if left_out:
         print(f"Left out, because of other labels: {sum(left_out.values())} utterances ({_listed(left_out)}).")
+    if copies:
+        print(f"Twice in the corpus, in one group each:\n{first_lines(copies)}")
     if not is_this:
         print(faults[0])
     elif faults:
         print(f"WARNING: {text} The numbers are not comparable with published ones.")
-    return PreparedCorpus(manifest, chosen, faults)
+    return PreparedCorpus(manifest, chosen, faults, copies)
 
 
-def count_table(manifest: Manifest, emotions: Sequence[str]) -> str:
-    """Return the numbers of utterances by group and label, of speakers and of hours, as text."""
-    counts = Counter((entry["group"], entry["emo"]) for entry in manifest.values())
-    table = [["", "all", *emotions]]
-    for group in sorted({entry["group"] for entry in manifest.values()}):
-        row = [counts[group, emo] for emo in emotions]
-        table.append([group, *map(str, (sum(row), *row))])
-    totals = [sum(entry["emo"] == emo for entry in manifest.values()) for emo in emotions]
-    table.append(["total", *map(str, (sum(totals), *totals))])
+def count_table(manifest: Manifest, emotions: Sequence[str], by: str = "group") -> str:
+    """Return the numbers of utterances by group (or by "speaker") and label, of speakers and of hours, as text."""
+    counts = Counter((entry[by], entry["emo"]) for entry in manifest.values())
+    names = sorted({name for name, _ in counts})
+
+    def row(title: str, *chosen: str) -> list[str]:
+        numbers = [sum(counts[name, emo] for name in chosen) for emo in emotions]
+        return [title, *map(str, (sum(numbers), *numbers))]
+
+    rows = [row(name, name) for name in names]
+    if len(rows) > 2 * SHOWN:
+        rows[SHOWN:-SHOWN] = [["...", *[""] * (len(emotions) + 1)]]
+    table = [["", "all", *emotions], *rows, row("total", *names)]
     widths = [max(8, *(len(row[i]) for row in table)) + 1 for i in range(len(table[0]))]
     lines = ["".join(f"{cell:>{width}}" for cell, width in zip(row, widths)) for row in table]
     hours = sum(entry["duration"] for entry in manifest.values()) / 3600
@@ -260,6 +282,7 @@ def _find_labels(emotions: Sequence[Any], counts: Counter, corpus: Corpus) -> li
             near = [label for label in counts if word.startswith(label.lower()) or label.lower().startswith(word)]
             near += difflib.get_close_matches(word, counts, n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
+            hint = next((f" {old} counts as {new}." for old, new in corpus.merged if word.startswith(old)), hint)
             raise InputError(
                 f"emotions: no utterance of {corpus.title} is labelled {emo!r}; it has {_listed(counts)}.{hint}"
             )

@@ -15,6 +15,7 @@ from speechbrain_ext.dataio.manifest import Row
 from speechbrain_ext.errors import InputError
 
 EMOTIONS = ("ang", "hap", "sad", "neu")
+MERGED = (("exc", "hap"),)
 # IEMOCAP's codes; of the others ("xxx": no agreement) none is among the four emotions.
 CODES = ("ang", "hap", "exc", "sad", "neu", "fru", "sur", "fea", "dis", "oth", "xxx")
 
@@ -106,7 +107,7 @@ def _read_turn(line: str, place: str, wav_folder: Path) -> Row:
     return {
         "id": utt_id,
         "wav": str(wav_folder / utt["dialog"] / f"{utt_id}.wav"),
-        "emo": "hap" if code == "exc" else code,
+        "emo": dict(MERGED).get(code, code),
         "speaker": f"Ses{utt['session']}_{utt['speaker']}",
         "group": f"Session{int(utt['session'])}",
         "place": place,
@@ -188,6 +189,7 @@ CORPUS = Corpus(
     title="IEMOCAP",
     read_rows=read_rows,
     emotions=EMOTIONS,
+    merged=MERGED,
     group="session",
     speaker="session and gender, for instance Ses01_F",
     language="en",

@@ -2,8 +2,11 @@
 
 import random
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Optional
 
+from speechbrain_ext.dataio.manifest import Manifest
 from speechbrain_ext.errors import InputError, check_number
 from speechbrain_ext.seeding import derive_seed
 
@@ -22,13 +25,20 @@ class Fold:
         The group that was left out.
     """
 
-    train: list
-    valid: list
-    test: list
+    train: list[str]
+    valid: list[str]
+    test: list[str]
     test_group: str
 
 
-def make_fold(manifest, fold, validation="random", valid_fraction=0.1, seed=0, emotions=None):
+def make_fold(
+    manifest: Manifest,
+    fold: int,
+    validation: str = "random",
+    valid_fraction: float = 0.1,
+    seed: int = 0,
+    emotions: Optional[Sequence[str]] = None,
+) -> Fold:
     """Split a corpus for one fold.
 
     Arguments
@@ -110,7 +120,12 @@ def make_fold(manifest, fold, validation="random", valid_fraction=0.1, seed=0, e
     return Fold(train, valid, test, test_group)
 
 
-def check_no_leak(manifest, seen, test, names=("training or validation", "the test part")):
+def check_no_leak(
+    manifest: Manifest,
+    seen: Sequence[str],
+    test: Sequence[str],
+    names: tuple[str, str] = ("training or validation", "the test part"),
+) -> None:
     """Refuse a split in which a test utterance, group or speaker is also trained or validated on.
 
     Arguments
@@ -143,18 +158,33 @@ def check_no_leak(manifest, seen, test, names=("training or validation", "the te
                 )
 
 
-def _draw_within_emotions(manifest, utt_ids, fraction, seed, fold):
+def shared_speakers(manifest: Manifest) -> list[str]:
+    """Return a sentence for each speaker who is in several groups, and so would be trained on and tested on."""
+    groups: dict[str, set[str]] = defaultdict(set)
+    for entry in manifest.values():
+        groups[entry["speaker"]].add(entry["group"])
+    return [
+        f"Speaker {speaker!r} is in the groups {', '.join(sorted(of_speaker))}: folds would train and test on the same "
+        "voice, and are refused. Give each speaker one group."
+        for speaker, of_speaker in sorted(groups.items())
+        if len(of_speaker) > 1
+    ]
+
+
+def _draw_within_emotions(
+    manifest: Manifest, utt_ids: Sequence[str], fraction: float, seed: int, fold: int
+) -> list[str]:
     by_emotion = defaultdict(list)
     for utt_id in utt_ids:
         by_emotion[manifest[utt_id]["emo"]].append(utt_id)
-    valid = []
+    valid: list[str] = []
     for emo, members in sorted(by_emotion.items()):
         rng = random.Random(derive_seed("validation", seed, fold, emo))
         valid += rng.sample(members, round(fraction * len(members)))
     return sorted(valid)
 
 
-def _check_labels(manifest, emotions):
+def _check_labels(manifest: Manifest, emotions: Sequence[str]) -> None:
     for utt_id, entry in manifest.items():
         if entry["emo"] not in emotions:
             raise InputError(

@@ -1,5 +1,7 @@
 """FixedLabelEncoder: SpeechBrain's label encoder with an order that is given, not found in data."""
 
+from collections.abc import Sequence
+
 from speechbrain.dataio.encoder import CategoricalEncoder
 
 from speechbrain_ext.errors import InputError
@@ -24,7 +26,7 @@ class FixedLabelEncoder(CategoricalEncoder):
     ['hap', 'ang']
     """
 
-    def __init__(self, labels):
+    def __init__(self, labels: Sequence[str]):
         super().__init__()
         if len(set(labels)) < len(labels):
             raise InputError(f"labels must differ from one another, got {labels}.")

@@ -7,12 +7,12 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from tqdm import tqdm
 
 from speechbrain_ext.atomic_write import write_json
-from speechbrain_ext.dataio.audio import AudioHeader, probe_audio
+from speechbrain_ext.dataio.audio import AudioHeader, probe_audio, read_audio
 from speechbrain_ext.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -69,13 +69,14 @@ def build_manifest(
         try:
             return probe_audio(data_root / row["wav"], row["id"])
         except InputError as error:
-            return error
+            return InputError(f"{row['place']}, {error}" if "place" in row else str(error))
 
     with ThreadPoolExecutor(n_threads) as pool:
         headers = list(tqdm(pool.map(probe, rows), total=len(rows), desc="recordings", disable=not progress))
     faults = [str(header) for header in headers if isinstance(header, InputError)]
     if faults:
-        raise InputError(f"{len(faults)} of {len(rows)} recordings cannot be used:\n{first_lines(faults)}")
+        where = f" (their paths are relative to {data_root})" if len(faults) == len(rows) else ""
+        raise InputError(f"{len(faults)} of {len(rows)} recordings cannot be used{where}:\n{first_lines(faults)}")
 
     converted = [
         (row["id"], header)
@@ -227,6 +228,152 @@ def fingerprint(manifest: Mapping[str, Mapping[str, Any]]) -> str:
         {utt_id: [entry[field] for field in FIELDS] for utt_id, entry in manifest.items()}, sort_keys=True
     )
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def find_copies(manifest: Manifest, data_root: str | Path, n_threads: int = 8) -> list[tuple[str, str]]:
+    """Find recordings that hold the same samples under two ids.
+
+    Only recordings of the same length are read: half a second of each, and all of it where that is the same. A copy in
+    another rate, or in a format that loses something, is not found.
+
+    Arguments
+    ---------
+    manifest : dict
+        The manifest.
+    data_root : str or pathlib.Path
+        What stands for "{data_root}" in its paths.
+    n_threads : int
+        How many recordings are read at the same time.
+
+    Returns
+    -------
+    list of tuple
+        Pairs of ids, sorted; of more than two copies the first with each other one.
+    """
+
+    def digest(utt_id: str, max_s: Optional[float]) -> str:
+        wav = manifest[utt_id]["wav"].replace(DATA_ROOT, str(data_root))
+        samples = read_audio(wav, utt_id, 16000, max_s)
+        if max_s is None and not samples.any():
+            return wav  # silence: only the file itself is the same recording
+        return hashlib.sha256(samples.tobytes()).hexdigest()
+
+    alike: list[list[str]] = _groups_of(sorted(manifest), [manifest[utt_id]["duration"] for utt_id in sorted(manifest)])
+    with ThreadPoolExecutor(n_threads) as pool:
+        for max_s in (0.5, None):
+            utt_ids = [utt_id for members in alike for utt_id in members]
+            keys = list(pool.map(digest, utt_ids, [max_s] * len(utt_ids)))
+            alike = _groups_of(utt_ids, [(manifest[utt_id]["duration"], key) for utt_id, key in zip(utt_ids, keys)])
+    return [(first, other) for first, *others in alike for other in others]
+
+
+def check_copies(manifest: Manifest, data_root: str | Path) -> list[str]:
+    """Refuse a corpus in which one recording is in two groups, where a fold would test on what it trains on.
+
+    Returns
+    -------
+    list of str
+        A sentence for each recording that is twice in one group.
+
+    Raises
+    ------
+    InputError
+        Names the recordings that are in two groups.
+    """
+    leaks, others = [], []
+    for first, other in find_copies(manifest, data_root):
+        a, b = manifest[first], manifest[other]
+        wavs = " and ".join(entry["wav"].removeprefix(f"{DATA_ROOT}/") for entry in (a, b))
+        text = f"{first} and {other} are one recording ({wavs})"
+        if a["group"] == b["group"]:
+            others.append(f"{text}, labelled {' and '.join(sorted({a['emo'], b['emo']}))}.")
+        else:
+            leaks.append(f"{text}, in the groups {a['group']} and {b['group']}.")
+    if leaks:
+        raise InputError(
+            "a recording is in two groups, so that a fold would test on what it trains on. Leave one of the two out, "
+            f"or give both the same group:\n{first_lines(leaks)}"
+        )
+    return others
+
+
+def check_durations(manifest: Manifest, min_s: float, what: str) -> None:
+    """Refuse recordings that are too short for what will read them; all are counted, and the first ones named.
+
+    Arguments
+    ---------
+    manifest : dict
+        The manifest.
+    min_s : float
+        The shortest length in seconds that can be used.
+    what : str
+        What needs it, for the message, for instance "the encoder".
+
+    Raises
+    ------
+    InputError
+        Names the utterances.
+
+    Example
+    -------
+    >>> check_durations({"a": {"duration": 0.02}, "b": {"duration": 0.5}}, 0.025, "the encoder")
+    Traceback (most recent call last):
+        ...
+    speechbrain_ext.errors.InputError: 1 of 2 recordings are shorter than the 0.025 s that the encoder needs. Leave ...
+    a: 0.02 s
+    """
+    short = [f"{utt_id}: {entry['duration']:.4g} s" for utt_id, entry in manifest.items() if entry["duration"] < min_s]
+    if short:
+        raise InputError(
+            f"{len(short)} of {len(manifest)} recordings are shorter than the {min_s:.4g} s that {what} needs. Leave "
+            f"them out of the corpus:\n{first_lines(short)}"
+        )
+
+
+def describe_changes(before: Manifest, now: Manifest) -> str:
+    """Say in what two manifests differ.
+
+    Arguments
+    ---------
+    before, now : dict
+        The manifests, of one corpus at two times.
+
+    Returns
+    -------
+    str
+        How many utterances are new, gone or changed, with the first of each; "" where nothing differs.
+
+    Example
+    -------
+    >>> entry = {"wav": "a.wav", "duration": 1.5, "emo": "sad", "speaker": "s1", "group": "g1"}
+    >>> describe_changes({"a": entry, "b": entry}, {"a": {**entry, "emo": "ang"}, "c": entry})
+    '1 utterance is new (c), 1 is gone (b), 1 has another emo (a: sad, now ang)'
+    """
+
+    def count(utt_ids: list[str], text: str, examples: list[str]) -> str:
+        noun = " utterance" * (not parts) + "s" * (not parts and len(utt_ids) > 1)
+        verb = text if len(utt_ids) == 1 else text.replace("is ", "are ").replace("has ", "have ")
+        return f"{len(utt_ids)}{noun} {verb} ({', '.join(examples[:3])}{', ...' if len(examples) > 3 else ''})"
+
+    parts: list[str] = []
+    for text, utt_ids in (("is new", sorted(set(now) - set(before))), ("is gone", sorted(set(before) - set(now)))):
+        if utt_ids:
+            parts.append(count(utt_ids, text, utt_ids))
+    both = sorted(set(before) & set(now))
+    for field in FIELDS:
+        changed = [utt_id for utt_id in both if before[utt_id][field] != now[utt_id][field]]
+        if changed:
+            examples = [f"{utt_id}: {before[utt_id][field]}, now {now[utt_id][field]}" for utt_id in changed]
+            parts.append(count(changed, f"has another {field}", examples))
+    return ", ".join(parts)
+
+
+def _groups_of(utt_ids: Sequence[str], keys: Sequence[Any]) -> list[list[str]]:
+    """Group ids whose keys are equal; those that stand alone are left out."""
+    groups: dict[Any, list[str]] = {}
+    for utt_id, key in zip(utt_ids, keys):
+        groups.setdefault(key, []).append(utt_id)
+    return [members for members in groups.values() if len(members) > 1]
 
 
 def _portable(path: Path, data_root: Path) -> str:

@@ -1,40 +1,250 @@
 """CSV corpora: what is read, and what is refused with which words."""
 
-import pytest
+import re
 
-from speechbrain_ext.corpora.csv import read_corpus_csv
-from speechbrain_ext.dataio.manifest import build_manifest
+import numpy as np
+import pytest
+import soundfile as sf
+
+from speechbrain_ext.corpora import prepare_corpus
+from speechbrain_ext.corpora.csv import read_rows
 from speechbrain_ext.errors import InputError
 
+HEADER = "id,wav,emo,speaker,group"
+TWO = [("a", "a.wav", "sad", "s1", "g1"), ("b", "b.wav", "ang", "s2", "g2")]
 
-def test_read_corpus_csv_takes_what_a_spreadsheet_writes(tmp_path):
-    text = '\ufeffspeaker,id,note,wav,emo,group\r\n s1 ,a,"x, y","deep/a, 1.wav",sad,g1\r\ns2,b,,b.wav,ang,g2\r\n'
-    (tmp_path / "c.csv").write_bytes(text.encode("utf-8"))
-    assert read_corpus_csv(tmp_path / "c.csv") == [
-        {"id": "a", "wav": "deep/a, 1.wav", "emo": "sad", "speaker": "s1", "group": "g1"},
-        {"id": "b", "wav": "b.wav", "emo": "ang", "speaker": "s2", "group": "g2"},
-    ]
+
+def rows_of(path):
+    """Read a CSV, and return its rows as tuples, without their places."""
+    return [tuple(row[column] for column in ("id", "wav", "emo", "speaker", "group")) for row in read_rows(path)]
+
+
+def write(folder, text, encoding="utf-8"):
+    """Write a CSV, and return its path."""
+    (folder / "c.csv").write_bytes(text.encode(encoding))
+    return folder / "c.csv"
+
+
+def refusal(path):
+    """Return what is said on a CSV that is refused."""
+    with pytest.raises(InputError) as error:
+        read_rows(path)
+    return str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("text", "missing"), [("id,wav,emo\na,b,c\n", "'speaker', 'group'"), ("", "'id', 'wav', 'emo', 'speaker', 'group'")]
+    "text",
+    [
+        f"{HEADER}\na,a.wav,sad,s1,g1\nb,b.wav,ang,s2,g2",
+        f"{HEADER}\r\na,a.wav,sad,s1,g1\r\nb,b.wav,ang,s2,g2\r\n\r\n,,,,\r\n  \r\n",
+        f"\n{HEADER}\ra,a.wav,sad,s1,g1\rb,b.wav,ang,s2,g2\r",
+        "id, wav, emo, speaker, group\na, a.wav, sad, s1, g1 \nb, b.wav,\tang, s2, g2\n",
+        "ID,Wav, EMO ,Speaker,GROUP\na,a.wav,sad,s1,g1\nb,b.wav,ang,s2,g2\n",
+        f"{HEADER}\na,a.wav,sad,s1,g1\nb,b.wav,ang,s2,g2\n".replace(",", ";"),
+        f"{HEADER}\na,a.wav,sad,s1,g1\nb,b.wav,ang,s2,g2\n".replace(",", "\t"),
+        f"{HEADER}\na,a.wav,sad,s1,g1\nb,b.wav,ang,s2,g2\n".replace(",", "|"),
+        "sep=;\r\n" + f"{HEADER}\r\na,a.wav,sad,s1,g1\r\nb,b.wav,ang,s2,g2\r\n".replace(",", ";"),
+        '"id","wav","emo","speaker","group"\n"a","a.wav","sad","s1","g1"\n"b", "b.wav", "ang", "s2", "g2"\n',
+        'note,group,speaker,emo,wav,id,\n"x, ""y""\nz",g1,s1,sad,a.wav,a,\n,g2,s2,ang,b.wav,b,\n',
+    ],
+    ids=["plain", "crlf", "cr", "spaces", "capitals", "semicolons", "tabs", "bars", "sep", "quotes", "columns"],
 )
-def test_read_corpus_csv_names_missing_columns(tmp_path, text, missing):
-    (tmp_path / "c.csv").write_text(text)
-    message = rf"c\.csv: the columns \[{missing}\] are missing; needed are id, wav, emo, speaker, group"
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_csv_is_read_as_it_is_meant(tmp_path, text, encoding):
+    assert rows_of(write(tmp_path, text, encoding)) == TWO
+
+
+def test_csv_with_commas_in_quotes_semicolons_and_letters_of_others(tmp_path):
+    text = f'{HEADER}\na,"deep/a, 1;2.wav",fröhlich,Zoë,g 1\nb,b.wav,very sad,s2,g2\n'
+    assert rows_of(write(tmp_path, text)) == [
+        ("a", "deep/a, 1;2.wav", "fröhlich", "Zoë", "g 1"),
+        ("b", "b.wav", "very sad", "s2", "g2"),
+    ]
+
+
+def test_rows_know_their_place_as_a_spreadsheet_counts(tmp_path):
+    path = write(tmp_path, f'note,{HEADER}\n"two\nlines",a,a.wav,sad,s1,g1\n\n,b,b.wav,ang,s2,g2\n')
+    assert [row["place"] for row in read_rows(path)] == ["c.csv, row 2", "c.csv, row 4"]
+
+
+def test_unquoted_comma_is_named_with_its_row_and_fields(tmp_path):
+    text = f"{HEADER}\na,a.wav,sad,s1,g1\nb,my, b.wav,ang,s2,g2\nc,c.wav,sad,s3\nd,d.wav,ang,s4,g4\n"
+    head, comma, short = refusal(write(tmp_path, text)).splitlines()
+    assert head.endswith("c.csv: 2 of 4 rows do not fit the header id, wav, emo, speaker, group:")
+    found = "row 3: 6 fields in place of 5: ['b', 'my', 'b.wav', 'ang', 's2', 'g2']. "
+    assert comma == found + 'Put a field that holds a comma in quotes: "...".'
+    assert short == "row 4: 4 fields in place of 5: ['c', 'c.wav', 'sad', 's3']. Add the rest."
+    assert "holds a semicolon" in refusal(write(tmp_path, text.replace(",", ";")))
+
+
+def test_all_faulty_rows_are_counted_and_ten_shown(tmp_path):
+    lines = refusal(write(tmp_path, f"{HEADER}\n" + "a,b\n" * 12)).splitlines()
+    assert lines[0].endswith("c.csv: 12 of 12 rows do not fit the header id, wav, emo, speaker, group:")
+    assert len(lines) == 12 and lines[-1] == "... and 2 more."
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "empty; needed are id, wav, emo, speaker, group"),
+        ("\n ,,\n\n", "empty; needed are id"),
+        (f"{HEADER}\n\n,,,,\n", "has a header, but no row"),
+        ("id,wav,emo\na,b,c\n", r"columns \['speaker', 'group'\] are missing; needed are id, wav, emo, speaker, group"),
+        ("id,wav,emotion,Speakers,group\n", "'emotion' meant for 'emo'.* Is 'speakers' meant for 'speaker'"),
+        (
+            "utt,path,label,actor,fold\n",
+            "'utt' meant for 'id'.*'path'.*'wav'.*'label'.*'actor'.*'fold' meant for 'group'",
+        ),
+        ("a,a.wav,sad,s1,g1\nb,b.wav,ang,s2,g2\n", r"The first line must name them; it is \['a', 'a.wav', 'sad'"),
+        ("id wav emo speaker group\n", "are missing.*it is"),
+        ("id,wav,emo,speaker,group,Emo\n", "the column 'emo' stands twice in"),
+        (f'{HEADER}\na,"a.wav,sad,s1,g1\nb,b.wav,ang,s2,g2\n', "row 2: unexpected end of data. A quote is not closed"),
+        (f'{HEADER}\na,a.wav,sad,s1,g1\nb,"b "x" c",ang,s2,g2\n', "row 3: .*written twice"),
+        (f'{HEADER}\n"a\nb",a.wav,sad,s1,g1\n', r"row 2: the field 'id' holds a line break or the like: 'a\\nb'"),
+        (
+            f"{HEADER}\na,a.wav,sad,s1,g1\nb,b.wav,Sad,s2,g2\n",
+            r"emo: 'sad' \(row 2\), 'Sad' \(row 3\) differ in capitals",
+        ),
+        (f"{HEADER}\na,a.wav,sad,3,g1\nb,b.wav,ang,03,g2\n", r"speaker: '3' \(row 2\), '03' \(row 3\) differ"),
+        (f"{HEADER}\na,a.wav,sad,s,g1\nb,b.wav,ang,t,g\u200b1\n", "group: .* differ in"),
+    ],
+)
+def test_csv_that_cannot_be_meant_is_refused(tmp_path, text, message):
+    assert re.search(message, refusal(write(tmp_path, text)))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("id,wav,emo,speaker,group\na,a.wav,sad,Zoë,g\n".encode("latin-1"), 'line 2 is not UTF-8 .*"CSV UTF-8"'),
+        (f"{HEADER}\n".encode("utf-16-le"), 'holds zero bytes. Save it as "CSV UTF-8"'),
+        (b"PK\x03\x04 and so on", 'is a spreadsheet .*not a CSV. Save it as "CSV UTF-8"'),
+        (b"\xd0\xcf\x11\xe0 and so on", "is a spreadsheet"),
+    ],
+)
+def test_file_of_another_kind_is_refused(tmp_path, content, message):
+    (tmp_path / "c.csv").write_bytes(content)
+    assert re.search(message, refusal(tmp_path / "c.csv"))
+
+
+def test_missing_file_and_folder_have_a_hint(tmp_path):
+    path = write(tmp_path, HEADER)
+    assert refusal(tmp_path / "cc.csv") == f"the corpus CSV {tmp_path}/cc.csv does not exist. Did you mean {path}?"
+    assert refusal(tmp_path / "no" / "where.csv").endswith("no/where.csv does not exist. Check the path.")
+    assert refusal(tmp_path) == f"the corpus CSV {tmp_path} is a folder. Did you mean {path}?"
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    """Write four recordings of noise, all different and equally long."""
+    rng = np.random.default_rng(1)
+    (tmp_path / "deep").mkdir()
+    for name in ("a.wav", "b.wav", "c.wav", "deep/d.wav"):
+        sf.write(tmp_path / name, rng.uniform(-0.5, 0.5, 16000), 16000)
+    return tmp_path
+
+
+def prepare(folder, lines, **kwargs):
+    """Write a CSV of these lines, and prepare it."""
+    return prepare_corpus("csv", write(folder, "\n".join([HEADER, *lines])), progress=False, **kwargs)
+
+
+def test_labels_are_read_from_the_data_sorted(recordings, capsys):
+    prepared = prepare(recordings, ["b,b.wav,sad,s2,g2", "a,a.wav,joy,s1,g1", "d,deep/d.wav,sad,s1,g1"])
+    assert (prepared.emotions, prepared.faults, prepared.copies) == (["joy", "sad"], [], [])
+    assert prepared.manifest["d"] == {
+        "wav": "{data_root}/deep/d.wav", "duration": 1.0, "emo": "sad", "speaker": "s1", "group": "g1"
+    }  # fmt: skip
+    table = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert table[:4] == [["all", "joy", "sad"], ["g1", "2", "1", "1"], ["g2", "1", "0", "1"], ["total", "3", "1", "2"]]
+
+
+@pytest.mark.parametrize(
+    ("emotions", "found"), [([3, 1], ["03", "01"]), (["03", True], ["03", "true"]), ([1.0, None], ["01", "null"])]
+)
+def test_labels_that_yaml_reads_as_numbers_are_found(recordings, emotions, found):
+    lines = ["a,a.wav,01,s1,g1", "b,b.wav,03,s2,g2", "c,c.wav,true,s1,g1", "d,deep/d.wav,null,s1,g1"]
+    prepared = prepare(recordings, lines, emotions=emotions)
+    assert prepared.emotions == found
+    assert {entry["emo"] for entry in prepared.manifest.values()} == set(found)
+
+
+@pytest.mark.parametrize(
+    ("emotions", "message"),
+    [
+        (["ang", "happiness"], "labelled 'happiness'; it has ang 1, hap 1, sad 1. Did you mean hap"),
+        (["angr", "sad"], "'angr'.*Did you mean ang"),
+        ([7, "sad"], "labelled 7; it has"),
+        (["ang", "ang"], "emotions must differ from one another"),
+        (["ang"], "at least two different labels, got ang"),
+        ("ang", "must be a list of labels, got 'ang'"),
+    ],
+)
+def test_emotions_that_nobody_has_are_refused(recordings, emotions, message):
     with pytest.raises(InputError, match=message):
-        read_corpus_csv(tmp_path / "c.csv")
+        prepare(recordings, ["a,a.wav,ang,s1,g1", "b,b.wav,hap,s2,g2", "c,c.wav,sad,s1,g1"], emotions=emotions)
 
 
-def test_read_corpus_csv_short_line_is_an_empty_field(tmp_path):
-    (tmp_path / "c.csv").write_text("id,wav,emo,speaker,group\na,a.wav,sad\n")
-    with pytest.raises(InputError, match="^a: the field 'speaker' is empty"):
-        build_manifest(read_corpus_csv(tmp_path / "c.csv"), tmp_path)
+def test_one_label_alone_is_refused(recordings):
+    with pytest.raises(InputError, match="at least two different labels, got ang"):
+        prepare(recordings, ["a,a.wav,ang,s1,g1", "b,b.wav,ang,s2,g2"])
 
 
-def test_read_corpus_csv_refuses_missing_file_and_other_encoding(tmp_path):
-    with pytest.raises(InputError, match=r"corpus CSV cannot be read: .*nowhere\.csv"):
-        read_corpus_csv(tmp_path / "nowhere.csv")
-    (tmp_path / "c.csv").write_bytes("id,wav,emo,speaker,group\na,a.wav,sad,Zoë,g\n".encode("latin-1"))
-    with pytest.raises(InputError, match="corpus CSV cannot be read: .*utf-8"):
-        read_corpus_csv(tmp_path / "c.csv")
+def test_repeated_ids_and_empty_fields_are_named_with_their_rows(tmp_path):
+    lines = ["a,a.wav,ang,s1,g1", "b,b.wav,sad,,g2", "a,c.wav,sad,s3,g3", ",d.wav,ang,s4,g4"]
+    with pytest.raises(InputError) as error:
+        prepare(tmp_path, lines)
+    assert str(error.value).splitlines() == [
+        "c.csv, row 3, b: the field 'speaker' is empty. Fill it in.",
+        "a: the id stands twice (c.csv, row 2 and c.csv, row 4). Leave one of them out.",
+        "c.csv, row 5, d.wav: the field 'id' is empty. Fill it in.",
+    ]
+
+
+def test_recording_that_is_not_there_is_named_with_its_row_and_folder(tmp_path):
+    with pytest.raises(InputError) as error:
+        prepare(tmp_path, ["a,a.wav,ang,s1,g1", "b,b.wav,sad,s2,g2"])
+    head, first, _ = str(error.value).splitlines()
+    assert head == f"2 of 2 recordings cannot be used (their paths are relative to {tmp_path}):"
+    assert first.startswith("c.csv, row 2, a: the recording cannot be opened") and f"{tmp_path}/a.wav" in first
+
+
+def test_paths_may_be_absolute_at_home_or_windows(recordings, monkeypatch):
+    monkeypatch.setenv("HOME", str(recordings))
+    lines = [f"a,{recordings}/a.wav,ang,s1,g1", "b,~/b.wav,sad,s2,g2", r"d,deep\d.wav,sad,s2,g2"]
+    wavs = [entry["wav"] for entry in prepare(recordings, lines).manifest.values()]
+    assert wavs == ["{data_root}/a.wav", "{data_root}/b.wav", "{data_root}/deep/d.wav"]
+
+
+def test_one_recording_in_two_groups_is_a_leak(recordings, capsys):
+    sf.write(recordings / "copy.flac", *sf.read(recordings / "a.wav", dtype="int16"))  # other bytes, the same samples
+    lines = ["a,a.wav,ang,s1,g1", "b,b.wav,sad,s2,g2", "e,copy.flac,ang,s2,g2", "f,a.wav,ang,s3,g3"]
+    with pytest.raises(InputError) as error:
+        prepare(recordings, lines)
+    head, *found = str(error.value).splitlines()
+    assert head.startswith("a recording is in two groups, so that a fold would test on what it trains on. Leave one")
+    assert found == [
+        "a and e are one recording (a.wav and copy.flac), in the groups g1 and g2.",
+        "a and f are one recording (a.wav and a.wav), in the groups g1 and g3.",
+    ]
+
+
+def test_one_recording_twice_in_a_group_is_said(recordings, capsys):
+    prepared = prepare(recordings, ["a,a.wav,ang,s1,g1", "b,b.wav,sad,s2,g2", "e,./a.wav,sad,s1,g1"])
+    assert prepared.copies == ["a and e are one recording (a.wav and a.wav), labelled ang and sad."]
+    assert "Twice in the corpus, in one group each:\na and e are one" in capsys.readouterr().out
+
+
+def test_silent_recordings_are_no_copies_but_the_same_file_is(recordings):
+    for name in ("e.wav", "f.wav"):
+        sf.write(recordings / name, np.zeros(16000), 16000)
+    lines = ["a,a.wav,ang,s1,g1", "e,e.wav,sad,s1,g1", "f,f.wav,sad,s2,g2"]
+    assert prepare(recordings, lines).copies == []
+    with pytest.raises(InputError, match="e and g are one recording"):
+        prepare(recordings, [*lines, "g,e.wav,sad,s2,g2"])
+
+
+def test_recordings_that_differ_only_later_are_no_copies(recordings):
+    wav = sf.read(recordings / "a.wav", dtype="int16")[0]
+    sf.write(recordings / "e.wav", np.concatenate([wav[:15999], wav[:1]]), 16000)
+    assert prepare(recordings, ["a,a.wav,ang,s1,g1", "e,e.wav,sad,s2,g2"]).copies == []
