@@ -18,6 +18,7 @@ wait_briefly()  # as train.py and speechbrain-ext do
 import torch  # noqa: E402
 
 from speechbrain_ext.errors import InputError  # noqa: E402
+from speechbrain_ext.inference.bundle_settings import BundleSettings  # noqa: E402
 from speechbrain_ext.inference.bundle_writer import write_bundle  # noqa: E402
 from speechbrain_ext.lobes.truncated_encoder import TruncatedHuBERT  # noqa: E402
 from speechbrain_ext.nnet.projection import EmotionClassifier, EmotionEmbedding  # noqa: E402
@@ -135,5 +136,6 @@ def random_bundle(folder, n_layers, config=None):
         for name, part in parts.items():
             torch.save(part.state_dict(), weights[name])
         card = "# Random weights, for timing\n"
-        write_bundle(folder, weights, encoder.architecture(), ["ang", "hap", "sad", "neu"], 64, card)
+        settings = BundleSettings(["ang", "hap", "sad", "neu"], 64, encoder.architecture())
+        write_bundle(folder, weights, settings, card)
     return folder

@@ -1,8 +1,11 @@
 """Bundles of a small random model, and ways to change them: what the tests of bundles share."""
 
+import json
+
 import torch
 
-from speechbrain_ext.inference.bundle import YAML_FILE
+from speechbrain_ext.inference.bundle import BUNDLE_FILE, YAML_FILE
+from speechbrain_ext.inference.bundle_settings import BundleSettings
 from speechbrain_ext.inference.bundle_writer import seal_bundle, write_bundle
 from speechbrain_ext.lobes.truncated_encoder import TruncatedHuBERT
 from speechbrain_ext.nnet.projection import EmotionClassifier, EmotionEmbedding
@@ -32,32 +35,28 @@ def save_parts(folder, parts):
     return {name: folder / f"{name}.ckpt" for name in parts}
 
 
-def make_bundle(folder, emotions=EMOTIONS, feature_reduction="first", **options):
+def make_bundle(folder, emotions=EMOTIONS, card="# A test\n", **options):
     """Write the bundle of `make_parts` to a folder, and return the folder."""
-    parts = make_parts(len(emotions), feature_reduction=feature_reduction)
-    write_bundle(
-        folder,
-        weights=save_parts(folder.with_name(f"{folder.name} weights"), parts),
-        encoder_config=parts["encoder"].architecture(),
-        emotions=emotions,
-        emb_dim=64,
-        card="# A test\n",
-        feature_reduction=feature_reduction,
-        **options,
-    )
+    parts = make_parts(len(emotions), feature_reduction=options.get("feature_reduction", "first"))
+    settings = BundleSettings(list(emotions), 64, parts["encoder"].architecture(), **options)
+    write_bundle(folder, save_parts(folder.with_name(f"{folder.name} weights"), parts), settings, card)
     return folder
 
 
-def edit_yaml(bundle, old, new):
-    """Replace a text in hyperparams.yaml, and write the hashes anew, as an attacker would."""
-    text = (bundle / YAML_FILE).read_text(encoding="utf-8")
-    assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {YAML_FILE}"
-    (bundle / YAML_FILE).write_text(text.replace(old, new), encoding="utf-8")
-    seal_bundle(bundle)
+def edit_json(bundle, **changes):
+    """Change values in bundle.json, as an attacker would."""
+    about = json.loads((bundle / BUNDLE_FILE).read_text(encoding="utf-8"))
+    text = json.dumps({**about, **changes}).replace("Infinity", "1e999")  # which JSON allows, and reads as infinity
+    (bundle / BUNDLE_FILE).write_text(text, encoding="utf-8")
 
 
-def add_yaml(bundle, lines):
-    """Append lines to hyperparams.yaml, and write the hashes anew."""
-    with open(bundle / YAML_FILE, "a", encoding="utf-8") as file:
-        file.write(f"\n{lines}\n")
+def edit_config(bundle, **changes):
+    """Change values in bundle.json's encoder_config."""
+    config = json.loads((bundle / BUNDLE_FILE).read_text(encoding="utf-8"))["encoder_config"]
+    edit_json(bundle, encoder_config={**config, **changes})
+
+
+def write_yaml(bundle, text):
+    """Write hyperparams.yaml anew, and the hashes, as an attacker would."""
+    (bundle / YAML_FILE).write_text(text, encoding="utf-8")
     seal_bundle(bundle)

@@ -1,49 +1,54 @@
-"""A bundle: the folder in which a trained classifier travels, and the check that nothing in it does harm.
+"""A bundle: the folder in which a trained classifier travels, and its validation.
 
-A bundle holds `hyperparams.yaml` and one `<name>.ckpt` for each part with weights, as SpeechBrain's `EncoderClassifier`
-wants them, `README.md` (the model card) and `bundle.json` (labels, sample rate, versions, SHA-256 of each file).
+A bundle holds `bundle.json` (the settings that the classifier is built from, facts about its training, and the SHA-256
+of each file), one `<part>.ckpt` for each part with weights, `README.md` (the model card), and `hyperparams.yaml` for
+SpeechBrain's own `EncoderClassifier.from_hparams`.
 
-HyperPyYAML runs what a file names, so SpeechBrain's own `from_hparams` runs whatever the author of a bundle wrote.
-`check_bundle` looks first; `speechbrain_ext.inference.classifier.load_classifier` loads only what it has let pass.
+`from_hparams` runs whatever hyperparams.yaml names. `speechbrain_ext.inference.load_classifier` never reads that file:
+it builds the classifier from the plain values in bundle.json, once they are validated here.
 """
 
 import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Optional
 
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.inference.bundle_yaml import BundleYaml, YamlFault
+from speechbrain_ext.inference.bundle_settings import FACTS, SETTINGS, BundleSettings, check_values, shown
 
 FORMAT = 1
 BUNDLE_FILE = "bundle.json"
 YAML_FILE = "hyperparams.yaml"
 CARD_FILE = "README.md"
-LARGEST_TEXT_BYTES = 65536  # of hyperparams.yaml and of bundle.json
+PARTS = ("encoder", "f_0", "f_1")  # each has its weights in <part>.ckpt
+LARGEST_JSON_BYTES = 65536
 FILE_NAME = re.compile(r"[\w+-][\w+. -]{0,200}")  # in this very folder, on every system
+DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that has been checked.
+    """A validated bundle.
 
     Attributes
     ----------
     folder : pathlib.Path
         Where it lies.
-    yaml : speechbrain_ext.inference.bundle_yaml.BundleYaml
-        Its hyperparams.yaml.
+    settings : BundleSettings
+        What its classifier is built from.
     about : dict
-        What bundle.json says.
+        All that bundle.json says.
     """
 
     folder: Path
-    yaml: BundleYaml
-    about: dict
+    settings: BundleSettings
+    about: dict[str, Any]
 
 
-def sha256_of(path):
+def sha256_of(path: str | os.PathLike) -> str:
     """Compute the SHA-256 of a file, as a hexadecimal number."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
@@ -52,8 +57,8 @@ def sha256_of(path):
     return digest.hexdigest()
 
 
-def check_bundle(folder, within=None):
-    """Inspect a bundle, without building or running anything that it names.
+def check_bundle(folder: str | os.PathLike, within: Optional[str | os.PathLike] = None) -> Bundle:
+    """Validate a bundle, without building or running anything.
 
     Arguments
     ---------
@@ -65,63 +70,86 @@ def check_bundle(folder, within=None):
     Returns
     -------
     Bundle
-        What was inspected: the YAML file to build, and what bundle.json says.
+        Its settings, and all that bundle.json says.
 
     Raises
     ------
     InputError
-        If it is no bundle; if a file is not the one that bundle.json lists; if hyperparams.yaml names anything but a
-        few classes of speechbrain, torch.nn and speechbrain_ext with their harmless arguments, or a path.
+        If it is no bundle; if a file is missing or is not the one that bundle.json lists; if bundle.json holds an
+        unknown key, or a value of the wrong type or out of its bounds.
     """
     folder = Path(folder)
     about = _read_about(folder, within)
+    try:
+        values = {key: value for key, value in about.items() if key not in ("format", "files")}
+        check_values(values, {**SETTINGS, **FACTS}, needed=SETTINGS)
+        settings = BundleSettings(**{key: about[key] for key in SETTINGS})
+    except InputError as error:
+        raise refusal(folder, f"{BUNDLE_FILE}: {error}") from error
     listed = about["files"]
+    for name in (YAML_FILE, *(f"{part}.ckpt" for part in PARTS)):
+        _own_file(folder, name, within)
+        if name not in listed:
+            raise refusal(folder, f"{BUNDLE_FILE} does not list {name}")
     for name in listed:
         if name == CARD_FILE:  # for people: it may be corrected where it is
             continue
         if (folder / name).exists() and (found := sha256_of(_own_file(folder, name, within))) != listed[name]:
             differ = f"SHA-256 {found[:12]}..., not {listed[name][:12]}..."
             raise refusal(folder, f"{name} is not the file that {BUNDLE_FILE} lists ({differ})")
-    text = _read_text(folder, YAML_FILE, within)
-    try:
-        yaml = BundleYaml(text)
-    except YamlFault as fault:
-        raise refusal(folder, f"{YAML_FILE}, line {fault.line}: {fault}") from fault
-    for name in (YAML_FILE, *(f"{part}.ckpt" for part in yaml.parts)):
-        _own_file(folder, name, within)
-        if name not in listed:
-            raise refusal(folder, f"{BUNDLE_FILE} does not list {name}")
-    return Bundle(folder, yaml, about)
+    return Bundle(folder, settings, about)
 
 
-def refusal(folder, why):
+def refusal(folder: Path, why: str) -> InputError:
     """Word the error of a bundle that is not loaded."""
-    return InputError(f"the bundle {folder} is refused: {why}. Nothing of it was run. Get it again from who made it.")
+    return InputError(
+        f"the bundle {folder} is refused: {why.rstrip('.')}. Nothing of it was run. Get it again from who made it."
+    )
 
 
-def _read_about(folder, within):
+def _read_about(folder: Path, within: Optional[str | os.PathLike]) -> dict[str, Any]:
+    """Read bundle.json, and check its format and its list of files."""
     if not (folder / BUNDLE_FILE).exists():
         raise InputError(
-            f"{folder} is no bundle: it has no {BUNDLE_FILE}. `python recipes/IEMOCAP/export.py FOLD_DIR OUT_DIR` "
-            "makes one out of a trained fold."
+            f"{folder} is no bundle: it has no {BUNDLE_FILE}. `speechbrain-ext export FOLD_DIR OUT_DIR` makes one out "
+            "of a trained fold."
         )
-    text = _read_text(folder, BUNDLE_FILE, within)
+    with open(_own_file(folder, BUNDLE_FILE, within), "rb") as file:
+        data = file.read(LARGEST_JSON_BYTES + 1)
+    if len(data) > LARGEST_JSON_BYTES:
+        raise refusal(folder, f"{BUNDLE_FILE} is larger than {LARGEST_JSON_BYTES} bytes")
     try:
-        about = json.loads(text)
+        about = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        raise refusal(folder, f"{BUNDLE_FILE} is no UTF-8 text ({error})") from error
     except (ValueError, RecursionError) as error:
         raise refusal(folder, f"{BUNDLE_FILE} is no JSON ({error})") from error
     files = about.get("files") if isinstance(about, dict) else None
-    if not isinstance(files, dict) or not all(isinstance(value, str) for value in files.values()):
+    if not isinstance(files, dict) or not all(
+        isinstance(value, str) and DIGEST.fullmatch(value) for value in files.values()
+    ):
         raise refusal(folder, f"{BUNDLE_FILE} lists no files with their SHA-256")
     for name in files:
         if not FILE_NAME.fullmatch(name):
-            raise refusal(folder, f"{BUNDLE_FILE} lists {name!r}, which is no name of a file in the folder")
-    if about.get("format") != FORMAT:
-        raise refusal(folder, f"its format is {about.get('format')!r}, and this version reads {FORMAT}")
+            raise refusal(folder, f"{BUNDLE_FILE} lists {shown(name)}, which is no name of a file in the folder")
+    if (found := about.get("format")) != FORMAT or isinstance(found, bool):
+        raise refusal(folder, f"its format is {shown(found)}, and this version reads {FORMAT}")
     return about
 
 
-def _own_file(folder, name, within):
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in names if names.count(key) > 1)!r} stands there twice")
+    return found
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+def _own_file(folder: Path, name: str, within: Optional[str | os.PathLike]) -> Path:
     """Return the path of one of the bundle's own files, once it is known to lie in the bundle."""
     path = folder / name
     if not path.is_file():
@@ -129,14 +157,3 @@ def _own_file(folder, name, within):
     if not path.resolve().is_relative_to(Path(within or folder).resolve()):
         raise refusal(folder, f"{name} is a link to {path.resolve()}, out of the folder")
     return path
-
-
-def _read_text(folder, name, within):
-    with open(_own_file(folder, name, within), "rb") as file:
-        data = file.read(LARGEST_TEXT_BYTES + 1)
-    if len(data) > LARGEST_TEXT_BYTES:
-        raise refusal(folder, f"{name} is larger than {LARGEST_TEXT_BYTES} bytes")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise refusal(folder, f"{name} is no UTF-8 text ({error})") from error

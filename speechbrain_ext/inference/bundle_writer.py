@@ -1,48 +1,52 @@
 """Writing a bundle: a trained classifier as one folder that `EncoderClassifier.from_hparams` loads."""
 
+import dataclasses
 import filecmp
 import io
 import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Optional
 
 import ruamel.yaml
 
 from speechbrain_ext.atomic_write import write_json
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.inference.bundle import BUNDLE_FILE, CARD_FILE, FILE_NAME, FORMAT, YAML_FILE, sha256_of
+from speechbrain_ext.inference.bundle import BUNDLE_FILE, CARD_FILE, FILE_NAME, FORMAT, PARTS, YAML_FILE, sha256_of
+from speechbrain_ext.inference.bundle_settings import BundleSettings
 from speechbrain_ext.inference.classifier import load_classifier
 from speechbrain_ext.inference.onnx import ONNX_FILE, write_onnx
 from speechbrain_ext.versions import versions
 
-PARTS = ("encoder", "f_0", "f_1")
 HEAD = """\
 # A trained speech emotion classifier.
 #
 #     classifier = speechbrain.inference.classifiers.EncoderClassifier.from_hparams(source="<this folder>")
 #
-# That runs whatever a file like this one names. speechbrain_ext.inference.classifier.load_classifier("<this folder>") looks first.
+# That runs whatever a file like this one names. speechbrain_ext.inference.load_classifier("<this folder>") gives the
+# same answers and never reads this file: it builds the classifier from the plain values in bundle.json.
 
 """
 BODY = """
-encoder: !new:speechbrain_ext.lobes.truncated_encoder.TruncatedHuBERT
+encoder: !new:speechbrain_ext.lobes.TruncatedHuBERT
     config: !ref <encoder_config>
-    num_layers: !ref <num_layers>
+    num_layers: !ref <encoder_config[num_hidden_layers]>
     projection_dropout: 0.0
     feature_reduction: !ref <feature_reduction>
     waveform_scale: null     # the embedding model scales
 
-f_0: !new:speechbrain_ext.nnet.projection.EmotionEmbedding
-    input_dim: !ref <feature_dim>
+f_0: !new:speechbrain_ext.nnet.EmotionEmbedding
+    input_dim: !ref <encoder.embedding_dim>
     emb_dim: !ref <emb_dim>
 
-f_1: !new:speechbrain_ext.nnet.projection.EmotionClassifier
+f_1: !new:speechbrain_ext.nnet.EmotionClassifier
     emb_dim: !ref <emb_dim>
     n_classes: !ref <n_classes>
 
-embedding_model: !new:speechbrain_ext.inference.embedding_model.EmbeddingModel
+embedding_model: !new:speechbrain_ext.inference.EmbeddingModel
     encoder: !ref <encoder>
     f_0: !ref <f_0>
     sample_rate_hz: !ref <sample_rate>
@@ -62,10 +66,10 @@ modules:
     embedding_model: !ref <embedding_model>
     classifier: !ref <f_1>
 
-label_encoder: !new:speechbrain_ext.dataio.label_encoder.FixedLabelEncoder
+label_encoder: !new:speechbrain_ext.dataio.FixedLabelEncoder
     labels: !ref <emotions>
 
-audio_normalizer: !new:speechbrain_ext.dataio.audio_normalizer.SoxrAudioNormalizer
+audio_normalizer: !new:speechbrain_ext.dataio.SoxrAudioNormalizer
     sample_rate: !ref <sample_rate>
 
 # SpeechBrain's own transfer leaves a part as it is where its weights do not fit; recovery is strict.
@@ -85,45 +89,29 @@ pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer
 
 
 def write_bundle(
-    out,
-    weights,
-    encoder_config,
-    emotions,
-    emb_dim,
-    card,
-    about=None,
-    sample_rate=16000,
-    feature_reduction="first",
-    waveform_scale="peak",
-    max_s=None,
-    fixed_length_s=None,
-    mask_padding=True,
-    onnx=False,
-):
+    out: str | os.PathLike,
+    weights: Mapping[str, str | os.PathLike],
+    settings: BundleSettings,
+    card: str,
+    facts: Optional[dict[str, Any]] = None,
+    onnx: bool = False,
+) -> None:
     """Write a bundle, load it as a check, and only then move it to its place.
 
     Arguments
     ---------
     out : str or pathlib.Path
         The folder to write: one that does not exist or is empty, or that holds a bundle of the same model, whose card
-        is brought up to date.
+        and facts are brought up to date.
     weights : dict
         "encoder" (of a `TruncatedHuBERT`), "f_0" and "f_1": files with their state dicts, such as those in a
         SpeechBrain checkpoint.
-    encoder_config : dict
-        What `TruncatedHuBERT.architecture` returns.
-    emotions : list of str
-        The labels, in the order of the posteriors.
-    emb_dim : int
-        Size of the embedding.
+    settings : BundleSettings
+        What the classifier is built from.
     card : str
         The model card, in Markdown with metadata.
-    about : dict, optional
-        More to say in bundle.json.
-    sample_rate : int
-        Sample rate of the waveforms in Hz.
-    feature_reduction, waveform_scale, max_s, fixed_length_s, mask_padding
-        As in `TruncatedHuBERT` and `EmbeddingModel`.
+    facts : dict, optional
+        More to say in bundle.json: `corpus`, `corpus_title`, `result`, `trained_with`.
     onnx : bool
         Whether model.onnx is written as well, see `write_onnx`.
 
@@ -135,29 +123,17 @@ def write_bundle(
     out = Path(out).resolve()
     if out.exists() and not (out / BUNDLE_FILE).exists():
         _refuse_filled(out)
-    settings = {
-        "emotions": list(emotions),
-        "n_classes": len(emotions),
-        "sample_rate": sample_rate,
-        "waveform_scale": waveform_scale,
-        "max_s": max_s,
-        "fixed_length_s": fixed_length_s,
-        "mask_padding": mask_padding,
-        "num_layers": encoder_config["num_hidden_layers"],
-        "feature_reduction": feature_reduction,
-        "feature_dim": encoder_config["hidden_size"],
-        "emb_dim": emb_dim,
-        "encoder_config": dict(encoder_config),
-    }
+    _check_labels(settings.emotions)
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
-        (temporary / YAML_FILE).write_text(HEAD + _to_yaml(settings) + BODY, encoding="utf-8")
+        values = dataclasses.asdict(settings)
+        yaml_text = HEAD + _to_yaml({**values, "n_classes": settings.n_classes}) + BODY
+        (temporary / YAML_FILE).write_text(yaml_text, encoding="utf-8")
         (temporary / CARD_FILE).write_text(card, encoding="utf-8")
         for name in PARTS:
             shutil.copyfile(weights[name], temporary / f"{name}.ckpt")
-        facts = {"emotions": list(emotions), "sample_rate_hz": sample_rate, "versions": versions(), **(about or {})}
-        seal_bundle(temporary, facts)
+        seal_bundle(temporary, {**values, "versions": versions(), **(facts or {})})
         try:
             classifier = load_classifier(temporary, {"device": "cpu"})
         except InputError as error:
@@ -174,12 +150,21 @@ def write_bundle(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _refuse_filled(out):
+def _check_labels(emotions: list[str]) -> None:
+    for label in emotions:
+        if label.startswith("("):
+            raise InputError(
+                f"the emotion {label!r} cannot be exported: HyperPyYAML, which reads hyperparams.yaml for SpeechBrain, "
+                "takes a text in parentheses for a tuple. Rename it in the corpus."
+            )
+
+
+def _refuse_filled(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is there and holds something else. Choose another folder, or delete that one.")
 
 
-def _update(out, new):
+def _update(out: Path, new: Path) -> None:
     """Bring a bundle of the very same model up to date: its card, its list of files, model.onnx."""
     model = [YAML_FILE, *(f"{name}.ckpt" for name in PARTS)]
     if len(filecmp.cmpfiles(out, new, model, shallow=False)[0]) < len(model):
@@ -193,7 +178,7 @@ def _update(out, new):
             os.replace(path, out / path.name)
 
 
-def seal_bundle(folder, about=None):
+def seal_bundle(folder: str | os.PathLike, about: Optional[dict[str, Any]] = None) -> None:
     """Write bundle.json with the SHA-256 of every other file; names such as .gitattributes are none of its own.
 
     Arguments
@@ -211,10 +196,10 @@ def seal_bundle(folder, about=None):
     write_json({"format": FORMAT, **about, "files": files}, folder / BUNDLE_FILE)
 
 
-def _to_yaml(settings):
+def _to_yaml(values: dict[str, Any]) -> str:
     yaml = ruamel.yaml.YAML()
     yaml.indent(mapping=4)
     yaml.default_flow_style = None  # lists of plain values in one line
     stream = io.StringIO()
-    yaml.dump(settings, stream)
+    yaml.dump(values, stream)
     return stream.getvalue()

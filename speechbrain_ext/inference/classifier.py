@@ -1,32 +1,43 @@
-"""Loading a bundle as SpeechBrain's `EncoderClassifier`, after a look at what it would run."""
+"""Loading a bundle as SpeechBrain's `EncoderClassifier`, from plain settings and weights that are validated first."""
 
+import dataclasses
 import os
 import re
 import zipfile
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any, Optional
 
 import torch
+from speechbrain.core import RunOptions
 from speechbrain.inference.classifiers import EncoderClassifier
+from speechbrain.nnet.containers import LengthsCapableSequential
+from torch import nn
 
+from speechbrain_ext.dataio.audio_normalizer import SoxrAudioNormalizer
+from speechbrain_ext.dataio.label_encoder import FixedLabelEncoder
 from speechbrain_ext.device import check_device
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.inference.bundle import YAML_FILE, check_bundle
-from speechbrain_ext.inference.bundle_yaml import RUN_OPTIONS, YamlFault
+from speechbrain_ext.inference.bundle import BUNDLE_FILE, PARTS, check_bundle
+from speechbrain_ext.inference.bundle_settings import BundleSettings
+from speechbrain_ext.inference.embedding_model import EmbeddingModel
+from speechbrain_ext.lobes.truncated_encoder import TruncatedHuBERT
+from speechbrain_ext.nnet.projection import EmotionClassifier, EmotionEmbedding
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 PRECISIONS = ("fp32", "bf16", "fp16")
 HINT = "Export it again, or get it again from who made it."
 
 
-def load_classifier(source, run_opts=None, revision=None):
-    """Load a bundle: what plain `EncoderClassifier.from_hparams(source)` returns, with a guard.
+def load_classifier(
+    source: str | os.PathLike, run_opts: Optional[dict[str, Any]] = None, revision: Optional[str] = None
+) -> EncoderClassifier:
+    """Load a bundle, with the answers of SpeechBrain's own `EncoderClassifier.from_hparams(source)`.
 
-    Plain `from_hparams` runs whatever the bundle's hyperparams.yaml names, and has no such guard: use it on bundles
-    that you or somebody you trust has made. Here the bundle is inspected first (`check_bundle`), its YAML is built
-    without HyperPyYAML, weights are read by `torch.load(weights_only=True)`, and each part must fit its weights
-    strictly. The guard is against code that runs; a bundle can still give wrong answers, or ask for more memory than
-    there is.
+    `from_hparams` runs whatever the bundle's hyperparams.yaml names: use it on bundles that you or somebody you trust
+    has made. Here that file is never read. The bundle is validated first (`check_bundle`), the classifier is built from
+    the plain values in bundle.json, and its weights are read by `torch.load(weights_only=True)` and have to fit
+    strictly. So no code of a bundle can run; its answers can still be wrong.
 
     Arguments
     ---------
@@ -42,7 +53,7 @@ def load_classifier(source, run_opts=None, revision=None):
     -------
     speechbrain.inference.classifiers.EncoderClassifier
         With `encode_batch`, `classify_batch` and `classify_file`; its `hparams` has `emotions` (the order of the
-        posteriors) and `sample_rate`, its `bundle` is the `Bundle` that was checked. It can be copied, not pickled.
+        posteriors) and `sample_rate`, its `bundle` is the validated `Bundle`. It can be copied, not pickled.
 
     Raises
     ------
@@ -52,25 +63,67 @@ def load_classifier(source, run_opts=None, revision=None):
     _check_run_opts(run_opts or {})
     folder, within = find_bundle(source, revision)
     bundle = check_bundle(folder, within)
+    settings = bundle.settings
     try:
-        hparams = bundle.yaml.build()
-    except YamlFault as fault:
-        raise InputError(f"the bundle {folder} is wrong: {YAML_FILE}, line {fault.line}: {fault}. {HINT}") from fault
-    parts = hparams["pretrainer"].loadables
-    for name in bundle.yaml.parts:
-        _load_weights(parts[name], folder / f"{name}.ckpt")
-    loaded = {id(tensor) for part in parts.values() for tensor in part.state_dict(keep_vars=True).values()}
-    for name, module in hparams["modules"].items():
-        for key, tensor in module.state_dict(keep_vars=True).items():
-            if id(tensor) not in loaded:
-                raise InputError(f"the bundle {folder} holds no weights for {name}.{key}. {HINT}")
-    _check_labels(folder, hparams)
-    classifier = EncoderClassifier(modules=hparams["modules"], hparams=hparams, run_opts=run_opts)
+        parts = build_parts(settings)
+    except Exception as error:  # transformers and torch raise what they meet
+        why = " ".join(str(error).split())[:300].rstrip(".")
+        raise InputError(
+            f"the bundle {folder} is wrong: {BUNDLE_FILE}: no model can be built: {why}. {HINT}"
+        ) from error
+    for name, part in parts.items():
+        _load_weights(part, folder / f"{name}.ckpt")
+    modules = {
+        "compute_features": nn.Identity(),  # the embedding model takes waveforms
+        "mean_var_norm": LengthsCapableSequential(nn.Identity()),
+        "embedding_model": EmbeddingModel(
+            parts["encoder"],
+            parts["f_0"],
+            sample_rate_hz=settings.sample_rate,
+            waveform_scale=settings.waveform_scale,
+            max_s=settings.max_s,
+            fixed_length_s=settings.fixed_length_s,
+            mask_padding=settings.mask_padding,
+        ),
+        "classifier": parts["f_1"],
+    }
+    hparams = {
+        **dataclasses.asdict(settings),
+        "label_encoder": FixedLabelEncoder(settings.emotions),
+        "audio_normalizer": SoxrAudioNormalizer(settings.sample_rate),
+    }
+    classifier = EncoderClassifier(modules=modules, hparams=hparams, run_opts=run_opts)
     classifier.bundle = bundle
     return classifier
 
 
-def find_bundle(source, revision=None):
+def build_parts(settings: BundleSettings) -> dict[str, nn.Module]:
+    """Build the parts that have weights, on the meta device: without any memory for them.
+
+    Arguments
+    ---------
+    settings : BundleSettings
+        The classifier's settings.
+
+    Returns
+    -------
+    dict
+        "encoder", "f_0" and "f_1".
+    """
+    with torch.device("meta"):
+        encoder = TruncatedHuBERT(
+            config=settings.encoder_config,
+            num_layers=settings.encoder_config["num_hidden_layers"],
+            projection_dropout=0.0,
+            feature_reduction=settings.feature_reduction,
+            waveform_scale=None,  # the embedding model scales
+        )
+        f_0 = EmotionEmbedding(encoder.embedding_dim, settings.emb_dim)
+        f_1 = EmotionClassifier(settings.emb_dim, settings.n_classes)
+    return dict(zip(PARTS, (encoder, f_0, f_1)))
+
+
+def find_bundle(source: str | os.PathLike, revision: Optional[str] = None) -> tuple[Path, Optional[Path]]:
     """Find a bundle's folder: a folder on this machine, or one that is fetched from the Hugging Face Hub.
 
     Arguments
@@ -100,19 +153,19 @@ def find_bundle(source, revision=None):
 
     try:
         patterns = ["*.json", "*.yaml", "*.ckpt", "README.md"]
-        folder = huggingface_hub.snapshot_download(str(source), revision=revision, allow_patterns=patterns)
+        folder = Path(huggingface_hub.snapshot_download(str(source), revision=revision, allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
             f"{source} is no folder here, and cannot be had from the Hugging Face Hub: {why} Check the name and, for a "
             "private model, `hf auth login`."
         ) from error
-    return Path(folder), Path(folder).parents[1]  # its files are links into the cache of this very model
+    return folder, folder.parents[1]  # its files are links into the cache of this very model
 
 
-def _check_run_opts(run_opts):
+def _check_run_opts(run_opts: dict[str, Any]) -> None:
     for key in run_opts:
-        if key not in RUN_OPTIONS:
+        if key not in RunOptions().as_dict():
             raise InputError(f"run_opts has the key {key!r}, which SpeechBrain does not know.")
     if run_opts.get("device") is not None:
         check_device(run_opts["device"])
@@ -120,15 +173,19 @@ def _check_run_opts(run_opts):
         raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {run_opts['precision']!r}.")
 
 
-def _load_weights(part, path):
+def _load_weights(part: nn.Module, path: Path) -> None:
     """Fill a part from a file of tensors, and from nothing else that torch.load would read."""
     try:
+        n_bytes = path.stat().st_size
         with zipfile.ZipFile(path) as archive:  # what torch.save writes: a zip file, not compressed
             unpacked_bytes = sum(member.file_size for member in archive.infolist())
-        if unpacked_bytes > path.stat().st_size:
+        if unpacked_bytes > n_bytes:
             raise ValueError(f"it would unpack to {unpacked_bytes} bytes, more than it has.")
+        n_values = sum(tensor.numel() for tensor in part.state_dict().values())
+        if n_values > n_bytes:  # before any memory is taken; a value has one byte at least
+            raise ValueError(f"{BUNDLE_FILE} describes {n_values} values, and the file has {n_bytes} bytes.")
         weights = torch.load(path, map_location="cpu", weights_only=True)
-        part.load_state_dict(weights, strict=True)
+        part.to_empty(device="cpu").load_state_dict(weights, strict=True)
         for key, value in part.state_dict().items():
             if not value.isfinite().all():
                 raise ValueError(f"{key} holds values that are NaN or infinite.")
@@ -137,16 +194,3 @@ def _load_weights(part, path):
         if isinstance(error, UnpicklingError):  # PyTorch's text says how to read it all the same
             why = "they hold more than tensors"
         raise InputError(f"the weights in {path} are refused: {why}. Nothing of it was run. {HINT}") from error
-
-
-def _check_labels(folder, hparams):
-    emotions, n_classes = hparams["emotions"], hparams["n_classes"]
-    if not isinstance(emotions, list) or not all(isinstance(label, str) and label.isprintable() for label in emotions):
-        raise InputError(f"the bundle {folder} has emotions that are no list of printable texts: {emotions!r}. {HINT}")
-    if hparams["audio_normalizer"].sample_rate != hparams["sample_rate"]:
-        raise InputError(f"the bundle {folder} has two different sample rates. {HINT}")
-    if list(hparams["label_encoder"].lab2ind) != emotions or len(emotions) != n_classes:
-        raise InputError(
-            f"the bundle {folder} has {n_classes} classes, the emotions {', '.join(emotions)} and the labels "
-            f"{', '.join(map(str, hparams['label_encoder'].lab2ind))}, which have to be as many and the same. {HINT}"
-        )

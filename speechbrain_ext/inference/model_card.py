@@ -1,14 +1,12 @@
 """The model card of an exported fold: what was trained on what, how it was tested, and what it is not for."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from speechbrain_ext.corpora.synthetic import NOTE
+from speechbrain_ext.corpora.base import Corpus, get_corpus
 
-IEMOCAP_TERMS = (
-    "IEMOCAP is released by the University of Southern California for research, to those who sign its terms "
-    "(https://sail.usc.edu/iemocap/iemocap_release.htm). Whether weights trained on it may be passed on, and for what "
-    "they may be used, is for whoever publishes this model to settle with them."
-)
 PAPER = "https://arxiv.org/abs/2305.06273"
 VALIDATIONS = {
     "random": "The epoch was chosen on a random part of the training groups' utterances: their speakers are trained on",
@@ -17,17 +15,15 @@ VALIDATIONS = {
 }
 
 
-def model_card(metrics, settings, corpus, name):
+def model_card(metrics: Mapping[str, Any], settings: Mapping[str, Any], name: str) -> str:
     """Write the card of one fold's model.
 
     Arguments
     ---------
     metrics : dict
-        The fold's test_metrics.json.
+        The fold's test_metrics.json; its `corpus` and `corpus_faults` say what it was trained on.
     settings : dict
         The fold's settings.
-    corpus : str
-        "IEMOCAP", "demo" for the synthetic corpus, or the name of another one.
     name : str
         The bundle's folder, or USER/NAME.
 
@@ -36,15 +32,15 @@ def model_card(metrics, settings, corpus, name):
     str
         Markdown with metadata.
     """
-    title = {"IEMOCAP": "IEMOCAP", "demo": "the synthetic demo corpus"}.get(corpus, corpus)
+    corpus = get_corpus(metrics["corpus"])
     source = settings["encoder_source"]
     data = ModelCardData(
         library_name="speechbrain",
         pipeline_tag="audio-classification",
-        language="en" if corpus in ("IEMOCAP", "demo") else None,
-        license="apache-2.0" if corpus == "demo" else "other",
-        license_name=None if corpus == "demo" else "terms-of-the-corpus",
-        base_model=source if source and source.count("/") == 1 and not source.startswith((".", "/")) else None,
+        language=corpus.language,
+        license="other",
+        license_name="terms-of-the-corpus",
+        base_model=source if source and source.count("/") == 1 and not source.startswith((".", "/", "~")) else None,
         tags=["speech-emotion-recognition", "hubert", "mixup", "center-loss"],
         metrics=["accuracy", "recall"],
         model_name=name,
@@ -52,8 +48,9 @@ def model_card(metrics, settings, corpus, name):
             EvalResult(
                 task_type="audio-classification",
                 task_name="Speech emotion recognition",
-                dataset_type="iemocap" if corpus == "IEMOCAP" else "other",
-                dataset_name=f"{title}, fold {metrics['fold']}: {metrics['test_group']}",
+                dataset_type=corpus.name if not metrics["corpus_faults"] else "other",
+                dataset_name=f"{title_of(corpus, metrics['corpus_faults'])}, fold {metrics['fold']}: "
+                f"{metrics['test_group']}",
                 dataset_split=metrics["test_group"],
                 metric_type=metric_type,
                 metric_name=metric_name,
@@ -65,26 +62,30 @@ def model_card(metrics, settings, corpus, name):
             )
         ],
     )
-    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_text(metrics, settings, corpus, title, name)}"))
+    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_text(metrics, settings, corpus, name)}"))
 
 
-def _text(metrics, settings, corpus, title, name):
+def title_of(corpus: Corpus, faults: Sequence[str]) -> str:
+    """Name what a model was trained on: a corpus, or what is only in its format, or a part of it.
+
+    Example
+    -------
+    >>> title_of(get_corpus("iemocap"), ["Session5 is missing."])
+    "recordings in IEMOCAP's format"
+    """
+    return f"recordings in {corpus.title}'s format" if faults else corpus.title
+
+
+def _text(metrics: Mapping[str, Any], settings: Mapping[str, Any], corpus: Corpus, name: str) -> str:
     rows = "\n".join(
         f"| {emo} | {'-' if recall is None else f'{100 * recall:.1f}'} | {sum(counts)} |"
         for (emo, recall), counts in zip(metrics["recall"].items(), metrics["confusion"])
     )
-    source = settings["encoder_source"]
-    encoder = f"`{source}`" if source else "an encoder that was never pretrained"
-    if corpus == "IEMOCAP":
-        about_corpus, terms = "", IEMOCAP_TERMS
-    elif corpus == "demo":
-        about_corpus, terms = (
-            f"\n**{NOTE}**\n",
-            "The synthetic corpus is free of rights of others; the code is Apache-2.0.",
-        )
-    else:
-        about_corpus = f"\n**This model was not trained on IEMOCAP**, but on {title}.\n"
-        terms = f"The terms of {title} hold for what is trained on it: fill in what they say before you publish."
+    title = title_of(corpus, metrics["corpus_faults"])
+    about_corpus = "".join(f"\n**{note}**\n" for note in (*metrics["corpus_faults"], corpus.note) if note)
+    terms = corpus.licence or (
+        "The terms of the recordings hold for what is trained on them: fill in what they say before you publish."
+    )
     order = ", ".join(f"{i} = {emo}" for i, emo in enumerate(metrics["emotions"]))
     packages = ", ".join(f"{package} {number}" for package, number in metrics["versions"].items())
     return f"""\
@@ -92,19 +93,19 @@ def _text(metrics, settings, corpus, title, name):
 
 A classifier of {len(metrics["emotions"])} emotions in speech, trained on {title} by the method of Kang, Zhang and
 Jiang, [Learning Robust Self-Attention Features for Speech Emotion Recognition with Label-Adaptive Mixup]({PAPER})
-(ICASSP 2023): the first {settings["num_layers"]} layers of {encoder}, label-adaptive mixup and center loss.
+(ICASSP 2023): {_method(settings)}.
 {about_corpus}
 ## Use
 
 ```python
-from speechbrain_ext.inference.classifier import load_classifier  # looks at a bundle before it runs anything in it
+from speechbrain_ext.inference import load_classifier  # validates the bundle, and runs no code of it
 
 classifier = load_classifier("{name}")
 log_posteriors, score, index, labels = classifier.classify_file("recording.wav")
 ```
 
-`speechbrain.inference.classifiers.EncoderClassifier.from_hparams(source="{name}")` gives the same classifier, without
-the look. `speechbrain-ext predict {name} recordings/` classifies a folder.
+`speechbrain.inference.classifiers.EncoderClassifier.from_hparams(source="{name}")` gives the same answers, but
+runs whatever the folder's hyperparams.yaml names. `speechbrain-ext predict {name} recordings/` classifies a folder.
 
 Input: mono waveforms at {settings["sample_rate"]} Hz; `classify_file` converts other files. Posteriors come in the
 order {order}.
@@ -127,7 +128,7 @@ seeds give other numbers, and the mean over all is the result of the method, not
 
 ## Limits
 
-- Acted or synthetic emotion, few speakers, one kind of recording: do not expect these numbers elsewhere, and do not
+- It knows the speakers and the kind of recording of one corpus: do not expect these numbers elsewhere, and do not
   judge people by this model's output.
 - It always answers with one of its {len(metrics["emotions"])} labels, also for music, noise or silence.
 - The posteriors are not calibrated.
@@ -142,7 +143,18 @@ seeds give other numbers, and the mean over all is the result of the method, not
 """
 
 
-def _padding_limit(settings):
+def _method(settings: Mapping[str, Any]) -> str:
+    source = settings["encoder_source"]
+    encoder = f"`{source}`" if source else "an encoder that was never pretrained"
+    used = [f"the first {settings['num_layers']} layers of {encoder}"]
+    if settings["mixup_prob"] > 0:
+        used.append(f"{settings['mixup_method'].replace('_', '-')} mixup")
+    if settings["lambda_c"] > 0:
+        used.append("center loss")
+    return ", ".join(used)
+
+
+def _padding_limit(settings: Mapping[str, Any]) -> str:
     if not settings["mask_padding"] and settings["fixed_length_s"] is None:
         return "- A clip's posteriors depend on the other clips of its batch: use batches of one.\n"
     return ""

@@ -1,5 +1,7 @@
+import importlib
 import json
 import os
+import re
 import stat
 
 import pytest
@@ -9,19 +11,16 @@ from speechbrain.inference.classifiers import EncoderClassifier
 import speechbrain_ext.inference.bundle_writer
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.bundle import BUNDLE_FILE, CARD_FILE, YAML_FILE, check_bundle, sha256_of
+from speechbrain_ext.inference.bundle_settings import BundleSettings
 from speechbrain_ext.inference.bundle_writer import seal_bundle, write_bundle
 from speechbrain_ext.inference.classifier import load_classifier
 from tests.bundle_making import EMOTIONS, make_bundle, make_parts, save_parts
 
+ENCODER = {"encoder_config": make_parts()["encoder"].architecture()}
 
-def write(out, weights, **options):
-    settings = {
-        "encoder_config": make_parts()["encoder"].architecture(),
-        "emotions": EMOTIONS,
-        "emb_dim": 64,
-        "card": "# Grüße\n",
-    }
-    write_bundle(out, weights=weights, **{**settings, **options})
+
+def write(out, weights, facts=None, card="# Grüße\n", **options):
+    write_bundle(out, weights, BundleSettings(list(EMOTIONS), 64, **{**ENCODER, **options}), card, facts)
 
 
 @pytest.fixture
@@ -30,7 +29,7 @@ def weights(tmp_path):
 
 
 def test_bundle_holds_what_it_says(tmp_path, weights):
-    write(tmp_path / "new" / "bundle", weights, about={"result": {"UA": 0.5}})
+    write(tmp_path / "new" / "bundle", weights, facts={"result": {"UA": 0.5}, "corpus": "iemocap"})
     bundle = tmp_path / "new" / "bundle"
     parts = ["encoder.ckpt", "f_0.ckpt", "f_1.ckpt"]
     assert sorted(os.listdir(bundle)) == [CARD_FILE, BUNDLE_FILE, *parts, YAML_FILE]
@@ -38,7 +37,9 @@ def test_bundle_holds_what_it_says(tmp_path, weights):
     about = json.loads((bundle / BUNDLE_FILE).read_text())
     assert about["format"] == 1
     assert about["emotions"] == ["ang", "hap", "sad", "neu"]
-    assert about["sample_rate_hz"] == 16000
+    assert about["sample_rate"] == 16000
+    assert about["encoder_config"] == ENCODER["encoder_config"]
+    assert about["corpus"] == "iemocap"
     assert about["versions"]["torch"] == torch.__version__.split("+")[0]
     assert about["result"] == {"UA": 0.5}
     assert about["files"] == {name: sha256_of(bundle / name) for name in [CARD_FILE, *parts, YAML_FILE]}
@@ -109,6 +110,8 @@ def test_failure_leaves_nothing_behind(tmp_path, weights, monkeypatch, fault):
         ["2001-01-01", "12:30", "1_000", "<<"],
         ["=", "?", "|", ">"],
         ["x" * 200, "y " * 100, "@z", "`"],
+        ["/x", "a\\b", "a..b", "~"],
+        ["<x>", "<emotions>", "a(b)", "!ref <emotions>"],
     ],
 )
 def test_labels_survive(tmp_path, emotions):
@@ -119,11 +122,26 @@ def test_labels_survive(tmp_path, emotions):
         assert classifier.hparams.label_encoder.decode_ndim([0, 1, 2, 3]) == emotions
 
 
-@pytest.mark.parametrize("label", ["(none)", "/x", "a\\b", "a..b", "<x>", "~"])
-def test_label_that_the_check_refuses_is_not_exported(tmp_path, label):
-    with pytest.raises(InputError, match="hyperparams.yaml, line 7: the text"):
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [
+        ("(none)", r"the emotion '\(none\)' cannot be exported: HyperPyYAML"),
+        ("a\nb", r"emotions must be a list of .* printable text"),
+    ],
+)
+def test_label_that_would_not_survive_is_not_exported(tmp_path, label, words):
+    with pytest.raises(InputError, match=words):
         make_bundle(tmp_path / "bundle", emotions=["ang", label])
     assert not (tmp_path / "bundle").exists()
+
+
+def test_yaml_names_rooms_and_no_files_in_them(tmp_path):
+    text = (make_bundle(tmp_path / "bundle") / YAML_FILE).read_text()
+    names = re.findall(r"!new:(speechbrain_ext\.\S+)", text)
+    assert len(names) == 6
+    for name in names:
+        _, room, attribute = name.split(".")
+        assert attribute in importlib.import_module(f"speechbrain_ext.{room}").__all__
 
 
 def test_numbers_survive(tmp_path, weights):

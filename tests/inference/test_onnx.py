@@ -9,8 +9,8 @@ import onnxruntime
 import pytest
 import torch
 
-from speechbrain_ext.inference import onnx as onnx_export
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.inference import onnx as onnx_export
 from speechbrain_ext.inference.bundle_writer import write_bundle
 from speechbrain_ext.inference.classifier import load_classifier
 from speechbrain_ext.inference.onnx import write_onnx

@@ -1,0 +1,225 @@
+"""What bundle.json may say: a value of the wrong type or out of its bounds is refused before anything is built."""
+
+import json
+
+import pytest
+import torch
+import transformers
+
+from speechbrain_ext.errors import InputError
+from speechbrain_ext.inference.bundle import BUNDLE_FILE, check_bundle
+from speechbrain_ext.inference.bundle_settings import ENCODER_CONFIG, FACTS, SETTINGS, BundleSettings
+from speechbrain_ext.lobes.truncated_encoder import ARCHITECTURE_KEYS, TruncatedHuBERT
+from tests.bundle_making import edit_config, edit_json, make_bundle
+from tests.tiny_hubert import TINY
+
+HUGE = 10**4000
+# What no setting takes; JSON writes it, and reads it back.
+NEVER = [True, -1, 1e999, HUGE, "nothing", [], [[1]], {}, {"a": 1}, ["\x1b"], None]
+TAKEN = {  # those of NEVER that a key does take
+    "mask_padding": [True],
+    "waveform_scale": [None],
+    "max_s": [None],
+    "fixed_length_s": [None],
+    **dict.fromkeys(
+        ("conv_bias", "feat_proj_layer_norm", "conv_pos_batch_norm", "do_stable_layer_norm"),
+        [True],
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return make_bundle(tmp_path_factory.mktemp("settings") / "bundle")
+
+
+@pytest.fixture(autouse=True)
+def restored(bundle):
+    before = (bundle / BUNDLE_FILE).read_bytes()
+    yield
+    (bundle / BUNDLE_FILE).write_bytes(before)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_built(monkeypatch, bundle):
+    monkeypatch.setattr(torch, "load", None)
+    monkeypatch.setattr(torch.nn.Module, "__init__", None)
+
+
+def refused(bundle, *words):
+    with pytest.raises(InputError) as caught:
+        check_bundle(bundle)
+    for word in ("the bundle", "bundle.json: ", *words, "Nothing of it was run. Get it again from who made it."):
+        assert word in str(caught.value)
+    assert len(str(caught.value)) < 1000 and str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("key", [*SETTINGS, *ENCODER_CONFIG])
+def test_value_of_another_type_is_refused(bundle, key):
+    edit = edit_config if key in ENCODER_CONFIG else edit_json
+    for value in NEVER:
+        if not any(value is taken for taken in TAKEN.get(key, [])):
+            edit(bundle, **{key: value})
+            refused(bundle, key)
+
+
+@pytest.mark.parametrize(
+    ("key", "lowest", "highest"),
+    [
+        ("sample_rate", 1000, 384_000),
+        ("emb_dim", 1, 65_536),
+        ("max_s", 0.025, 3600.0),
+        ("fixed_length_s", 0.025, 3600.0),
+        ("hidden_size", 1, 16_384),
+        ("num_hidden_layers", 1, 200),
+        ("num_attention_heads", 1, 1024),
+        ("intermediate_size", 1, 65_536),
+        ("num_conv_pos_embeddings", 1, 4096),
+        ("num_conv_pos_embedding_groups", 1, 4096),
+        ("layer_norm_eps", 0, 1),
+    ],
+)
+def test_bounds_are_inclusive(bundle, key, lowest, highest):
+    edit = edit_config if key in ENCODER_CONFIG else edit_json
+    for value in (lowest, highest):
+        edit(bundle, **{key: value})
+        check_bundle(bundle)
+    for value in (lowest - 0.001 if isinstance(highest, float) else lowest - 1, highest + 1):
+        edit(bundle, **{key: value})
+        refused(
+            bundle, f"{key} must be a", f"from {lowest:g} to {highest:g}" if key.endswith("_s") else f" to {highest}"
+        )
+
+
+@pytest.mark.parametrize("key", ["conv_dim", "conv_kernel", "conv_stride"])
+@pytest.mark.parametrize("value", [[8, 0], [8, 5000], [8, 8.0], [8, True], [8, [8]], [8] * 21, [], [8, "8"]])
+def test_stem_that_no_encoder_has_is_refused(bundle, key, value):
+    edit_config(bundle, **{key: value})
+    refused(bundle, f"encoder_config.{key} must be a list of 1 to 20 values, each a whole number from 1 to 4096, got [")
+
+
+def test_frames_of_an_absurd_length_are_refused(bundle):
+    edit_config(bundle, conv_stride=[1000, 101])
+    refused(bundle, "conv_stride must make a frame of at most 100000 samples, got 101000")
+
+
+@pytest.mark.parametrize(
+    ("emotions", "words"),
+    [
+        (["ang"], "a list of 2 to 1000 values"),
+        (["ang"] * 1001, "a list of 2 to 1000 values"),
+        ("ang", "got 'ang'"),
+        ({"ang": 1, "sad": 2}, "emotions must be a list"),
+        (["ang", 1], "each a printable text"),
+        (["ang", None], "each a printable text"),
+        (["ang", ["sad"]], "each a printable text"),
+        (["ang", "\x1b[2Jsad"], r"'\x1b[2Jsad'"),
+        (["ang", "sad\n"], r"'sad\n'"),
+        (["ang", "s\u202ead"], r"'s\u202ead'"),  # turns the writing direction round
+        (["ang", "\ud800"], r"'\ud800'"),  # half a character
+        (["ang", "x" * 1001], "at most 1000 characters"),
+        (["ang", "ang"], "emotions must differ from one another"),
+    ],
+)
+def test_wrong_labels_are_refused(bundle, emotions, words):
+    edit_json(bundle, emotions=emotions)
+    refused(bundle, words)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "auto_map",
+        "_name_or_path",
+        "_attn_implementation",
+        "_commit_hash",
+        "attn_implementation",
+        "quantization_config",
+        "trust_remote_code",
+        "source",
+        "torch_dtype",
+        "\x1b[2J",
+    ],
+)
+def test_key_of_the_encoder_that_is_no_architecture_is_refused(bundle, key):
+    edit_config(bundle, **{key: "evil/hub"})
+    refused(bundle, f"encoder_config.{key!r}".replace("'", ""), "is unknown. Known are model_type, hidden_size, ")
+
+
+@pytest.mark.parametrize("key", ["pretrainer", "modules", "__class__", "device", "save_path", "emotion"])
+def test_unknown_key_is_refused(bundle, key):
+    edit_json(bundle, **{key: "evil/hub"})
+    refused(bundle, f"{key} is unknown. Known are emotions, ")
+
+
+@pytest.mark.parametrize("key", SETTINGS)
+def test_missing_key_is_refused(bundle, key):
+    about = json.loads((bundle / BUNDLE_FILE).read_text())
+    del about[key]
+    (bundle / BUNDLE_FILE).write_text(json.dumps(about))
+    refused(bundle, f"{key} is missing")
+
+
+def test_deep_values_are_refused(bundle):
+    for depth in (50, 500, 10_000):
+        for opening, closing in ("[]", ('{"a":', "}")):
+            text = (bundle / BUNDLE_FILE).read_text()
+            deep = f'"emb_dim": {opening * depth}0{closing * depth}'
+            assert '"emb_dim": 64' in text
+            (bundle / BUNDLE_FILE).write_text(text.replace('"emb_dim": 64', deep))
+            with pytest.raises(InputError, match="is refused: bundle.json( is no JSON|: emb_dim must be)"):
+                check_bundle(bundle)
+            (bundle / BUNDLE_FILE).write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *((key, value) for key in FACTS for value in (1, True, ["x"], "x" * 1001, "\x1b")),
+        ("result", {"UA": [1]}),
+        ("result", {"UA": {"a": 1}}),
+        ("result", {"UA": 1e999}),
+        ("result", {"UA": HUGE}),
+        ("result", {"\x1b": 1}),
+        ("result", dict.fromkeys(map(str, range(101)), 1)),
+        ("versions", {"torch": 2}),
+        ("trained_with", None),
+    ],
+)
+def test_facts_of_another_type_are_refused(bundle, key, value):
+    edit_json(bundle, **{key: value})
+    refused(bundle, f"{key} must be ")
+
+
+def test_facts_pass(bundle):
+    result = {"WA": 0.5, "n": 3, "validation": "none", "group": None, "known": True}
+    edit_json(bundle, corpus="iemocap", corpus_title="IEMOCAP", result=result, trained_with={"torch": "2.0"})
+    assert check_bundle(bundle).about["result"] == result
+
+
+def test_every_key_of_an_architecture_has_a_rule():
+    assert set(ENCODER_CONFIG) == {"model_type", *ARCHITECTURE_KEYS}
+
+
+@pytest.mark.parametrize("config", [transformers.HubertConfig(), transformers.Wav2Vec2Config()])
+def test_published_architectures_are_within_the_bounds(config):
+    values = {key: value for key, value in config.to_dict().items() if key in ENCODER_CONFIG}
+    values = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+    largest = {"hidden_size": 1920, "intermediate_size": 7680, "num_hidden_layers": 48}  # XLS-R with 2 billion weights
+    BundleSettings(["a", "b"], 1024, {**values, **largest})
+
+
+def test_settings_of_an_encoder_are_those_it_was_built_from(monkeypatch):
+    monkeypatch.undo()
+    with torch.device("meta"):
+        architecture = TruncatedHuBERT(config=TINY, num_layers=1).architecture()
+    assert BundleSettings(["a", "b"], 64, architecture).encoder_config == {
+        "model_type": "hubert",
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-5,
+        "feat_extract_activation": "gelu",
+        "feat_proj_layer_norm": True,
+        "conv_pos_batch_norm": False,
+        **TINY,
+        "num_hidden_layers": 1,
+    }

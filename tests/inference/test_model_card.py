@@ -1,0 +1,81 @@
+"""What a card says comes from the run's own files and from the corpus that they name."""
+
+import pytest
+from huggingface_hub import ModelCard
+
+from speechbrain_ext.corpora import get_corpus
+from speechbrain_ext.errors import InputError
+from speechbrain_ext.inference.model_card import model_card
+
+METRICS = {
+    "corpus": "iemocap",
+    "corpus_faults": [],
+    "emotions": ["ang", "sad"],
+    "WA": 0.75,
+    "UA": 0.5,
+    "recall": {"ang": 0.5, "sad": None},
+    "confusion": [[2, 2], [0, 0]],
+    "n": 4,
+    "fold": 1,
+    "n_folds": 5,
+    "seed": 7,
+    "test_group": "Session1",
+    "validation": "random",
+    "tested_epoch": 3,
+    "n_epochs": 9,
+    "manifest": "0123",
+    "versions": {"torch": "2.0"},
+}
+SETTINGS = {
+    "encoder_source": "facebook/hubert-large-ll60k",
+    "num_layers": 22,
+    "mixup_prob": 0.5,
+    "mixup_method": "label_adaptive",
+    "lambda_c": 0.002,
+    "sample_rate": 16000,
+    "mask_padding": True,
+    "fixed_length_s": None,
+}
+
+
+def card(settings=SETTINGS, **metrics):
+    return ModelCard(model_card({**METRICS, **metrics}, settings, "ann/emotion"))
+
+
+def test_numbers_are_those_of_the_fold():
+    text = card().text
+    for line in ("**WA 75.00%, UA 50.00%.**", "| ang | 50.0 | 4 |", "| sad | - | 0 |", "epoch 3 of\n9"):
+        assert line in text, line
+    assert "the first 22 layers of `facebook/hubert-large-ll60k`, label-adaptive mixup, center loss." in text
+
+
+def test_method_is_that_of_the_settings():
+    settings = {**SETTINGS, "encoder_source": None, "mixup_prob": 0, "lambda_c": 0.0, "mask_padding": False}
+    text = card(settings).text
+    assert "the first 22 layers of an encoder that was never pretrained.\n" in text
+    assert "use batches of one" in text
+    assert "conventional mixup" in card({**SETTINGS, "mixup_method": "conventional"}).text
+
+
+@pytest.mark.parametrize("name", ["iemocap", "synthetic", "csv"])
+def test_title_language_terms_and_note_are_the_corpus_own(name):
+    corpus, made = get_corpus(name), card(corpus=name)
+    assert f"trained on {corpus.title} by the method of" in made.text
+    assert made.data.eval_results[0].dataset_name == f"{corpus.title}, fold 1: Session1"
+    assert made.data.language == corpus.language
+    assert made.data.base_model == "facebook/hubert-large-ll60k"
+    assert corpus.licence in made.text and corpus.note in made.text
+    assert ("fill in what they say" in made.text) == (name == "csv")
+
+
+def test_faults_of_the_copy_stand_beside_the_numbers():
+    made = card(corpus_faults=["These utterances are not IEMOCAP's."])
+    assert "trained on recordings in IEMOCAP's format by" in made.text
+    assert "\n**These utterances are not IEMOCAP's.**\n" in made.text
+    assert made.data.eval_results[0].dataset_name.startswith("recordings in IEMOCAP's format")
+    assert made.data.eval_results[0].dataset_type == "other"
+
+
+def test_corpus_that_nobody_knows_is_refused():
+    with pytest.raises(InputError, match="corpus must be one of"):
+        card(corpus="iemocapp")
