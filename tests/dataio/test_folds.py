@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechbrain_ext.dataio.folds import check_no_leak, make_fold
+from speechbrain_ext.dataio.folds import check_no_leak, make_fold, shared_speakers
 from speechbrain_ext.errors import InputError
 
 # Utterances of each emotion in each of five groups; outside a test group there are four times as many.
@@ -249,3 +249,14 @@ def test_make_fold_refuses_a_speaker_shared_by_training_and_group_validation():
 def test_make_fold_refuses_an_empty_manifest():
     with pytest.raises(InputError, match="holds no utterance: prepare the corpus again"):
         make_fold({}, 1)
+
+
+def test_speakers_of_several_groups_are_all_named():
+    manifest = corpus()
+    assert shared_speakers(manifest) == []
+    manifest["1_ang_00"]["speaker"] = "2F"
+    manifest["3_ang_00"]["speaker"] = manifest["4_ang_00"]["speaker"] = "1M"
+    first, second = shared_speakers(manifest)
+    assert first.startswith("Speaker '1M' is in the groups 1, 3, 4: ") and second.startswith(
+        "Speaker '2F' is in the gro"
+    )

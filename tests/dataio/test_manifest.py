@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from speechbrain_ext.dataio.manifest import build_manifest, fingerprint, read_manifest, write_manifest
+from speechbrain_ext.dataio.manifest import (
+    build_manifest,
+    check_durations,
+    describe_changes,
+    fingerprint,
+    read_manifest,
+    write_manifest,
+)
 from speechbrain_ext.errors import InputError
 
 ENTRY = {"wav": "{data_root}/a.wav", "duration": 1.5, "emo": "sad", "speaker": "s1", "group": "g1"}
@@ -228,3 +235,33 @@ def test_build_manifest_keeps_links_below_the_root_relative(tmp_path):
     row = {"id": "a", "wav": "Session1/a.wav", "emo": "sad", "speaker": "s", "group": "g"}
     manifest = build_manifest([row], tmp_path / "corpus", progress=False)
     assert manifest["a"]["wav"] == "{data_root}/Session1/a.wav"
+
+
+def test_short_recordings_are_counted_and_the_first_ones_named():
+    manifest = {f"u{i:02}": {"duration": i / 100} for i in range(1, 16)}
+    check_durations(manifest, 0.01, "the encoder")
+    with pytest.raises(InputError) as error:
+        check_durations(manifest, 0.12, "the encoder")
+    lines = str(error.value).splitlines()
+    assert lines[0] == (
+        "11 of 15 recordings are shorter than the 0.12 s that the encoder needs. Leave them out of the corpus:"
+    )
+    assert lines[1:] == [f"u{i:02}: 0.{i:02} s".replace("0.10 s", "0.1 s") for i in range(1, 11)] + ["... and 1 more."]
+
+
+@pytest.mark.parametrize(
+    ("now", "text"),
+    [
+        ({"a": ENTRY, "b": ENTRY}, ""),
+        ({"b": ENTRY}, "1 utterance is gone (a)"),
+        ({**dict.fromkeys("abcdefg", ENTRY)}, "5 utterances are new (c, d, e, ...)"),
+        ({"a": {**ENTRY, "emo": "ang"}, "b": ENTRY}, "1 utterance has another emo (a: sad, now ang)"),
+        (
+            {"a": {**ENTRY, "duration": 2.0}, "b": {**ENTRY, "duration": 1.0, "speaker": "s2"}, "c": ENTRY},
+            "1 utterance is new (c), 2 have another duration (a: 1.5, now 2.0, b: 1.5, now 1.0), "
+            "1 has another speaker (b: s1, now s2)",
+        ),
+    ],
+)
+def test_changes_of_a_corpus_are_counted_with_examples(now, text):
+    assert describe_changes({"a": ENTRY, "b": ENTRY}, now) == text
