@@ -1,282 +1,119 @@
-"""One progress display over many training runs: their epochs and scores, how many are finished, the time left."""
+"""One progress display over many training runs: a table on a terminal, elsewhere one line for each change."""
 
-import heapq
+import contextlib
 import json
-import time
 from collections import Counter
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from typing import Any, Optional
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from speechbrain_ext.errors import InputError
-
-KINDS = ("running", "failed", "finished", "waiting")  # the order in which runs find room in the table
-STATES = {"retried": "running", "finished before": "finished", **{kind: kind for kind in KINDS}}  # -> kind
-
-
-@dataclass(frozen=True)
-class WatchedRun:
-    """A run to show.
-
-    Arguments
-    ---------
-    name : str
-        What `RunDisplay.set_state` calls it.
-    folder : str
-        Where it keeps epochs.json (a list of one dict an epoch) and, once tested, test_metrics.json.
-    n_epochs : int
-        How many epochs it takes at most.
-    labels : dict
-        Heading -> value: the first columns of its row, such as {"seed": 1, "fold": 2}.
-    """
-
-    name: str
-    folder: str
-    n_epochs: int
-    labels: dict
+KINDS = ("running", "failed", "finished", "waiting")  # the order of the rows: a small terminal shows the first ones
+KIND_OF = {**{kind: kind for kind in KINDS}, "running, second attempt": "running", "finished before": "finished"}
 
 
 @dataclass
-class _Progress:
-    run: WatchedRun
+class WatchedRun:
+    """A run to show, with what was last read in its folder."""
+
+    name: str
+    folder: str  # holds epochs.json (a list of one dict an epoch) and, once tested, test_metrics.json
+    n_epochs: int  # at most
+    labels: dict[str, Any]  # the first columns of its row, such as {"seed": 1, "fold": 2}
     state: str = "waiting"
-    last_change: int = 0  # counts the state changes of all runs
-    n_done: int = None  # epochs, as last readable
-    since_s: float = None  # when its attempt started, or ended the last epoch that was seen
-    epoch: str = ""
-    scores: tuple = None  # (kind, WA, UA)
-    news: str = None  # still to be told: a new state, or "" for a new epoch
+    n_done: int = 0
+    scores: str = ""
+
+    def read(self) -> int:
+        """Read the run's files. Returns how many epochs are new."""
+        n_before = self.n_done
+        with contextlib.suppress(Exception):  # hours of training do not end because they cannot be shown
+            file = Path(self.folder, "epochs.json")
+            epochs = json.loads(file.read_bytes()) if file.exists() else []
+            best = max((epoch for epoch in epochs if "valid_WA" in epoch), key=lambda e: e["valid_WA"], default=None)
+            scores = f"best valid WA {best['valid_WA']:.1%} UA {best['valid_UA']:.1%}" if best else ""
+            self.n_done, self.scores = int(epochs[-1]["epoch"]) if epochs else 0, scores
+        if KIND_OF[self.state] == "finished":  # else test_metrics.json is of an earlier training
+            self.scores = ""
+            with contextlib.suppress(Exception):
+                test = json.loads(Path(self.folder, "test_metrics.json").read_bytes())
+                self.scores = f"test WA {test['WA']:.1%} UA {test['UA']:.1%}"
+        return self.n_done - n_before
+
+    def _cells(self) -> list[str]:
+        return [self.state, f"epoch {self.n_done}/{self.n_epochs}" if self.n_done else "", self.scores]
 
 
 class RunDisplay:
-    """Shows many runs at once: a table on a terminal, elsewhere one plain line for each piece of news.
-
-    What cannot be read in a run's folder is not shown; it never raises.
-
-    Arguments
-    ---------
-    runs : list of WatchedRun
-        The runs, in the order of their rows; all are waiting at first.
-    n_parallel : int
-        How many run at once; more, when more are seen to run.
-    console : rich.console.Console, optional
-        Where to show them; standard output if not given.
-    clock : callable
-        Returns seconds.
+    """Shows many runs at once; it never raises because of what stands in a run's folder.
 
     Example
     -------
     >>> runs = [WatchedRun("run1", "results/seed1/fold2", n_epochs=20, labels={"seed": 1, "fold": 2})]
-    >>> with RunDisplay(runs, console=Console(force_terminal=False), clock=lambda: 0) as display:
+    >>> with RunDisplay(runs, Console(force_terminal=False, get_time=lambda: 0)) as display:
     ...     display.set_state("run1", "running")
-    seed 1, fold 2: running | 0 of 1 finished, time left unknown, 0:00 elapsed
+    seed 1, fold 2: running | 0 of 1 finished, 1 running, 0:00:00 elapsed
     """
 
-    def __init__(self, runs, n_parallel=1, console=None, clock=time.monotonic):
-        self.progress = {run.name: _Progress(run) for run in runs}
-        self.headings = list(dict.fromkeys(heading for run in runs for heading in run.labels))
-        self.n_parallel = n_parallel
+    def __init__(self, runs: list[WatchedRun], console: Optional[Console] = None) -> None:
+        self.runs = {run.name: run for run in runs}
         self.console = console or Console()
+        self.started_s, self.n_epochs_seen = self.console.get_time(), 0
+        for run in runs:  # epochs that are there at the start are no news
+            run.read()
         redraws = self.console.is_terminal and not self.console.is_dumb_terminal
-        self.live = Live(console=self.console, auto_refresh=False) if redraws else None
-        self.clock = clock
-        self.started_s = clock()
-        self.n_changes = 0
-        self.n_timed, self.timed_s = 0, 0.0  # epochs that ended since the start, and how long they took
+        self.live = Live(console=self.console, auto_refresh=False, get_renderable=self._table) if redraws else None
 
-    def __enter__(self):
+    def __enter__(self) -> "RunDisplay":
         if self.live:
-            self.live.start()
-        self.refresh()
+            self.live.start(refresh=True)
         return self
 
-    def __exit__(self, *error):
-        try:
-            self.refresh()
-        finally:
-            if self.live:
-                self.live.stop()
-
-    def set_state(self, name, state):
-        """Show that a run is waiting, running, retried (its second attempt runs), finished before, finished, failed."""
-        if state not in STATES:
-            raise InputError(f"state must be one of {', '.join(STATES)}, got {state!r}.")
-        progress = self.progress[name]
-        if state == progress.state:
-            return
-        self._observe(progress)  # the epochs until now belong to the state that ends
-        self.n_changes += 1
-        progress.state, progress.last_change, progress.news = state, self.n_changes, _shown(state)
-        progress.since_s = self.clock()
+    def __exit__(self, *error: object) -> None:
         self.refresh()
-
-    def refresh(self):
-        """Read the runs' files; redraw the table or tell the news."""
-        for progress in self.progress.values():
-            self._observe(progress)
         if self.live:
-            self.live.update(self._table(), refresh=True)
-            return
-        for progress in self.progress.values():
-            if progress.news is not None:
-                self.console.print(Text(f"{_news_line(progress)} | {self._summary()}"), soft_wrap=True)
-                progress.news = None
+            self.live.stop()  # shows all rows, also those that the terminal had no room for
 
-    def _observe(self, progress):
-        """Read a run's files; note and time its new epochs."""
-        folder = Path(progress.run.folder)
-        n_done, progress.scores = _read(folder / "epochs.json", _last_and_best, missing=(0, None)) or (None, None)
-        progress.epoch = f"{n_done}/{progress.run.n_epochs}" if n_done else ""
-        if STATES[progress.state] == "finished":  # else the file is of an earlier training
-            progress.scores = _read(folder / "test_metrics.json", lambda test: _scores(test, "test"))
-        n_before, progress.n_done = progress.n_done, progress.n_done if n_done is None else n_done
-        if n_before in (None, progress.n_done):  # epochs that were there at the start are no news and took no time
-            return
-        if progress.since_s is not None:
-            now_s = self.clock()
-            if n_done > n_before:  # else an attempt began anew, or from an earlier checkpoint
-                self.n_timed += n_done - n_before
-                self.timed_s += now_s - progress.since_s
-            progress.since_s = now_s
-        if n_done and progress.news is None:
-            progress.news = ""
+    def set_state(self, name: str, state: str) -> None:
+        """Show a run's new state, one of `KIND_OF`."""
+        if state != self.runs[name].state:
+            self.runs[name].state = state
+            self.refresh(changed=name)
 
-    def _summary(self):
-        states = [progress.state for progress in self.progress.values()]
-        n_left = [_n_epochs_left(progress) for progress in self.progress.values()]
-        n_parallel = max(self.n_parallel, sum(STATES[state] == "running" for state in states))
-        left_s = time_left(n_left, n_parallel, self.timed_s / self.n_timed if self.n_timed else None)
-        return format_summary(states, left_s, self.clock() - self.started_s)
+    def refresh(self, changed: Optional[str] = None) -> None:
+        """Read the runs' files; draw the table anew, or print a line for each run with news."""
+        new = {name: run.read() for name, run in self.runs.items()}
+        self.n_epochs_seen += sum(n for n in new.values() if n > 0)  # else an attempt began anew
+        if self.live:
+            return self.live.refresh()
+        for name, run in self.runs.items():
+            if name == changed or new[name]:
+                labels = ", ".join(f"{heading} {value}" for heading, value in run.labels.items())
+                news = [cell for cell in run._cells() if cell and (name == changed or cell != run.state)]
+                self.console.print(Text(f"{labels}: {', '.join(news)} | {self._summary()}"), soft_wrap=True)
 
-    def _table(self):
-        everyone = list(self.progress.values())
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for heading in (*self.headings, "state", "epoch", "best valid WA / UA"):
-            table.add_column(Text(str(heading)), no_wrap=True)  # one line a row, or they do not fit the terminal
-        rows, others = fit_rows(
-            [progress.state for progress in everyone],
-            [progress.last_change for progress in everyone],
-            self.console.height - 2,  # without headings and summary
-        )
-        for progress in (everyone[row] for row in rows):
-            kind, *scores = progress.scores or ("",)
-            scores = " / ".join(f"{score:.1%}" for score in scores) + (" (test)" if kind == "test" else "")
-            labels = [progress.run.labels.get(heading, "") for heading in self.headings]
-            cells = [Text(str(cell)) for cell in (*labels, _shown(progress.state), progress.epoch, scores)]
-            table.add_row(*cells, style="red" if progress.state == "failed" else "")
-        below = [Text(line, no_wrap=True, overflow="ellipsis") for line in (others, self._summary()) if line]
-        return Group(table, *below)
+    def _summary(self) -> str:
+        counts = Counter(KIND_OF[run.state] for run in self.runs.values())
+        parts = [f"{counts['finished']} of {len(self.runs)} finished"]
+        parts += [f"{counts[kind]} {kind}" for kind in ("running", "failed") if counts[kind]]
+        to_come = [run for run in self.runs.values() if KIND_OF[run.state] in ("running", "waiting")]
+        n_left = sum(max(run.n_epochs - run.n_done, 0) for run in to_come)
+        elapsed_s = self.console.get_time() - self.started_s
+        if n_left and self.n_epochs_seen:
+            left_s = n_left * elapsed_s / self.n_epochs_seen  # at the rate of all runs together
+            parts.append(f"at most about {timedelta(seconds=round(left_s))} left")
+        return ", ".join([*parts, f"{timedelta(seconds=round(elapsed_s))} elapsed"])
 
-
-def time_left(n_epochs_left, n_parallel, epoch_s):
-    """Compute how many seconds the runs take if none stops early; None if `epoch_s`, an epoch's seconds, is.
-
-    Each run, in the order given, begins where one of `n_parallel` places is free first.
-
-    Example
-    -------
-    >>> time_left([10, 20, 30], n_parallel=2, epoch_s=5.0)
-    200.0
-    """
-    if not any(n_epochs_left):
-        return 0.0
-    places = [0] * n_parallel  # the epochs that each place is taken for
-    for n_epochs in n_epochs_left:
-        heapq.heappush(places, heapq.heappop(places) + n_epochs)
-    return None if epoch_s is None else epoch_s * max(places)
-
-
-def format_duration(seconds):
-    """Write seconds as m:ss or h:mm:ss.
-
-    Example
-    -------
-    >>> format_duration(754.6), format_duration(3605)
-    ('12:35', '1:00:05')
-    """
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-
-
-def format_summary(states, left_s, elapsed_s):
-    """Write how far all runs are.
-
-    Example
-    -------
-    >>> format_summary(["finished before", "failed", "running"], left_s=750, elapsed_s=95)
-    '1 of 3 finished, 1 failed, at most 12:30 left, 1:35 elapsed'
-    """
-    counts = Counter(STATES[state] for state in states)
-    parts = [f"{counts['finished']} of {len(states)} finished"]
-    if counts["failed"]:
-        parts.append(f"{counts['failed']} failed")
-    if left_s is None:
-        parts.append("time left unknown")
-    elif left_s > 0:
-        parts.append(f"at most {format_duration(left_s)} left")
-    elif counts["running"]:  # no epoch left; what tests take is unknown
-        parts.append("only testing left")
-    return ", ".join([*parts, f"{format_duration(elapsed_s)} elapsed"])
-
-
-def fit_rows(states, last_changes, n_lines):
-    """Choose the runs to show, all or the running, the failed and the last finished ones, and count the others.
-
-    `last_changes` tells which came into its state last. Returns the indices of the runs and the line of counts.
-
-    Example
-    -------
-    >>> fit_rows(["finished", "finished", "running", "waiting", "waiting"], [2, 4, 3, 0, 0], n_lines=3)
-    ([1, 2], '... and 1 finished, 2 waiting')
-    """
-    if len(states) <= n_lines:
-        return list(range(len(states))), ""
-    kinds = [STATES[state] for state in states]
-    candidates = [row for row, kind in enumerate(kinds) if kind != "waiting"]
-    candidates.sort(key=lambda row: (KINDS.index(kinds[row]), -last_changes[row]))
-    rows = sorted(candidates[: max(n_lines - 1, 0)])
-    others = Counter(kind for row, kind in enumerate(kinds) if row not in rows)
-    return rows, "... and " + ", ".join(f"{others[kind]} {kind}" for kind in KINDS if others[kind])
-
-
-def _n_epochs_left(progress):
-    """Count a run's epochs to come, with all of a waiting one: it is not known before it runs where it goes on."""
-    kind = STATES[progress.state]
-    n_done = (progress.n_done or 0) if kind == "running" else 0
-    return max(progress.run.n_epochs - n_done, 0) if kind in ("running", "waiting") else 0
-
-
-def _shown(state):
-    return "running, second attempt" if state == "retried" else state
-
-
-def _news_line(progress):
-    labels = ", ".join(f"{heading} {value}" for heading, value in progress.run.labels.items())
-    epoch = f"epoch {progress.epoch}" if progress.epoch else ""
-    scores = "{} WA {:.1%} UA {:.1%}".format(*progress.scores) if progress.scores else ""
-    return f"{labels}: " + ", ".join(part for part in (progress.news, epoch, scores) if part)
-
-
-def _read(path, take, missing=None):
-    """Return what `take` finds in a JSON file; None if there is nothing that it understands."""
-    try:
-        return take(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        return missing
-    except Exception:  # whatever stands there: hours of training do not end because it cannot be shown
-        return None
-
-
-def _last_and_best(epochs):
-    """Return the last epoch's number and the scores of the first of the best ones, None without validation."""
-    validated = [_scores(epoch, "best valid", "valid_") for epoch in epochs if "valid_WA" in epoch]
-    return int(epochs[-1]["epoch"]) if epochs else 0, max(validated, key=lambda scores: scores[1], default=None)
-
-
-def _scores(numbers, kind, prefix=""):
-    return kind, float(numbers[prefix + "WA"]), float(numbers[prefix + "UA"])
+    def _table(self) -> Group:
+        headings = list(dict.fromkeys(heading for run in self.runs.values() for heading in run.labels))
+        columns = (Column(heading, no_wrap=True) for heading in (*headings, "state", "epoch", "scores"))
+        table = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for run in sorted(self.runs.values(), key=lambda run: KINDS.index(KIND_OF[run.state])):
+            cells = [Text(str(cell)) for cell in (*(run.labels.get(key, "") for key in headings), *run._cells())]
+            table.add_row(*cells, style="red" if run.state == "failed" else "")
+        return Group(Text(self._summary(), no_wrap=True, overflow="ellipsis"), table)

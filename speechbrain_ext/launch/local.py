@@ -3,92 +3,42 @@
 import atexit
 import contextlib
 import ctypes
+import functools
 import os
-import queue
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Optional
+from typing import BinaryIO, Optional
 
-from speechbrain_ext.errors import InputError, check_whole_number
+import psutil
 
-HEADER = "#### attempt"  # how the line starts that each attempt writes into its log first
-TAIL_LINES = 20
+from speechbrain_ext.errors import check_whole_number
+from speechbrain_ext.launch.jobs import HEADER, TAIL_LINES, Job, JobEvent, check_jobs
+
 TAIL_BYTES = 2**16
-POLL_S = 0.1
+POLL_S = 0.02
 GRACE_S = 5.0  # from SIGTERM to SIGKILL
-PR_SET_PDEATHSIG = 1  # of linux/prctl.h
-# Loaded here: between fork and exec nothing may be imported.
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h; psutil has nothing like it
+PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None  # loaded before fork
 
 
-@dataclass(frozen=True)
-class Job:
-    """A command to run.
-
-    Attributes
-    ----------
-    name : str
-        What its events call it; unique.
-    command : tuple of str
-        The program and its arguments.
-    log_file : str
-        What it prints is appended here, standard output and errors; missing folders are made.
-    """
-
-    name: str
-    command: tuple
-    log_file: str
-
-
-@dataclass(frozen=True)
-class JobEvent:
-    """What happened to a job.
-
-    Attributes
-    ----------
-    name : str
-        The job's name.
-    state : str
-        "started", "retried", "finished" or "failed"; the last two end a job, and each job ends once.
-    returncode : int or None
-        The attempt's exit status, negative for a signal; None if the command could not be started.
-    tail : str
-        The last lines of a failed attempt's log.
-    """
-
-    name: str
-    state: str
-    returncode: Optional[int] = None
-    tail: str = ""
-
-
-def check_jobs(jobs, retries):
-    """Refuse jobs that share a name, and a number of retries that is none.
-
-    Raises
-    ------
-    InputError
-        Says which.
-    """
-    check_whole_number("retries", retries, 0)
-    names = [job.name for job in jobs]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(f"each job must have its own name, got more than once: {', '.join(twice)}. Rename them.")
-
-
-def run_jobs(jobs, n_parallel=1, retries=1, devices=(), env=None, tick_s=1.0):
+def run_jobs(
+    jobs: Iterable[Job],
+    n_parallel: int = 1,
+    retries: int = 1,
+    devices: Sequence[object] = (),
+    env: Optional[Mapping[str, str]] = None,
+    tick_s: float = 1.0,
+) -> Iterator[Optional[JobEvent]]:
     """Run jobs on this machine, in the order given.
 
     Close the generator to end all that runs (`contextlib.closing`); an exception in it and the interpreter's end do the
-    same. Ended are a job's process and those it has started: by SIGTERM, and by SIGKILL after a grace. If this process
-    is killed without a chance to do so, on Linux the jobs' own processes are killed with it; elsewhere they run on.
+    same. A job's process is ended with those it has started: by SIGTERM, and by SIGKILL after a grace period. If this
+    process is killed itself, Linux kills the jobs' processes; elsewhere they run on.
 
     Arguments
     ---------
@@ -103,164 +53,120 @@ def run_jobs(jobs, n_parallel=1, retries=1, devices=(), env=None, tick_s=1.0):
     env : dict, optional
         Environment variables for the jobs, added to this process's.
     tick_s : float
-        None comes at least this often, in seconds.
+        None comes about this often, in seconds, for a display to be refreshed.
 
     Returns
     -------
     generator of JobEvent or None
-        What happens, as it happens, and None now and then, for a display to be refreshed.
-
-    Raises
-    ------
-    InputError
-        If two jobs have one name, or n_parallel or retries is no whole number or too small.
+        What happens. Nothing is started while nobody asks for the next event.
     """
     jobs = list(jobs)
     check_jobs(jobs, retries)
     check_whole_number("n_parallel", n_parallel, 1)
-    return _run_jobs(jobs, n_parallel, retries, tuple(devices), env or {}, tick_s)
+    envs = [{**os.environ, **(env or {})} for _ in range(min(n_parallel, len(jobs)))]
+    for slot, own_env in enumerate(envs if devices else ()):
+        own_env["CUDA_VISIBLE_DEVICES"] = str(devices[slot % len(devices)])
+    return _run_jobs(jobs, envs, retries, tick_s)
 
 
-def run_job(job, retries=1, env=None, on_retry=None, stop=None):
-    """Run one job in this thread, which its process does not outlive.
-
-    Arguments
-    ---------
-    job : Job
-        What to run.
-    retries : int
-        How often it is run again if its exit status is not 0 or it cannot be started.
-    env : dict, optional
-        Environment variables for it, added to this process's.
-    on_retry : callable, optional
-        Called with a JobEvent before it is run again.
-    stop : threading.Event, optional
-        Set it to end the job.
-
-    Returns
-    -------
-    JobEvent
-        "finished", or "failed" with the last attempt's exit status and last lines.
-    """
-    stop = stop or threading.Event()
-    for attempt in range(1, retries + 2):
-        returncode, tail = _run_attempt(job, f"{attempt} of {retries + 1}", {**os.environ, **(env or {})}, stop)
-        if returncode == 0:
-            return JobEvent(job.name, "finished", 0)
-        if attempt > retries or stop.is_set():
-            return JobEvent(job.name, "failed", returncode, tail)
-        if on_retry:
-            on_retry(JobEvent(job.name, "retried", returncode, tail))
+def run_job(job: Job, retries: int = 1, env: Optional[Mapping[str, str]] = None) -> JobEvent:
+    """Run one job as `run_jobs` does. Returns how it ended."""
+    *_, last = filter(None, run_jobs([job], retries=retries, env=env))
+    return last
 
 
-def _run_jobs(jobs, n_parallel, retries, devices, env, tick_s):
-    events, stop = queue.SimpleQueue(), threading.Event()
-    waiting, lock = iter(jobs), threading.Lock()
-
-    def work(slot):
-        own_env = {**env, "CUDA_VISIBLE_DEVICES": str(devices[slot % len(devices)])} if devices else env
-        try:
-            while True:
-                with lock:  # taking a job and telling of it are one step, or the order is lost
-                    job = None if stop.is_set() else next(waiting, None)
-                    if job is None:
-                        return
-                    events.put(JobEvent(job.name, "started"))
-                events.put(run_job(job, retries, own_env, events.put, stop))
-        except BaseException as error:  # raised where somebody sees it
-            events.put(error)
-
-    # Daemons, for the interpreter waits for other threads before it calls what is registered with atexit.
-    threads = [threading.Thread(target=work, args=(k,), daemon=True) for k in range(min(n_parallel, len(jobs)))]
-
-    def end():
-        stop.set()
-        for thread in threads:
-            if thread.ident:
-                thread.join()
-
+def _run_jobs(jobs: list[Job], envs: list[dict], retries: int, tick_s: float) -> Iterator[Optional[JobEvent]]:
+    processes: list[subprocess.Popen] = []
+    end = functools.partial(_end_groups, processes)
     atexit.register(end)
     try:
-        for thread in threads:
-            thread.start()
-        n_left, next_tick = len(jobs), time.monotonic() + tick_s
+        waiting, n_left = iter(jobs), len(jobs)
+        slots = [_work(waiting, env, retries, processes) for env in envs]
+        next_tick_s = time.monotonic() + tick_s
         while n_left:
-            try:
-                event = events.get(timeout=max(0.0, next_tick - time.monotonic()))
-            except queue.Empty:
-                event, next_tick = None, time.monotonic() + tick_s
-            if isinstance(event, BaseException):
-                raise event
-            if event and event.state in ("finished", "failed"):
-                n_left -= 1
-            yield event
+            for slot in slots:
+                if event := next(slot, None):
+                    n_left -= event.state in ("finished", "failed")
+                    yield event
+            if time.monotonic() >= next_tick_s:
+                next_tick_s = time.monotonic() + tick_s
+                yield None
+            time.sleep(POLL_S)
     finally:
         end()
         atexit.unregister(end)
 
 
-def _run_attempt(job, number, env, stop):
-    """Run a job's command once. Returns (exit status, the log's last lines)."""
+def _work(jobs: Iterator[Job], env: dict, retries: int, processes: list) -> Iterator[Optional[JobEvent]]:
+    """Run jobs one after the other. Yields what happens, and None while nothing does."""
+    for job in jobs:
+        yield JobEvent(job.name, "started")
+        for attempt in range(1, retries + 2):
+            returncode, tail = yield from _run_attempt(job, f"{attempt} of {retries + 1}", env, processes)
+            if returncode == 0:
+                yield JobEvent(job.name, "finished", 0)
+                break
+            yield JobEvent(job.name, "retried" if attempt <= retries else "failed", returncode, tail)
+
+
+def _run_attempt(job: Job, number: str, env: dict, processes: list) -> Generator[None, None, tuple[Optional[int], str]]:
+    """Run a job's command once; `processes` holds its process as long. Returns (exit status, the log's last lines)."""
     try:
         Path(job.log_file).parent.mkdir(parents=True, exist_ok=True)
         with open(job.log_file, "a+b", buffering=0) as log:
-            gap = "\n" if log.tell() else ""
-            started_at = f"on {socket.gethostname()}, {time.strftime('%Y-%m-%d %H:%M:%S')}"
-            log.write(f"{gap}{HEADER} {number} {started_at}\n".encode())
+            begun = f"{HEADER} {number} on {socket.gethostname()}, {time.strftime('%Y-%m-%d %H:%M:%S')}\n"
+            log.write((("\n" if log.tell() else "") + begun).encode())
             start = log.tell()
             try:
-                returncode = _run_process(job.command, log, env, stop)
+                process = subprocess.Popen(
+                    job.command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=env,
+                    start_new_session=True,  # a group of its own, which can be ended as a whole
+                    preexec_fn=functools.partial(_die_with, os.getpid()) if PRCTL else None,
+                )
             except (OSError, ValueError, subprocess.SubprocessError) as error:
-                returncode = None
                 log.write(f"{job.command[0]} cannot be started: {error}\n".encode())
-            return returncode, _tail(log, start)
+                return None, _tail(log, start)
+            processes.append(process)
+            while process.poll() is None:
+                yield
+            _end_groups([process])  # what a crashed one leaves behind may hold its folder's lock
+            processes.remove(process)
+            return process.returncode, _tail(log, start)
     except OSError as error:
         return None, f"{job.log_file} cannot be written: {error}"
 
 
-def _run_process(command, log, env, stop):
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        env=env,
-        start_new_session=True,  # a group of its own, which can be ended as a whole
-        preexec_fn=_die_with(os.getpid()) if _LIBC else None,
-    )
-    try:
-        while process.poll() is None and not stop.wait(POLL_S):
-            pass
-    finally:
-        _end_group(process)
-    return process.returncode
+def _die_with(starter: int) -> None:
+    """Ask Linux, between fork and exec, to kill this process when its starter ends."""
+    PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != starter:  # it has ended already
+        os._exit(1)
 
 
-def _die_with(parent):
-    """Return what a child calls before exec, so that Linux kills it when the thread that started it ends."""
-
-    def ask_for_death():
-        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it has ended before it could be asked for
-            os._exit(1)
-
-    return ask_for_death
-
-
-def _end_group(process):
-    """End a process and all in its group; what a crashed one leaves behind may hold its folder's lock."""
+def _end_groups(processes: list[subprocess.Popen]) -> None:
+    """End processes and all in their groups; of a crashed process, psutil no longer knows the children."""
     for kind in (signal.SIGTERM, signal.SIGKILL):
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left
+                os.killpg(process.pid, kind)
         deadline = time.monotonic() + GRACE_S
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left
-            os.killpg(process.pid, kind)
-            while time.monotonic() < deadline:
-                process.poll()  # a process that nobody has waited for stays in its group
-                os.killpg(process.pid, 0)
-                time.sleep(0.02)
-    process.wait()
+        while time.monotonic() < deadline and _any_lives({process.pid for process in processes}):
+            time.sleep(0.02)
 
 
-def _tail(log, start):
+def _any_lives(groups: set[int]) -> bool:
+    for process in psutil.process_iter(["status"]):
+        with contextlib.suppress(ProcessLookupError):
+            if process.info["status"] != psutil.STATUS_ZOMBIE and os.getpgid(process.pid) in groups:
+                return True
+    return False
+
+
+def _tail(log: BinaryIO, start: int) -> str:
     """Read the last lines of a log, from a byte offset on."""
     log.seek(max(start, log.seek(0, os.SEEK_END) - TAIL_BYTES))
     lines = log.read().decode("utf-8", errors="replace").replace("\r\n", "\n").strip().split("\n")

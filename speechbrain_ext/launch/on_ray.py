@@ -8,27 +8,30 @@ import logging
 import os
 import socket
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any, Optional
 
 from speechbrain_ext.errors import InputError, check_whole_number
-from speechbrain_ext.launch.local import GRACE_S, HEADER, TAIL_LINES, Job, JobEvent, check_jobs
+from speechbrain_ext.launch.jobs import HEADER, TAIL_LINES, Job, JobEvent, check_jobs
+from speechbrain_ext.launch.local import GRACE_S
 
 # What in a process's environment changes its results, or where it finds models; a worker elsewhere has its own.
-FORWARDED = ("OMP_", "MKL_", "CUBLAS_", "TORCH_", "PYTORCH_", "SB_", "HF_", "TRANSFORMERS_")
+FORWARDED = ("OMP_", "MKL_", "CUBLAS_", "TORCH_", "PYTORCH_", "SB_", "HF_", "TRANSFORMERS_", "PYTHONPATH")
 CONNECT_S = 10.0
 CANCEL_S = 2 * GRACE_S + 5  # what ending a process takes, and Ray's own part
 
 
 def run_jobs_on_ray(
-    jobs,
-    address=None,
-    cpus_per_job=1,
-    gpus_per_job=None,
-    retries=1,
-    worker_deaths=5,
-    python_path=(),
-    tick_s=1.0,
-):
+    jobs: Iterable[Job],
+    address: Optional[str] = None,
+    cpus_per_job: int = 1,
+    gpus_per_job: Optional[float] = None,
+    retries: int = 1,
+    worker_deaths: int = 5,
+    tick_s: float = 1.0,
+) -> Iterator[Optional[JobEvent]]:
     """Run jobs as Ray tasks, as many at a time as the nodes have room for.
 
     A Ray that this process is connected to already is used and left as it is. Paths in a job are relative to this
@@ -38,7 +41,7 @@ def run_jobs_on_ray(
 
     Arguments
     ---------
-    jobs : iterable of speechbrain_ext.launch.local.Job
+    jobs : iterable of Job
         What to run.
     address : str, optional
         A cluster to join: "auto" for the one that this machine belongs to, or host:port. If not given, a Ray of its
@@ -51,8 +54,6 @@ def run_jobs_on_ray(
         How often a job is run again if its exit status is not 0 or it cannot be started.
     worker_deaths : int
         How often a job is run again because its worker or node has died.
-    python_path : tuple of str
-        Folders that the jobs find Python modules in, before those of this process's PYTHONPATH.
     tick_s : float
         None comes at least this often, in seconds.
 
@@ -71,37 +72,46 @@ def run_jobs_on_ray(
     check_jobs(jobs, retries)
     check_whole_number("cpus_per_job", cpus_per_job, 1)
     check_whole_number("worker_deaths", worker_deaths, 0)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing calls home
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # telemetry off
     try:
         import ray
     except ImportError as error:
         raise InputError('Ray is not installed. pip install "speechbrain-ext[ray]" (or pip install ray).') from error
-    return _run_jobs(ray, jobs, address, cpus_per_job, gpus_per_job, retries, worker_deaths, python_path, tick_s)
+    return _run_jobs(ray, jobs, address, cpus_per_job, gpus_per_job, retries, worker_deaths, tick_s)
 
 
-def _run_jobs(ray, jobs, address, cpus_per_job, gpus_per_job, retries, worker_deaths, python_path, tick_s):
+def _run_jobs(
+    ray: ModuleType,
+    jobs: list[Job],
+    address: Optional[str],
+    cpus_per_job: int,
+    gpus_per_job: Optional[float],
+    retries: int,
+    worker_deaths: int,
+    tick_s: float,
+) -> Iterator[Optional[JobEvent]]:
     if not jobs:
         return
     env = {name: value for name, value in os.environ.items() if name.startswith(FORWARDED)}
     env.setdefault("OMP_NUM_THREADS", str(cpus_per_job))
-    python_path = [*map(os.path.abspath, python_path), *filter(None, [os.environ.get("PYTHONPATH")])]
-    if python_path:
-        env["PYTHONPATH"] = os.pathsep.join(python_path)
     folder, package_root = os.getcwd(), str(Path(__file__).resolve().parents[2])
 
     # Within a function, so that Ray sends the code itself: a worker cannot import this module before it has the path.
-    def run_in_worker(name, command, log_file):
+    def run_in_worker(
+        name: str, command: tuple[str, ...], log_file: str
+    ) -> "JobEvent":  # a text, as the class cannot be found yet
         os.chdir(folder)
         if package_root not in sys.path:
             sys.path.insert(0, package_root)
-        from speechbrain_ext.launch.local import Job, run_job
+        from speechbrain_ext.launch.jobs import Job
+        from speechbrain_ext.launch.local import run_job
 
         return run_job(Job(name, command, log_file), retries, env)
 
     with _connection(ray, address):
         gpus_per_job = _check_room(ray, cpus_per_job, gpus_per_job)
         task = ray.remote(num_cpus=cpus_per_job, num_gpus=gpus_per_job, max_retries=worker_deaths)(run_in_worker)
-        tasks = {}
+        tasks: dict[Any, _LogReader] = {}
         try:
             for job in jobs:
                 log = _LogReader(job)
@@ -118,7 +128,7 @@ def _run_jobs(ray, jobs, address, cpus_per_job, gpus_per_job, retries, worker_de
 
 
 @contextlib.contextmanager
-def _connection(ray, address):
+def _connection(ray: ModuleType, address: Optional[str]) -> Iterator[None]:
     """Connect to Ray, and disconnect; a connection that is there already stays."""
     if ray.is_initialized():
         yield
@@ -144,7 +154,7 @@ def _connection(ray, address):
         ray.shutdown()
 
 
-def _check_room(ray, cpus, gpus):
+def _check_room(ray: ModuleType, cpus: int, gpus: Optional[float]) -> float:
     """Refuse jobs that would wait for ever. Returns the GPUs for each job."""
     resources = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     nodes = [(of_node.get("CPU", 0), of_node.get("GPU", 0)) for of_node in resources]
@@ -164,12 +174,12 @@ def _check_room(ray, cpus, gpus):
 class _LogReader:
     """Sees in a job's log that an attempt has begun: the log is the one thing that a worker shares with us."""
 
-    def __init__(self, job: Job):
+    def __init__(self, job: Job) -> None:
         self.job = job
         self.n_attempts = 0
         self.position = os.path.getsize(job.log_file) if os.path.exists(job.log_file) else 0
 
-    def read_events(self):
+    def read_events(self) -> list[JobEvent]:
         """Return the events since the last call."""
         try:
             with open(self.job.log_file, "rb") as file:
@@ -181,13 +191,13 @@ class _LogReader:
         self.position += len(whole_lines)
         return [self.begin() for line in whole_lines.split(b"\n") if line.startswith(HEADER.encode())]
 
-    def begin(self):
+    def begin(self) -> JobEvent:
         """Count an attempt. Returns its event."""
         self.n_attempts += 1
         return JobEvent(self.job.name, "started" if self.n_attempts == 1 else "retried")
 
 
-def _end_events(ray, ref, log):
+def _end_events(ray: ModuleType, ref: Any, log: _LogReader) -> Iterator[JobEvent]:
     """Yield how a job ended."""
     try:
         event = ray.get(ref)
@@ -201,7 +211,7 @@ def _end_events(ray, ref, log):
     yield event
 
 
-def _cancel(ray, refs):
+def _cancel(ray: ModuleType, refs: list) -> None:
     """End tasks: first so that they end their processes themselves, then, where that fails, by killing the workers."""
     for force in (False, True):
         if refs and ray.is_initialized():

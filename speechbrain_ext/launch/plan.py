@@ -24,7 +24,8 @@ import torch
 
 from speechbrain_ext.errors import InputError, check_whole_number
 from speechbrain_ext.launch.display import RunDisplay, WatchedRun
-from speechbrain_ext.launch.local import Job, run_jobs
+from speechbrain_ext.launch.jobs import Job
+from speechbrain_ext.launch.local import run_jobs
 from speechbrain_ext.results.fold_results import check_epochs, is_finished
 from speechbrain_ext.results.report import write_report
 from speechbrain_ext.training.run_folder import check_run_folder, settings_fingerprint
@@ -39,6 +40,7 @@ from speechbrain_ext.training.settings import (
 
 TRAIN = Path(__file__).resolve().parents[2] / "recipes" / "IEMOCAP" / "train.py"
 PATHS = ("data_folder", "corpus_csv", "encoder_source", "output_folder")
+SHOWN = {"started": "running", "retried": "running, second attempt"}
 OWN_OPTIONS = {"fold": "--folds", "seed": "--seeds", "output_folder": "--results_folder"}
 
 
@@ -169,7 +171,7 @@ def run_all(runs, log_folder, options):
 
     Returns
     -------
-    list of speechbrain_ext.launch.local.JobEvent
+    list of speechbrain_ext.launch.jobs.JobEvent
         The runs that failed, each with the last lines of its log.
     """
     jobs = [
@@ -183,21 +185,21 @@ def run_all(runs, log_folder, options):
     ]
     watched = [WatchedRun(run.name, str(run.folder), run.settings["number_of_epochs"], run.labels) for run in runs]
     failed = []
-    pool, n_parallel = start_pool(jobs, options)
-    with RunDisplay(watched, n_parallel) as display, contextlib.closing(pool):
+    pool = start_pool(jobs, options)
+    with RunDisplay(watched) as display, contextlib.closing(pool):
         for run in runs:
             if run.finished:
                 display.set_state(run.name, "finished before")
         for event in pool:
             if event:
-                display.set_state(event.name, {"started": "running"}.get(event.state, event.state))
+                display.set_state(event.name, SHOWN.get(event.state, event.state))
                 failed += [event] if event.state == "failed" else []
             display.refresh()
     return failed
 
 
 def start_pool(jobs, options):
-    """Choose where the jobs run. Returns (generator of events, how many run at once)."""
+    """Choose where the jobs run. Returns the generator of events."""
     for name, value in (("--jobs", options.jobs), ("--cpus_per_run", options.cpus_per_run)):
         if value is not None:
             check_whole_number(name, value, 1)
@@ -209,21 +211,19 @@ def start_pool(jobs, options):
     if on_ray:
         from speechbrain_ext.launch.on_ray import run_jobs_on_ray
 
-        pool = run_jobs_on_ray(
+        return run_jobs_on_ray(
             jobs,
             address=options.ray_address,
             cpus_per_job=options.cpus_per_run or 1,
             gpus_per_job=options.gpus_per_run,
-            python_path=(str(ROOT),),
         )
-        return pool, 1  # more will be seen when they run
     devices = () if any(argument.startswith("--device") for job in jobs for argument in job.command) else cuda_devices()
     n_parallel = options.jobs or max(1, len(devices))
     n_threads = options.cpus_per_run
     if n_threads is None and n_parallel > 1 and "OMP_NUM_THREADS" not in os.environ:
         n_threads = max(1, (os.cpu_count() or 1) // n_parallel)
     env = {"OMP_NUM_THREADS": str(n_threads)} if n_threads else {}
-    return run_jobs(jobs, n_parallel, devices=devices, env=env), n_parallel
+    return run_jobs(jobs, n_parallel, devices=devices, env=env)
 
 
 def cuda_devices():

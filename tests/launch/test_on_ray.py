@@ -1,5 +1,6 @@
 """The Ray pool on a real cluster in small: a node that dies, jobs that fail, demands that no node meets."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -7,11 +8,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 import speechbrain_ext.launch.on_ray
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.launch.local import Job, JobEvent
+from speechbrain_ext.launch.jobs import Job, JobEvent
 from speechbrain_ext.launch.on_ray import _LogReader, run_jobs_on_ray
 from tests.launch.test_local import FAMILY, is_alive, job, python, states, wait_for_family, wait_until
 
@@ -19,14 +21,12 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="follows process
 
 # Leaves a file called <job>.<process id>, and ends when the file "go" is there.
 WAIT = """
-import os, pathlib, sys, threading, time
+import os, pathlib, signal, sys, time
 folder, name = pathlib.Path(sys.argv[1]), sys.argv[2]
 (folder / f"{name}.{os.getpid()}").touch()
-deadline = time.monotonic() + 120
+signal.alarm(120)
 while not (folder / "go").exists():
-    threading.Event().wait(0.05)
-    if time.monotonic() > deadline:
-        sys.exit("nobody said go")
+    time.sleep(0.02)
 """
 # The first time it kills the Ray worker that runs it.
 KILL_WORKER = """
@@ -72,99 +72,110 @@ def ray_folder():
 
 @pytest.fixture(scope="module")
 def cluster(ray_folder):
-    """Start a cluster of one node with two cores."""
+    """Start a cluster of one node with two cores, and a GPU that only Ray believes in."""
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "_system_config": SYSTEM_CONFIG, **NODE})
+    head = {"num_cpus": 2, "num_gpus": 1, "_system_config": SYSTEM_CONFIG, **NODE}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     yield cluster
+    disconnect()
     cluster.shutdown()
 
 
-@pytest.fixture(autouse=True)
-def no_connection_left():
+@pytest.fixture
+def connected(cluster):
+    """Connect to the cluster, unless a test before this one has done so: its workers are there then."""
+    import ray
+
+    if not ray.is_initialized():
+        ray.init(address=cluster.address, log_to_driver=False)
+    return cluster
+
+
+@pytest.fixture
+def disconnected():
+    """See to it that there is no connection to Ray, and that the test leaves none."""
+    disconnect()
     yield
-    ray = sys.modules.get("ray")
-    if ray and ray.is_initialized():
-        ray.shutdown()
+    if disconnect():
         pytest.fail("the test left a connection to Ray")
 
 
+def disconnect():
+    ray = sys.modules.get("ray")
+    if ray and ray.is_initialized():
+        ray.shutdown()
+        return True
+
+
 def processes_of(folder):
-    pids = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if f"RAY_TMPDIR={folder}\0".encode() in path.read_bytes():
-                pids.append(int(path.parent.name))
-        except OSError:  # gone, or somebody else's
-            pass
-    return [pid for pid in pids if is_alive(pid)]
+    def is_of(process):
+        with contextlib.suppress(psutil.Error):
+            return process.environ().get("RAY_TMPDIR") == folder and is_alive(process.pid)
+
+    return [process.pid for process in psutil.process_iter() if process.pid != os.getpid() and is_of(process)]
 
 
 def parent_of(pid):
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return psutil.Process(pid).ppid()
 
 
-def test_run_jobs_on_ray_starts_one_on_this_machine_and_stops_it(tmp_path, ray_folder, monkeypatch):
+def test_run_jobs_on_ray_starts_one_on_this_machine_and_stops_it(tmp_path, ray_folder, disconnected, monkeypatch):
     import ray
 
     # By itself, Ray would take this for the address of a cluster to join.
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    of_before = set(processes_of(ray_folder))  # a cluster's, if another test has started one
     pool = run_jobs_on_ray([job(tmp_path, "a", WAIT, tmp_path, "a")], tick_s=0.1)
     for event in pool:
         if event == JobEvent("a", "started"):
-            assert processes_of(ray_folder)
+            assert set(processes_of(ray_folder)) > of_before
             (tmp_path / "go").touch()
             break
     else:
         pytest.fail("it did not start")
     assert states(pool) == [("a", "finished")]
     assert not ray.is_initialized()
-    wait_until(lambda: not processes_of(ray_folder))
+    wait_until(lambda: not set(processes_of(ray_folder)) - of_before)
 
 
-def test_run_jobs_on_ray_node_dies_and_its_job_runs_again_elsewhere(tmp_path, cluster):
-    import ray
+def test_run_jobs_on_ray_node_dies_and_its_job_runs_again_elsewhere(tmp_path, connected):
+    node = connected.add_node(num_cpus=1, **NODE)
+    raylet = node.all_processes["raylet"][0].process.pid
+    names = list("abcde")
+    pool = run_jobs_on_ray([job(tmp_path, name, WAIT, tmp_path, name) for name in names], gpus_per_job=0, tick_s=0.1)
+    events = []
 
-    ray.init(address=cluster.address, log_to_driver=False)  # before it could take the node that is to die
-    try:
-        node = cluster.add_node(num_cpus=1, **NODE)
-        raylet = node.all_processes["raylet"][0].process.pid
-        names = list("abcde")
-        pool = run_jobs_on_ray([job(tmp_path, name, WAIT, tmp_path, name) for name in names], tick_s=0.1)
-        events = []
+    def job_there():
+        events.append(next(pool))
+        for path in tmp_path.glob("?.*"):
+            name, pid = path.name.split(".")
+            if parent_of(parent_of(int(pid))) == raylet:
+                return name, int(pid)
 
-        def job_there():
-            events.append(next(pool))
-            for path in tmp_path.glob("?.*"):
-                name, pid = path.name.split(".")
-                if parent_of(parent_of(int(pid))) == raylet:
-                    return name, int(pid)
+    wait_until(job_there)
+    name, pid = job_there()
+    connected.remove_node(node, allow_graceful=False)
+    wait_until(lambda: not is_alive(pid))  # and only now may any job end
+    (tmp_path / "go").touch()
+    events += pool
 
-        wait_until(job_there)
-        name, pid = job_there()
-        cluster.remove_node(node, allow_graceful=False)
-        wait_until(lambda: not is_alive(pid))  # and only now may any job end
-        (tmp_path / "go").touch()
-        events += pool
-
-        assert ray.is_initialized()  # it was there before
-        assert None in events
-        events = states(events)
-        for each in names:
-            times = 2 if each == name else 1
-            expected = ["started", "retried", "finished"] if each == name else ["started", "finished"]
-            assert [state for who, state in events if who == each] == expected
-            assert len(list(tmp_path.glob(f"{each}.*"))) == times
-            assert (tmp_path / "logs" / f"{each}.log").read_text().count("#### attempt 1 of 2") == times
-    finally:
-        ray.shutdown()
+    assert sys.modules["ray"].is_initialized()  # it was there before
+    assert None in events
+    events = states(events)
+    for each in names:
+        times = 2 if each == name else 1
+        expected = ["started", "retried", "finished"] if each == name else ["started", "finished"]
+        assert [state for who, state in events if who == each] == expected
+        assert len(list(tmp_path.glob(f"{each}.*"))) == times
+        assert (tmp_path / "logs" / f"{each}.log").read_text().count("#### attempt 1 of 2") == times
 
 
-def test_run_jobs_on_ray_failing_job_is_run_again_and_reported(tmp_path, cluster):
+def test_run_jobs_on_ray_failing_job_is_run_again_and_reported(tmp_path, connected):
     code = "import sys; n = open(sys.argv[1], 'a+'); n.write('x'); print('attempt', n.tell()); sys.exit(n.tell() + 10)"
     missing = Job("missing", (str(tmp_path / "missing"),), str(tmp_path / "missing.log"))
     jobs = [job(tmp_path, "bad", code, tmp_path / "n"), missing, job(tmp_path, "good", "")]
-    events = [event for event in run_jobs_on_ray(jobs, address=cluster.address) if event]
+    events = [event for event in run_jobs_on_ray(jobs, gpus_per_job=0, tick_s=0.1) if event]
     of_bad = [event for event in events if event.name == "bad"]
     started, retried = JobEvent("bad", "started"), JobEvent("bad", "retried")
     assert of_bad == [started, retried, JobEvent("bad", "failed", 12, "attempt 2")]
@@ -174,56 +185,53 @@ def test_run_jobs_on_ray_failing_job_is_run_again_and_reported(tmp_path, cluster
     assert "missing cannot be started" in of_missing[-1].tail
 
 
-def test_run_jobs_on_ray_jobs_find_folders_modules_and_threads(tmp_path, cluster, monkeypatch):
-    for folder in ("work", "ours", "users"):
+def test_run_jobs_on_ray_jobs_find_folders_modules_and_threads(tmp_path, connected, monkeypatch):
+    for folder in ("work", "users"):
         (tmp_path / folder).mkdir()
-    (tmp_path / "ours" / "module_a.py").write_text("x = 'ours'")
     (tmp_path / "users" / "module_a.py").write_text("x = 'users'")
-    (tmp_path / "users" / "module_b.py").write_text("x = 'users'")
     monkeypatch.chdir(tmp_path / "work")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "users"))
     monkeypatch.delenv("OMP_NUM_THREADS")
     Path("log").write_text("#### attempt 1 of 2 on a day long ago\n")
     names = "[os.environ.get(name) for name in ('OMP_NUM_THREADS', 'SB_DISABLE_QUIRKS', 'OF_THE_USER')]"
-    code = f"import module_a, module_b, os; print(module_a.x, module_b.x, os.getcwd(), *{names})"
+    code = f"import module_a, os; print(module_a.x, os.getcwd(), *{names})"
     monkeypatch.setenv("SB_DISABLE_QUIRKS", "allow_tf32")
     monkeypatch.setenv("OF_THE_USER", "here")
-    options = {"address": cluster.address, "cpus_per_job": 2, "python_path": ("../ours",)}
-    events = states(run_jobs_on_ray([Job("a", python(code), "log")], **options))
+    events = states(run_jobs_on_ray([Job("a", python(code), "log")], cpus_per_job=2))
     assert events == [("a", "started"), ("a", "finished")]
-    assert Path("log").read_text().splitlines()[-1] == f"ours users {tmp_path / 'work'} 2 allow_tf32 None"
+    assert Path("log").read_text().splitlines()[-1] == f"users {tmp_path / 'work'} 2 allow_tf32 None"
 
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    list(run_jobs_on_ray([Job("a", python(code), "log")], **options))
+    list(run_jobs_on_ray([Job("a", python(code), "log")], cpus_per_job=2))
     assert Path("log").read_text().splitlines()[-1].endswith(" 3 allow_tf32 None")
 
 
-def test_run_jobs_on_ray_dead_workers_are_replaced_until_it_is_enough(tmp_path, cluster):
+def test_run_jobs_on_ray_dead_workers_are_replaced_until_it_is_enough(tmp_path, connected):
     jobs = [job(tmp_path, "a", KILL_WORKER, tmp_path / "marker")]
-    events = states(run_jobs_on_ray(jobs, address=cluster.address, worker_deaths=1, retries=0))
+    events = states(run_jobs_on_ray(jobs, worker_deaths=1, retries=0))
     assert events == [("a", "started"), ("a", "retried"), ("a", "finished")]
     (tmp_path / "marker").unlink()
-    *_, failed = (e for e in run_jobs_on_ray(jobs, address=cluster.address, worker_deaths=0, retries=0) if e)
+    *_, failed = (e for e in run_jobs_on_ray(jobs, worker_deaths=0, retries=0) if e)
     assert (failed.name, failed.state, failed.returncode) == ("a", "failed", None)
     assert "worker died" in failed.tail
 
 
-def test_run_jobs_on_ray_folder_that_a_worker_lacks_fails_the_job(tmp_path, cluster, monkeypatch):
+def test_run_jobs_on_ray_folder_that_a_worker_lacks_fails_the_job(tmp_path, connected, monkeypatch):
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
-    pool = run_jobs_on_ray([job(tmp_path, "a", "")], address=cluster.address)
+    pool = run_jobs_on_ray([job(tmp_path, "a", "")])
     monkeypatch.setattr(os, "getcwd", lambda: str(tmp_path / "nowhere"))
     (failed,) = (event for event in pool if event)
     assert (failed.state, failed.returncode) == ("failed", None)
     assert failed.tail.startswith("FileNotFoundError") and failed.tail.endswith("nowhere'")
 
 
-def test_run_jobs_on_ray_log_that_is_not_seen_here_yet_loses_no_event(tmp_path, cluster, monkeypatch):
+def test_run_jobs_on_ray_log_that_is_not_seen_here_yet_loses_no_event(tmp_path, connected, monkeypatch):
     for folder in ("here", "there"):
         (tmp_path / folder).mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setattr(os, "getcwd", lambda: str(tmp_path / "there"))
-    events = states(run_jobs_on_ray([Job("a", python(""), "log")], address=cluster.address))
+    events = states(run_jobs_on_ray([Job("a", python(""), "log")]))
     assert events == [("a", "started"), ("a", "finished")]
     assert (tmp_path / "there" / "log").exists()
 
@@ -240,7 +248,7 @@ def test_log_reader_sees_each_attempt_once_and_waits_for_whole_lines(tmp_path):
     assert seen == [[], ["started"], [], [], ["retried"]]
 
 
-def test_run_jobs_on_ray_closed_ends_the_jobs(tmp_path, cluster):
+def test_run_jobs_on_ray_closed_ends_the_jobs_and_its_connection(tmp_path, cluster, disconnected):
     import ray
 
     family, never = job(tmp_path, "family", FAMILY, tmp_path, "obedient"), job(tmp_path, "never", "")
@@ -254,51 +262,40 @@ def test_run_jobs_on_ray_closed_ends_the_jobs(tmp_path, cluster):
     assert "attempt 2" not in Path(family.log_file).read_text()
 
 
-def test_run_jobs_on_ray_closed_kills_the_workers_that_take_too_long(tmp_path, cluster, monkeypatch):
-    import ray
-
-    monkeypatch.setattr(speechbrain_ext.launch.on_ray, "CANCEL_S", 0.5)
-    ray.init(address=cluster.address, log_to_driver=False)
-    try:
-        pool = run_jobs_on_ray([job(tmp_path, "family", FAMILY, tmp_path, "stubborn")], tick_s=0.05)
-        pids = wait_for_family(tmp_path, lambda: next(pool))
-        pool.close()
-        # The kernel ends the job's process with the worker. What that has started remains: this was no gentle end.
-        wait_until(lambda: not is_alive(pids[0]))
-        assert is_alive(pids[1])
-        os.kill(pids[1], signal.SIGKILL)
-    finally:
-        ray.shutdown()
+def test_run_jobs_on_ray_closed_kills_the_workers_that_take_too_long(tmp_path, connected, monkeypatch):
+    monkeypatch.setattr(speechbrain_ext.launch.on_ray, "CANCEL_S", 0.2)
+    pool = run_jobs_on_ray([job(tmp_path, "family", FAMILY, tmp_path, "stubborn")], tick_s=0.05)
+    pids = wait_for_family(tmp_path, lambda: next(pool))
+    pool.close()
+    # The kernel ends the job's process with the worker. What that has started remains: this was no gentle end.
+    wait_until(lambda: not is_alive(pids[0]))
+    assert is_alive(pids[1])
+    os.kill(pids[1], signal.SIGKILL)
 
 
 @pytest.mark.parametrize(
     "demand, message",
     [
-        ({"cpus_per_job": 9}, "it asks for 9 CPUs and 0 GPUs, the biggest node has 2 CPUs and 0 GPUs. Ask for less"),
-        ({"gpus_per_job": 0.5}, "it asks for 1 CPUs and 0.5 GPUs, the biggest node has 2 CPUs and 0 GPUs. Ask"),
+        ({"cpus_per_job": 9}, "it asks for 9 CPUs and 1 GPUs, the biggest node has 2 CPUs and 1 GPUs. Ask for less"),
+        ({"gpus_per_job": 2}, "it asks for 1 CPUs and 2 GPUs, the biggest node has 2 CPUs and 1 GPUs. Ask"),
         ({"gpus_per_job": 1.5}, "gpus_per_job must be a whole number from 0, or a fraction of 1, got 1.5."),
         ({"gpus_per_job": -1}, "gpus_per_job must be a whole number from 0, or a fraction of 1, got -1."),
     ],
 )
-def test_run_jobs_on_ray_demands_that_no_node_meets_are_refused(tmp_path, cluster, demand, message):
+def test_run_jobs_on_ray_demands_that_no_node_meets_are_refused(tmp_path, connected, demand, message):
     with pytest.raises(InputError, match=message):
-        list(run_jobs_on_ray([job(tmp_path, "a", "")], address=cluster.address, **demand))
+        list(run_jobs_on_ray([job(tmp_path, "a", "")], **demand))
 
 
-def test_run_jobs_on_ray_takes_a_gpu_where_there_are_some(tmp_path, cluster):
-    node = cluster.add_node(num_cpus=1, num_gpus=1, **NODE)  # Ray believes it
-    try:
-        a = job(tmp_path, "a", "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES'))")
-        assert states(run_jobs_on_ray([a], address=cluster.address))[-1] == ("a", "finished")
-        assert Path(a.log_file).read_text().splitlines()[1] == "0"
-        with pytest.raises(InputError, match="asks for 2 CPUs and 1 GPUs, the biggest node has 1 CPUs and 1 GPUs"):
-            list(run_jobs_on_ray([a], address=cluster.address, cpus_per_job=2))
-    finally:
-        cluster.remove_node(node)
+@pytest.mark.parametrize(("gpus", "visible"), [(None, "0"), (0.5, "0")])
+def test_run_jobs_on_ray_takes_a_gpu_where_there_are_some(tmp_path, connected, gpus, visible):
+    a = job(tmp_path, "a", "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES'))")
+    assert states(run_jobs_on_ray([a], gpus_per_job=gpus))[-1] == ("a", "finished")
+    assert Path(a.log_file).read_text().splitlines()[1] == visible
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "auto"])
-def test_run_jobs_on_ray_address_without_a_cluster_is_refused(tmp_path, monkeypatch, address):
+def test_run_jobs_on_ray_address_without_a_cluster_is_refused(tmp_path, disconnected, monkeypatch, address):
     ray = pytest.importorskip("ray")
 
     def find_none(**_):  # the machine that tests may have a cluster
