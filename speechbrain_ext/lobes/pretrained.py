@@ -2,12 +2,21 @@
 
 import contextlib
 import difflib
+import json
+import re
+import threading
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
+import huggingface_hub
 import torch
 import transformers
-from safetensors import SafetensorError
+from huggingface_hub import constants
+from huggingface_hub.errors import HfHubHTTPError, StrictDataclassError
+from safetensors import SafetensorError, safe_open
 
 from speechbrain_ext.errors import InputError, check_whole_number
 
@@ -27,9 +36,16 @@ DETERMINISTIC = {
     "mask_feature_prob": 0.0,
     "add_adapter": False,
 }
+# In transformers' own order of preference.
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+HUB_TIMEOUT_S = 4.0  # for the Hub's first answer; without internet, its client would try again for half a minute
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+UNREADABLE = (OSError, ValueError, TypeError, RuntimeError, KeyError, EOFError, SafetensorError, UnpicklingError)
+BAD_VALUES = (OSError, ValueError, TypeError, StrictDataclassError)
 
 
-def config_from_dict(config):
+def config_from_dict(config: dict[str, Any]) -> transformers.PretrainedConfig:
     """Make a configuration out of values, in a `dict`; refuse values that the architecture does not know."""
     config = dict(config)
     model_type = config.pop("model_type", "hubert")
@@ -47,26 +63,134 @@ def config_from_dict(config):
             if len(config.get(key, default)) != len(config["conv_dim"]):
                 raise InputError(
                     f"config has {len(config['conv_dim'])} values in conv_dim, but "
-                    f"{len(config.get(key, default))} in {key}: the stem needs as many of each."
+                    f"{len(config.get(key, default))} in {key}: the feature encoder needs as many of each."
                 )
-    return config_class(**config)
-
-
-def config_from_source(source, save_path):
-    """Read the configuration of a checkpoint: a folder, or an id on the Hub."""
     try:
-        config = transformers.AutoConfig.from_pretrained(source, cache_dir=save_path)
-    except (OSError, ValueError) as error:
+        return config_class(**config)
+    except BAD_VALUES as error:
+        raise InputError(f"config has a value that {config_class.__name__} does not take: {error}") from error
+
+
+def find_checkpoint(source: str | Path, save_path: str | Path | None = None) -> Path:
+    """Find a checkpoint's folder: a folder on this machine, or one in the Hub's cache, after a download if need be.
+
+    A model that is in the cache is used without asking the Hub.
+
+    Arguments
+    ---------
+    source
+        Folder, in which `~` is the home folder, or an id on the Hub.
+    save_path
+        Folder for downloads; by default the Hub's own cache ($HF_HOME/hub).
+
+    Returns
+    -------
+    Path
+        Folder with config.json and weights.
+
+    Raises
+    ------
+    InputError
+        If there is no such folder or model, or the Hub cannot be reached.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise InputError(f"source {str(source)!r} is a file: give the folder that holds config.json and the weights.")
+    hub_id = str(source)
+    if not HUB_ID.fullmatch(hub_id):
         raise InputError(
-            f"source {str(source)!r} holds no checkpoint that can be read: give a Hub id such as "
-            f"facebook/hubert-large-ll60k, or a folder with config.json and model.safetensors. ({error})"
-        ) from error
-    if config.model_type not in ARCHITECTURES:
-        raise InputError(f"source {str(source)!r} is a {config.model_type!r} model; known are {sorted(ARCHITECTURES)}.")
-    return config
+            f"source {hub_id!r}: there is no such folder. Give a folder with config.json and model.safetensors, or a "
+            "Hub id such as facebook/hubert-large-ll60k."
+        )
+    cache = None if save_path is None else Path(save_path).expanduser()
+    config = huggingface_hub.try_to_load_from_cache(hub_id, "config.json", cache_dir=cache)
+    if isinstance(config, str):
+        with contextlib.suppress(InputError):  # not all of it: the rest is downloaded
+            if all(path.is_file() for path in weight_files(Path(config).parent)):
+                return Path(config).parent
+    names = _files_on_hub(hub_id)
+    found = [name for name in WEIGHTS if name in names]
+    if "config.json" not in names or not found:
+        raise InputError(
+            f"source {hub_id!r} has no config.json with model.safetensors or pytorch_model.bin on the Hub."
+        )
+    shards = found[0].replace(".", "-*.", 1).removesuffix(".index.json")
+    try:
+        folder_name = huggingface_hub.snapshot_download(
+            hub_id, cache_dir=cache, allow_patterns=["config.json", found[0], shards]
+        )
+    except Exception as error:  # of whichever HTTP client the Hub's library has
+        raise InputError(f"source {hub_id!r} could not be downloaded: {error}. {_other_ways(hub_id)}") from error
+    return Path(folder_name)
 
 
-def truncate_config(config, num_layers, name):
+def _files_on_hub(hub_id: str) -> set[str]:
+    """List a model's files on the Hub; refuse within `HUB_TIMEOUT_S` where it cannot be reached."""
+    if constants.HF_HUB_OFFLINE:
+        raise InputError(
+            f"source {hub_id!r} is not in the cache, and HF_HUB_OFFLINE forbids a download. {_other_ways(hub_id)}"
+        )
+    answers: list[Any] = []
+
+    def ask() -> None:
+        try:
+            answers.append(huggingface_hub.HfApi().model_info(hub_id, timeout=HUB_TIMEOUT_S))
+        except Exception as error:  # of whichever HTTP client the Hub's library has
+            answers.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)  # nothing else can stop a name server that does not answer
+    thread.start()
+    thread.join(HUB_TIMEOUT_S)
+    answer = answers[0] if answers else TimeoutError(f"no answer in {HUB_TIMEOUT_S:g} s")
+    if isinstance(answer, HfHubHTTPError) and getattr(answer.response, "status_code", None) in (401, 403, 404):
+        raise InputError(
+            f"source {hub_id!r} is neither a folder here nor a model on the Hub that you may read. A private or gated "
+            "model needs `hf auth login` or HF_TOKEN."
+        ) from answer
+    if isinstance(answer, HfHubHTTPError):
+        raise InputError(f"source {hub_id!r}: the Hub refused it ({answer}). {_other_ways(hub_id)}") from answer
+    if isinstance(answer, Exception):
+        raise InputError(
+            f"source {hub_id!r} is no folder here and not in the cache, and the Hugging Face Hub "
+            f"({constants.ENDPOINT}) cannot be reached: {answer}. {_other_ways(hub_id)}"
+        ) from answer
+    return {sibling.rfilename for sibling in answer.siblings or ()}
+
+
+def _other_ways(hub_id: str) -> str:
+    """Tell how a checkpoint gets to a machine without internet."""
+    name = hub_id.split("/")[-1]
+    return (
+        f"Where there is internet, run `hf download {hub_id} --local-dir {name}`, copy the folder here and give its "
+        f"path (train.py: --encoder_source=/path/to/{name}). Or copy a Hub cache that holds the model, and set HF_HOME "
+        "to it and HF_HUB_OFFLINE=1."
+    )
+
+
+def config_from_folder(folder: Path) -> transformers.PretrainedConfig:
+    """Read the configuration of a checkpoint."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise InputError(
+            f"source {str(folder)!r} holds no checkpoint: config.json is missing. Give a folder with config.json and "
+            "model.safetensors, or a Hub id such as facebook/hubert-large-ll60k."
+        )
+    try:
+        model_type = json.loads(path.read_bytes()).get("model_type")
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"{path} is not a JSON object. {_again(path)}") from error
+    if model_type not in ARCHITECTURES:
+        named = "names no model_type" if model_type is None else f"is of a {model_type!r} model"
+        raise InputError(f"{path} {named}; known are {sorted(ARCHITECTURES)}.")
+    try:
+        return ARCHITECTURES[model_type][0].from_pretrained(folder)
+    except BAD_VALUES as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+
+
+def truncate_config(config: transformers.PretrainedConfig, num_layers: int, name: str) -> None:
     """Cut a configuration to its first layers, and switch off all that is random in it."""
     check_whole_number("num_layers", num_layers, 1)
     if num_layers > config.num_hidden_layers:
@@ -79,32 +203,89 @@ def truncate_config(config, num_layers, name):
         setattr(config, key, value)
 
 
-def load_weights(model_class, config, source, save_path):
-    """Build a model and load what it needs of a checkpoint; layers that it lacks are left over."""
-    folder = Path(source)
-    if folder.is_dir() and not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
-        raise InputError(f"source {str(source)!r} holds no weights: model.safetensors or pytorch_model.bin is missing.")
+def weight_files(folder: Path) -> list[Path]:
+    """List the files of a checkpoint's weights: one, or the shards that its index names, missing ones too."""
+    for path in (folder / name for name in WEIGHTS):
+        if path.is_file() and path.suffix != ".json":
+            return [path]
+        if path.is_file():
+            try:
+                names = set(json.loads(path.read_bytes())["weight_map"].values())
+                return [folder / Path(name).name for name in sorted(names)]
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise InputError(f"{path} is no index of weights. {_again(path)}") from error
+    raise InputError(f"source {str(folder)!r} holds no weights: model.safetensors or pytorch_model.bin is missing.")
+
+
+def check_weight_file(path: Path) -> None:
+    """Refuse a file of weights that is missing, empty, cut short, a git-LFS pointer or a pickle with code."""
+    if not path.is_file():
+        raise InputError(f"{path} is missing, which the index beside it names. {_again(path)}")
+    with open(path, "rb") as file:
+        head = file.read(len(LFS_POINTER))
+    if not head:
+        raise InputError(f"{path} is empty. {_again(path)}")
+    if head == LFS_POINTER:
+        raise InputError(f"{path} is a git-LFS pointer, not the weights. Run `git lfs pull` in its folder.")
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, "pt"):
+                return
+        # On "meta" no weight is read: from an archive, the pickle alone.
+        torch.load(path, map_location="meta", weights_only=True, mmap=zipfile.is_zipfile(path) or None)
+    except UNREADABLE as error:
+        if isinstance(error, UnpicklingError) and (named := re.search(r"Unsupported \w+: GLOBAL (\S+)", str(error))):
+            raise InputError(
+                f"{path} would run code when it is loaded ({named[1]}), and is not loaded. Use a checkpoint with "
+                "model.safetensors, or one whose file holds nothing but weights."
+            ) from error
+        raise InputError(f"{path} is damaged or cut short ({path.stat().st_size} bytes). {_again(path)}") from error
+
+
+def _again(path: Path) -> str:
+    """Tell how to replace a file."""
+    return f"Download {path.name} again, or copy it again from where it is whole."
+
+
+def load_weights(
+    model_class: type[transformers.PreTrainedModel], config: transformers.PretrainedConfig, folder: Path
+) -> transformers.PreTrainedModel:
+    """Build a model and load the weights that it needs; a checkpoint's further layers are left out."""
+    for path in weight_files(folder):
+        check_weight_file(path)
     with _quiet_transformers():
         try:
             model, report = model_class.from_pretrained(
-                source, config=config, cache_dir=save_path, dtype=torch.float32, output_loading_info=True
+                folder, config=config, dtype=torch.float32, output_loading_info=True, local_files_only=True
             )
-        except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
-            raise InputError(f"the weights in source {str(source)!r} cannot be read: {error}") from error
+        except UNREADABLE as error:
+            raise InputError(f"the weights in {str(folder)!r} cannot be read: {error}") from error
     # The keys of the layers above num_layers are left over, as they should be; what is needed must all be there.
     unused = ("encoder.layer_norm.",) if config.do_stable_layer_norm else ()
     missing = sorted(key for key in report["missing_keys"] if not key.startswith(unused))
-    if missing or report["mismatched_keys"]:
+    mismatched = sorted(map(str, report["mismatched_keys"]))
+    if missing or mismatched:
         raise InputError(
-            f"the weights in source {str(source)!r} do not fit its config.json: "
-            f"missing {missing}, of another shape {sorted(report['mismatched_keys'])}."
+            f"the weights in {str(folder)!r} do not fit its config.json: {_some(missing)} missing, "
+            f"{_some(mismatched)} of another shape. Give the config.json that belongs to them."
         )
     return model
 
 
+def _some(names: list[str]) -> str:
+    """Count names and show the first three.
+
+    Example
+    -------
+    >>> _some(["a", "b", "c", "d"])
+    '4 (a, b, c, ...)'
+    """
+    return f"{len(names)} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else "0"
+
+
 @contextlib.contextmanager
-def _quiet_transformers():
-    """Silence the report on left-over keys and the progress bar for the time of loading."""
+def _quiet_transformers() -> Iterator[None]:
+    """Silence the report on left-over keys and the progress bar while loading."""
     log = transformers.utils.logging
     verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
     log.set_verbosity_error()

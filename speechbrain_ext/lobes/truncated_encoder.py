@@ -22,7 +22,8 @@ from speechbrain_ext.lobes.frames import PackedFrames, PaddedFrames
 from speechbrain_ext.lobes.pretrained import (
     ARCHITECTURES,
     config_from_dict,
-    config_from_source,
+    config_from_folder,
+    find_checkpoint,
     load_weights,
     truncate_config,
 )
@@ -148,14 +149,12 @@ class TruncatedHuBERT(nn.Module):
             raise InputError("TruncatedHuBERT needs a source (Hub id or folder) or a config (dict).")
 
         name = "the config" if source is None else repr(str(source))
-        model_config = config_from_dict(config) if source is None else config_from_source(source, save_path)
+        folder = None if source is None else find_checkpoint(source, save_path)
+        model_config = config_from_dict(config or {}) if folder is None else config_from_folder(folder)
         truncate_config(model_config, num_layers, name)
         model_config._attn_implementation = attn_implementation
         model_class = ARCHITECTURES[model_config.model_type][1]
-        if source is None:
-            self.model = model_class(model_config)
-        else:
-            self.model = load_weights(model_class, model_config, source, save_path)
+        self.model = model_class(model_config) if folder is None else load_weights(model_class, model_config, folder)
         encoder = self.model.encoder
         if model_config.do_stable_layer_norm:
             encoder.layer_norm = nn.Identity()  # the final LayerNorm; the output is the raw residual stream

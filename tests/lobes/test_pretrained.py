@@ -1,13 +1,19 @@
 """Checkpoints as TruncatedHuBERT reads them: of every kind, whole or broken."""
 
 import json
+import socket
+import threading
+import time
 
+import huggingface_hub
 import pytest
 import torch
 import transformers
 
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.lobes import pretrained
 from speechbrain_ext.lobes.truncated_encoder import TruncatedHuBERT
+from tests.hub_stub import HubStub
 
 
 def test_fine_tuned_checkpoint_loads_its_encoder(tmp_path, small_config):
@@ -69,7 +75,7 @@ def test_folder_without_weights_is_refused(tmp_path, small_config):
 
 
 def test_folder_without_config_is_refused(tmp_path):
-    with pytest.raises(InputError, match=f"'{tmp_path}' holds no checkpoint .*config.json"):
+    with pytest.raises(InputError, match=f"'{tmp_path}' holds no checkpoint: config.json is missing"):
         TruncatedHuBERT(tmp_path, num_layers=2)
 
 
@@ -79,19 +85,231 @@ def test_incomplete_weights_are_refused(tmp_path, small_config):
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 4}))
     assert TruncatedHuBERT(tmp_path, num_layers=2).num_layers == 2
-    with pytest.raises(InputError, match="missing .*encoder.layers.2"):
+    with pytest.raises(
+        InputError, match=r"16 \(encoder.layers.2.*, ...\) missing, 0 of another shape. Give the config.json"
+    ):
         TruncatedHuBERT(tmp_path, num_layers=3)
-
-
-def test_broken_weights_are_refused(tmp_path, small_config):
-    transformers.HubertModel(transformers.HubertConfig(**small_config)).save_pretrained(tmp_path)
-    weights = tmp_path / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(InputError, match="the weights in source .* cannot be read"):
-        TruncatedHuBERT(tmp_path, num_layers=2)
 
 
 def test_other_architecture_is_refused(tmp_path):
     transformers.BertConfig().save_pretrained(tmp_path)
-    with pytest.raises(InputError, match=r"is a 'bert' model; known are \['hubert', 'wav2vec2'\]"):
+    with pytest.raises(InputError, match=r"config.json is of a 'bert' model; known are \['hubert', 'wav2vec2'\]"):
         TruncatedHuBERT(tmp_path)
+
+
+POINTER = (
+    b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1\nsize 12\n"
+)
+AGAIN = "Download config.json again, or copy it again from where it is whole."
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", rf"config.json is not a JSON object. {AGAIN}"),
+        (POINTER, rf"config.json is not a JSON object. {AGAIN}"),
+        (b'{"model_type": "hub', rf"config.json is not a JSON object. {AGAIN}"),
+        (b"[]", rf"config.json is not a JSON object. {AGAIN}"),
+        (b"\xff\xfe", rf"config.json is not a JSON object. {AGAIN}"),
+        (b"{}", r"config.json names no model_type; known are \['hubert', 'wav2vec2'\]"),
+        (b'{"model_type": "hubert", "hidden_size": "wide"}', "config.json cannot be read: [^$]*hidden_size"),
+    ],
+)
+def test_config_that_cannot_be_read_is_refused(tmp_path, content, message):
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        TruncatedHuBERT(tmp_path)
+
+
+class Attack:
+    """Unpickled, it leaves a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.fixture
+def checkpoint(tmp_path, small_config):
+    """Return a function that saves a checkpoint in a folder and returns (the folder, its file of weights)."""
+
+    def save(name, **kwargs):
+        torch.manual_seed(0)
+        folder = tmp_path / "hubert"
+        model = transformers.HubertModel(transformers.HubertConfig(**small_config))
+        if name == "pytorch_model.bin":
+            model.config.save_pretrained(folder)
+            torch.save(model.state_dict(), folder / name, **kwargs)
+        else:
+            model.save_pretrained(folder, **kwargs)
+        return folder, folder / name
+
+    return save
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda content: b"", "{path} is empty. Download {name} again"),
+        (lambda content: POINTER, "{path} is a git-LFS pointer, not the weights. Run `git lfs pull`"),
+        (
+            lambda content: content[: len(content) // 2],
+            r"{path} is damaged or cut short \(\d+ bytes\). Download {name}",
+        ),
+        (lambda content: content[:5], r"{path} is damaged or cut short \(5 bytes\). Download {name} again"),
+        (lambda content: b"<!doctype html><title>504</title>", r"{path} is damaged or cut short \(33 bytes\)"),
+    ],
+    ids=["empty", "LFS pointer", "half", "five bytes", "error page"],
+)
+def test_weights_that_cannot_be_read_are_refused(checkpoint, name, break_it, message):
+    folder, path = checkpoint(name)
+    path.write_bytes(break_it(path.read_bytes()))
+    with pytest.raises(InputError, match=message.format(path=path, name=name)):
+        TruncatedHuBERT(folder, num_layers=2)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_pickle_in_either_format_is_read_and_a_half_one_refused(checkpoint, zipped):
+    folder, path = checkpoint("pytorch_model.bin", _use_new_zipfile_serialization=zipped)
+    assert TruncatedHuBERT(folder, num_layers=2).embedding_dim == 32
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(InputError, match=rf"{path} is damaged or cut short"):
+        TruncatedHuBERT(folder, num_layers=2)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_pickle_with_code_is_refused_and_not_run(checkpoint, tmp_path, zipped):
+    folder, path = checkpoint("pytorch_model.bin")
+    torch.save({"weight": Attack(tmp_path / "run")}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(
+        InputError, match=rf"{path} would run code when it is loaded \(io.open\), and is not"
+    ) as refusal:
+        TruncatedHuBERT(folder, num_layers=2)
+    assert "weights_only" not in str(refusal.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_sharded_checkpoint_is_read_and_a_missing_shard_refused(checkpoint):
+    folder, index = checkpoint("model.safetensors.index.json", max_shard_size="50KB")
+    shards = sorted(folder.glob("*.safetensors"))
+    assert index.is_file() and len(shards) > 1
+    assert TruncatedHuBERT(folder, num_layers=2).num_layers == 2
+    shards[1].unlink()
+    with pytest.raises(
+        InputError, match=rf"{shards[1]} is missing, which the index beside it names. Download {shards[1].name}"
+    ):
+        TruncatedHuBERT(folder, num_layers=2)
+    index.write_text("{")
+    with pytest.raises(InputError, match=rf"{index} is no index of weights"):
+        TruncatedHuBERT(folder, num_layers=2)
+
+
+def test_tilde_is_the_home_folder(checkpoint, tmp_path, monkeypatch):
+    checkpoint("model.safetensors")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert TruncatedHuBERT("~/hubert", num_layers=2).num_layers == 2
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("/nowhere/hubert", "source '/nowhere/hubert': there is no such folder. Give a folder .*, or a Hub id such as"),
+        ("a/b/c", "source 'a/b/c': there is no such folder"),
+        ("./hubert", "there is no such folder"),
+        (__file__, "is a file: give the folder that holds config.json and the weights"),
+    ],
+)
+def test_source_that_is_neither_folder_nor_hub_id_is_refused(source, message):
+    with pytest.raises(InputError, match=message):
+        TruncatedHuBERT(source)
+
+
+HUB_ID = "ann/hubert"
+
+
+@pytest.fixture
+def hub(checkpoint, monkeypatch):
+    """Serve a checkpoint, beside files that are not needed, from a Hub on this machine."""
+    folder, _ = checkpoint("model.safetensors", max_shard_size="50KB")
+    with HubStub() as stub:
+        files = {path.name: path.read_bytes() for path in folder.iterdir()}
+        files |= {"pytorch_model.bin": b"", "tf_model.h5": b"", "README.md": b""}
+        stub.repos[HUB_ID] = {"private": False, "files": files}
+        template = huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE
+        template = template.replace(huggingface_hub.constants.ENDPOINT, stub.url)
+        monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", stub.url)
+        yield stub
+
+
+def test_model_on_the_hub_is_downloaded_once(hub, tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    first = TruncatedHuBERT(HUB_ID, save_path=cache, num_layers=2)
+    got = {path.rsplit("/", 1)[1] for method, path in hub.requests if method == "GET" and "resolve" in path}
+    assert got == {name for name in hub.repos[HUB_ID]["files"] if name.startswith("model")} | {"config.json"}
+    hub.requests.clear()
+    again = TruncatedHuBERT(HUB_ID, save_path=cache, num_layers=2)
+    assert hub.requests == []
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(first.parameters(), again.parameters()))
+
+    offline(monkeypatch, fail)
+    assert TruncatedHuBERT(HUB_ID, save_path=cache, num_layers=2).num_layers == 2
+
+
+def test_interrupted_download_is_completed(hub, tmp_path):
+    cache = tmp_path / "cache"
+    TruncatedHuBERT(HUB_ID, save_path=cache, num_layers=2)
+    shard = next(cache.glob("**/snapshots/*/model-00001-*"))
+    shard.resolve().unlink()
+    assert TruncatedHuBERT(HUB_ID, save_path=cache, num_layers=2).num_layers == 2
+    assert shard.is_file()
+
+
+def test_model_that_the_hub_has_not_is_refused(hub, tmp_path):
+    with pytest.raises(InputError, match="'ann/huber' is neither a folder here nor a model on the Hub .*hf auth login"):
+        TruncatedHuBERT("ann/huber", save_path=tmp_path)
+    hub.repos[HUB_ID]["files"] = {"config.json": b"{}"}
+    with pytest.raises(InputError, match="'ann/hubert' has no config.json with model.safetensors"):
+        TruncatedHuBERT(HUB_ID, save_path=tmp_path)
+
+
+def fail(*args, **kwargs):
+    raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+
+def hang(*args, **kwargs):
+    threading.Event().wait(20)
+
+
+def offline(monkeypatch, resolve):
+    """Let every look-up of a host's address fail at once, or take very long."""
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "https://hub.invalid")
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+
+
+@pytest.mark.parametrize("resolve", [fail, hang])
+def test_hub_that_cannot_be_reached_is_said_at_once_with_the_ways_around(tmp_path, monkeypatch, resolve):
+    assert pretrained.HUB_TIMEOUT_S < 5
+    monkeypatch.setattr(pretrained, "HUB_TIMEOUT_S", 0.3)
+    offline(monkeypatch, resolve)
+    start = time.monotonic()
+    with pytest.raises(InputError, match="the Hugging Face Hub .https://hub.invalid. cannot be reached") as refusal:
+        TruncatedHuBERT("facebook/hubert-large-ll60k", save_path=tmp_path)
+    assert time.monotonic() - start < 3
+    for way in (
+        "hf download facebook/hubert-large-ll60k --local-dir hubert-large-ll60k",
+        "--encoder_source=/path/to/hubert-large-ll60k",
+        "HF_HOME",
+        "HF_HUB_OFFLINE=1",
+    ):
+        assert way in str(refusal.value)
+
+
+def test_offline_mode_forbids_to_ask(tmp_path, monkeypatch):
+    offline(monkeypatch, hang)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(InputError, match="is not in the cache, and HF_HUB_OFFLINE forbids a download. .*hf download"):
+        TruncatedHuBERT("facebook/hubert-large-ll60k", save_path=tmp_path)

@@ -180,6 +180,7 @@ def test_input_stays_as_it_was(small_config, clips):
             {"config": {"num_hiden_layers": 4}},
             "'num_hiden_layers', which HubertConfig .* Did you mean num_hidden_layers",
         ),
+        ({"config": {"hidden_size": "wide"}}, "a value that HubertConfig does not take: [^$]*hidden_size"),
         ({"config": {"model_type": "wavlm"}}, r"model_type 'wavlm'; known are \['hubert', 'wav2vec2'\]"),
         ({"config": None}, "needs a source .* or a config"),
     ],
