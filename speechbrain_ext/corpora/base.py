@@ -1,6 +1,7 @@
 """What is known about each corpus, by its name, and how a copy of one is read."""
 
 import difflib
+import glob
 import importlib
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -252,7 +253,7 @@ def count_table(manifest: Manifest, emotions: Sequence[str], by: str = "group") 
 
 def check_no_archive(path: Path) -> None:
     """Refuse a corpus that is still packed."""
-    if path.is_file() and path.suffix.lower() in ARCHIVES:
+    if is_archive(path):
         raise InputError(f"{path} is an archive. Unpack it first (tar xf, unzip), and give the folder that comes out.")
 
 
@@ -263,13 +264,14 @@ def check_data_folder(folder: Path, wanted: str) -> None:
     check_no_archive(folder)
     if folder.exists():
         raise InputError(f"{folder} is a file, not a folder: give the folder that {wanted}.")
-    packed = [path for path in sorted(folder.parent.glob("*")) if _is_packed(path, folder.name)]
+    packed = [path for path in sorted(folder.parent.glob(f"{glob.escape(folder.name)}.*")) if is_archive(path)]
     hint = f"{packed[0]} is still packed: unpack it first." if packed else "`make demo` makes a synthetic one."
     raise InputError(f"the data folder {folder} does not exist. Give the folder that {wanted}; {hint}")
 
 
-def _is_packed(path: Path, name: str) -> bool:
-    return path.name.startswith(f"{name}.") and path.suffix.lower() in ARCHIVES
+def is_archive(path: Path) -> bool:
+    """Tell whether a path is a file that holds packed others, by its ending."""
+    return path.is_file() and path.suffix.lower() in ARCHIVES
 
 
 def _find_labels(emotions: Sequence[Any], counts: Counter, corpus: Corpus) -> list[str]:

@@ -160,13 +160,17 @@ def _check_spellings(rows: list[Row], path: Path) -> None:
     """Refuse labels, speakers and groups that are most likely one, written in several ways."""
     faults = []
     for column in ("emo", "speaker", "group"):
-        spellings: dict[str, dict[str, str]] = defaultdict(dict)
+        places: dict[str, str] = {}
         for row in rows:
-            spellings[_plain(row[column])].setdefault(row[column], row["place"])
-        for places in spellings.values():
-            if len(places) > 1:
-                found = ", ".join(f"{value!r} ({place.rpartition(', ')[2]})" for value, place in places.items())
-                faults.append(f"{column}: {found} differ in capitals, spaces or zeros only. Write them in one way.")
+            places.setdefault(row[column], row["place"].rpartition(", ")[2])
+        spellings: dict[str, list[str]] = defaultdict(list)
+        for value, place in places.items():
+            spellings[_plain(value)].append(f"{value!r} ({place})")
+        for found in spellings.values():
+            if len(found) > 1:
+                faults.append(
+                    f"{column}: {', '.join(found)} differ in capitals, spaces or zeros only. Write them in one way."
+                )
     if faults:
         raise InputError(f"{path}:\n{first_lines(faults)}")
 

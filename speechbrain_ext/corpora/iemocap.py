@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
 
-from speechbrain_ext.corpora.base import Corpus, PublishedResult, check_data_folder
-from speechbrain_ext.dataio.manifest import Row
+from speechbrain_ext.corpora.base import Corpus, PublishedResult, check_data_folder, is_archive
+from speechbrain_ext.dataio.manifest import Row, first_lines
 from speechbrain_ext.errors import InputError
 
 EMOTIONS = ("ang", "hap", "sad", "neu")
@@ -77,19 +77,27 @@ def read_rows(data_folder: Path) -> list[Row]:
         inner = next((path.parent for path in sorted(data_folder.glob("*/Session1"))), None)
         outer = data_folder.parent if data_folder.name.startswith("Session") else None
         hint = f" Did you mean {inner or outer}?" if inner or outer else ""
+        packed = next((path for path in sorted(data_folder.glob("*.*")) if is_archive(path)), None)
+        hint = hint or (f" {packed} is still packed: unpack it first." if packed else "")
         raise InputError(
             f"the data folder {data_folder} holds no Session*/dialog/EmoEvaluation/*.txt. Give the folder that holds "
             f"Session1 to Session5, IEMOCAP_full_release.{hint}"
         )
     rows: list[Row] = []
+    faults: list[str] = []
     for path in annotations:
         wav_folder = path.relative_to(data_folder).parents[2] / "sentences" / "wav"
-        n_rows = len(rows)
-        for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
-            if TIMES.match(line):  # else it is the header, or an evaluator's own line
+        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        turns = [(number, line) for number, line in enumerate(lines, start=1) if TIMES.match(line)]
+        if not turns:
+            faults.append(f"{path} holds no turn: copy it again from the corpus.")
+        for number, line in turns:
+            try:
                 rows.append(_read_turn(line, f"{path}, line {number}", wav_folder))
-        if len(rows) == n_rows:
-            raise InputError(f"{path} holds no turn: copy it again from the corpus.")
+            except InputError as error:
+                faults.append(str(error))
+    if faults:
+        raise InputError(first_lines(faults))
     return rows
 
 

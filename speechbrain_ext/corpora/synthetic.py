@@ -9,12 +9,11 @@ felt anything here: a number on this corpus shows that the code works, and says 
 The tree also holds what copies of a corpus hold: other labels, macOS files, CRLF, stray bytes, a wav that no
 line names. Dialogs are numbered 21, where IEMOCAP's end at 8, so that no turn bears the name of a real one.
 
-The speech is espeak-ng's, from the PyPI package espeakng-loader: pip install -e ".[demo]". The same versions
-of it, numpy and soxr give the same bytes each time. Takes seconds; a complete corpus is left as it is.
+The speech is espeak-ng's: pip install espeakng-loader. The same versions of it, numpy and soxr give the same bytes
+each time. Takes seconds; a complete corpus is left as it is.
 """
 
 import argparse
-import ctypes
 import importlib.util
 import json
 import multiprocessing
@@ -22,11 +21,10 @@ import shutil
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile as sf
-import soxr
 
 from speechbrain_ext.atomic_write import write_json
 from speechbrain_ext.corpora import iemocap
@@ -43,15 +41,6 @@ NOTE = (
     "This is synthetic speech by espeak-ng, made by rules. It is not IEMOCAP, not people and not emotion: "
     "numbers on it show that the code runs, and say nothing about real speech."
 )
-
-
-class Manner(NamedTuple):
-    """How a turn is said, relative to the voice's own way."""
-
-    pitch_semitones: float
-    range_factor: float
-    rate_factor: float
-    effort_db: float
 
 
 class Turn(NamedTuple):
@@ -75,22 +64,19 @@ VOICES = {
 }
 CLASSES = {"ang": ("ang",), "hap": ("hap", "exc"), "neu": ("neu",), "sad": ("sad",)}
 OTHER_LABELS = ("fru", "xxx", "sur", "fea")
+# Semitones of pitch, factors of pitch range and speed, decibels of effort: relative to the voice's own way.
 MANNERS = {
-    "ang": Manner(1.0, 1.4, 1.2, 7.0),
-    "hap": Manner(4.0, 1.5, 1.08, 2.5),
-    "exc": Manner(5.0, 1.6, 1.12, 3.5),
-    "neu": Manner(0.0, 1.0, 1.0, 0.0),
-    "sad": Manner(-2.5, 0.5, 0.82, -6.0),
-    **dict.fromkeys(OTHER_LABELS, Manner(0.0, 1.0, 1.0, 0.0)),
+    "ang": (1.0, 1.4, 1.2, 7.0),
+    "hap": (4.0, 1.5, 1.08, 2.5),
+    "exc": (5.0, 1.6, 1.12, 3.5),
+    "neu": (0.0, 1.0, 1.0, 0.0),
+    "sad": (-2.5, 0.5, 0.82, -6.0),
+    **dict.fromkeys(OTHER_LABELS, (0.0, 1.0, 1.0, 0.0)),
 }
-JITTER = Manner(1.5, 0.25, 0.08, 2.2)  # standard deviations: wide enough for neighbouring classes to overlap
-WORDS_PER_MINUTE = 170
-LEVEL_DB = -32.0  # of a neutral turn, against full scale: leaves room for the loudest
-TILT_DB = 16.0  # the effort that would make a full difference filter
-NOISE_DB = -66.0  # of a quiet room: no digital silence
+JITTER = (1.5, 0.25, 0.08, 2.2)  # standard deviations: wide enough for neighbouring classes to overlap
 DIALOGS = ("F_impro21", "M_script21_1", "M_impro21", "F_script21_1")
 MAC_JUNK = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        \xff\xfe\xb0"
-TEXTS = """
+STORY = """
 All right then. / The keys are on the table, next to the blue cup. / I called the office this morning, and
 they said that all of the papers would be ready by the end of the week, or perhaps on Monday morning. / We can
 talk about it later. / They moved the meeting to Thursday, so there is no need to hurry now. / Take a look at
@@ -105,81 +91,10 @@ month. / She put the letter back in the drawer, closed it, and went to the windo
 I was young we lived in a house near the station, and every night I could hear the last train go by, a long
 way off, before I fell asleep. / You did it on your own.
 """
-TEXTS = [" ".join(text.split()) for text in TEXTS.split("/")]
+TEXTS = [" ".join(text.split()) for text in STORY.split("/")]
 
 
-class Espeak:
-    """espeak-ng by ctypes, to be made once in a process.
-
-    The library keeps what no call resets (its pitch flutter runs on from one utterance to the next), so an
-    utterance depends on those said before it. The same list said in a new process gives the same samples.
-
-    Raises
-    ------
-    RuntimeError
-        If the library does not start.
-    """
-
-    RATE, PITCH, RANGE = 1, 3, 4  # espeak_PARAMETER
-    SYNCHRONOUS, DONT_EXIT, UTF8 = 2, 0x8000, 1
-
-    def __init__(self):
-        import espeakng_loader
-
-        self._chunks = []
-        self._lib = ctypes.CDLL(espeakng_loader.get_library_path())
-        data_path = espeakng_loader.get_data_path()
-        path = data_path.encode()
-        self.sample_rate_hz = self._lib.espeak_Initialize(self.SYNCHRONOUS, 0, path, self.DONT_EXIT)
-        if self.sample_rate_hz <= 0:
-            raise RuntimeError(
-                f"espeak-ng did not start with its data in {data_path}: it needs a readable folder, its path "
-                f"shorter than 160 characters (here {len(path)})."
-            )
-        samples = ctypes.POINTER(ctypes.c_short)
-        callback = ctypes.CFUNCTYPE(ctypes.c_int, samples, ctypes.c_int, ctypes.c_void_p)
-        self._callback = callback(self._keep)  # the library holds a bare pointer: keep the object alive
-        self._lib.espeak_SetSynthCallback(self._callback)
-
-    def _keep(self, samples, n_samples, _events):
-        if samples and n_samples > 0:
-            self._chunks.append(np.ctypeslib.as_array(samples, (n_samples,)).copy())
-        return 0
-
-    def say(self, text, voice, manner, seed):
-        """Say a sentence with a manner's pitch, range and rate; its effort is left to the caller.
-
-        Arguments
-        ---------
-        text : str
-        voice : str
-        manner : Manner
-        seed : int
-            In [0, 2**31), for the library's own noise.
-
-        Returns
-        -------
-        wav : np.ndarray
-            [time], in -1..1, at `self.sample_rate_hz`.
-        """
-        if self._lib.espeak_SetVoiceByName(voice.encode()) != 0:
-            raise RuntimeError(f"espeak-ng has no voice {voice}")
-        for parameter, value in (
-            (self.RATE, WORDS_PER_MINUTE * manner.rate_factor),
-            (self.PITCH, 50 + 50 * manner.pitch_semitones / 12),  # 50 is the voice's own, 100 an octave above
-            (self.RANGE, 50 * manner.range_factor),
-        ):
-            self._lib.espeak_SetParameter(parameter, max(0, round(value)), 0)
-        self._lib.espeak_ng_SetRandSeed(ctypes.c_long(seed))
-        self._chunks.clear()
-        data = text.encode()
-        status = self._lib.espeak_Synth(data, ctypes.c_size_t(len(data) + 1), 0, 0, 0, self.UTF8, None, None)
-        if status != 0 or not self._chunks:
-            raise RuntimeError(f"espeak-ng did not say {text!r} with the voice {voice} (status {status})")
-        return np.concatenate(self._chunks) / 32768
-
-
-def plan_session(session, sentences):
+def plan_session(session: int, sentences: int) -> list[Turn]:
     """List a session's labelled turns, dialog by dialog in the order of speech.
 
     Each speaker says the same sentences in all four classes, so that the words do not tell the class.
@@ -203,7 +118,8 @@ def plan_session(session, sentences):
                 i_text = (2 * (session - 1) + k) * sentences + i
                 lines.append((DIALOGS[i % len(DIALOGS)], gender, emo, i_text))
 
-    turns, n_turns = [], Counter()
+    turns: list[Turn] = []
+    n_turns: Counter = Counter()
     for dialog, gender, emo, i_text in sorted(lines, key=lambda line: DIALOGS.index(line[0])):
         name = f"Ses{session:02d}{dialog}_{gender}{n_turns[dialog, gender]:03d}"
         n_turns[dialog, gender] += 1
@@ -212,30 +128,17 @@ def plan_session(session, sentences):
     return turns
 
 
-def wav_path(out_dir, turn):
+def wav_path(out_dir: Path, turn: Turn) -> Path:
     """Return where a turn's audio lies."""
     return out_dir / f"Session{turn.session}" / "sentences" / "wav" / turn.dialog / f"{turn.name}.wav"
 
 
-def speak(turn, espeak):
-    """Synthesise a turn at 16 kHz, its manner jittered by a generator that its name seeds.
-
-    A louder voice is also a brighter one: effort is told even to a model that scales all clips to one level.
-    """
-    rng = np.random.default_rng(derive_seed(turn.name))
-    manner = Manner(*rng.normal(MANNERS[turn.emo], JITTER))
-    wav = espeak.say(turn.text, turn.voice, manner, seed=int(rng.integers(2**31)))
-    wav = soxr.resample(wav, espeak.sample_rate_hz, SAMPLE_RATE_HZ)
-    tilt = manner.effort_db / TILT_DB  # of a first-order filter: above 0 for brighter, below for duller
-    wav = wav - tilt * np.concatenate(([0.0], wav[:-1]))
-    wav *= 10 ** ((LEVEL_DB + manner.effort_db) / 20) / np.sqrt(np.mean(wav**2))
-    return np.clip(wav + rng.normal(0, 10 ** (NOISE_DB / 20), len(wav)), -1, 1)
-
-
-def write_session(out_dir, session, sentences):
+def write_session(out_dir: Path, session: int, sentences: int) -> None:
     """Speak a session and write its wavs, annotations and dirt. Needs a process of its own, for `Espeak`."""
+    from speechbrain_ext.corpora.espeak import Espeak, Manner, say_with_effort  # an extra package, only to make speech
+
     espeak = Espeak()
-    dialogs = defaultdict(list)
+    dialogs: dict[str, list[Turn]] = defaultdict(list)
     for turn in plan_session(session, sentences):
         dialogs[turn.dialog].append(turn)
     annotations = out_dir / f"Session{session}" / "dialog" / "EmoEvaluation"
@@ -244,7 +147,9 @@ def write_session(out_dir, session, sentences):
         wav_path(out_dir, turns[0]).parent.mkdir(parents=True)
         text, start_s = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n", 1.0
         for turn in turns:
-            wav = speak(turn, espeak)
+            rng = np.random.default_rng(derive_seed(turn.name))
+            manner = Manner(*rng.normal(MANNERS[turn.emo], JITTER))
+            wav = say_with_effort(espeak, turn.text, turn.voice, manner, SAMPLE_RATE_HZ, rng)
             sf.write(wav_path(out_dir, turn), wav, SAMPLE_RATE_HZ, subtype="PCM_16")
             end_s = start_s + len(wav) / SAMPLE_RATE_HZ
             text += f"[{start_s:.4f} - {end_s:.4f}]\t{turn.name}\t{turn.emo}\t[2.5000, 2.5000, 2.5000]\n"
@@ -254,7 +159,7 @@ def write_session(out_dir, session, sentences):
     write_dirt(out_dir, session, dialogs)
 
 
-def write_dirt(out_dir, session, dialogs):
+def write_dirt(out_dir: Path, session: int, dialogs: dict[str, list[Turn]]) -> None:
     """Add to a session what is no four-class data and yet lies in every copy of a real corpus."""
     annotations = out_dir / f"Session{session}" / "dialog" / "EmoEvaluation"
     for path in (annotations / ".DS_Store", out_dir / f"Session{session}" / ".DS_Store"):
@@ -282,7 +187,7 @@ def write_dirt(out_dir, session, dialogs):
         shutil.copyfile(wav, wav.with_name(f"{dialog}_FXX0.wav"))
 
 
-def read_marker(out_dir):
+def read_marker(out_dir: Path) -> dict[str, Any]:
     """Return what the marker in `out_dir` says, {} if the folder is free; refuse somebody else's folder."""
     if not out_dir.exists() or (out_dir.is_dir() and not any(out_dir.iterdir())):
         return {}
@@ -298,7 +203,7 @@ def read_marker(out_dir):
     )
 
 
-def make_demo_corpus(out_dir, sentences=SENTENCES):
+def make_demo_corpus(out_dir: str | Path, sentences: int = SENTENCES) -> tuple[dict[str, Any], bool]:
     """Make the demo corpus, unless `out_dir` already holds it complete.
 
     A corpus that was interrupted, or made by another version or with another setting, is made anew.
@@ -331,7 +236,7 @@ def make_demo_corpus(out_dir, sentences=SENTENCES):
     if wanted.items() <= marker.items() and all(wav_path(out_dir, turn).is_file() for turn in turns):
         return marker, False
     if importlib.util.find_spec("espeakng_loader") is None:
-        raise InputError('the demo corpus needs espeakng-loader, which is missing: pip install -e ".[demo]"')
+        raise InputError("the demo corpus needs espeakng-loader, which is missing: pip install espeakng-loader")
 
     out_dir.mkdir(parents=True, exist_ok=True)
     write_json({**wanted, "complete": False}, out_dir / MARKER)
@@ -386,7 +291,7 @@ CORPUS = Corpus(
 )
 
 
-def main():
+def main() -> None:
     """Make the corpus that the command line asks for, and say what is there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out_dir", nargs="?", default="demo_corpus", help="default: %(default)s")
@@ -402,3 +307,7 @@ def main():
     for name, codes in {**CLASSES, "other": OTHER_LABELS}.items():
         print(f"{name:>7} {sum(summary['counts'].get(code, 0) for code in codes):5d}  ({', '.join(codes)})")
     print(f"minutes {summary['minutes']:5.1f}  (of the four classes)")
+
+
+if __name__ == "__main__":
+    main()

@@ -110,6 +110,22 @@ def test_wrong_data_folder_is_refused(tree, make, message):
         describe_iemocap(make(tree))
 
 
+def test_folder_with_the_archive_alone_says_unpack(tmp_path):
+    (tmp_path / "IEMOCAP.tar.gz").touch()
+    with pytest.raises(InputError, match="IEMOCAP.tar.gz is still packed: unpack it first"):
+        describe_iemocap(tmp_path)
+
+
+def test_all_faulty_lines_are_named_at_once(tree):
+    for session in "12":
+        add_turn(tree, f"Ses0{session}F_impro01_F050", "angr")
+    with pytest.raises(InputError) as error:
+        describe_iemocap(tree)
+    assert [line.partition(":")[0] for line in str(error.value).splitlines()] == [
+        "Ses01F_impro01_F050", "Ses02F_impro01_F050"
+    ]  # fmt: skip
+
+
 def test_annotated_turn_without_wav_is_named(tree):
     add_turn(tree, "Ses01F_impro01_F050", "ang", wav=False)
     with pytest.raises(InputError, match="Ses01F_impro01_F050: the recording cannot be opened.*No such file"):
