@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
@@ -63,8 +64,8 @@ def test_plot_confusion_shows_counts_shares_and_labels(tmp_path, drawn):
     assert [label.get_text() for label in axes.get_yticklabels()] == ["ang", "sad"]
     # (column, row): the first row is "ang", of which three in four were found.
     assert text_of(axes) == {(0, 0): "3\n75%", (1, 0): "1\n25%", (0, 1): "0\n0%", (1, 1): "8\n100%"}
-    assert axes.images[0].get_array().tolist() == [[0.75, 0.25], [0.0, 1.0]]
-    assert [bar.get_ylabel() for bar in drawn[0].axes[1:]] == ["share of the true class"]
+    assert axes.images[0].get_array().tolist() == [[75, 25], [0, 100]]
+    assert [bar.get_ylabel() for bar in drawn[0].axes[1:]] == ["% of the true class"]
 
 
 def test_plot_confusion_text_stands_out_from_its_cell(tmp_path, drawn):
@@ -72,13 +73,13 @@ def test_plot_confusion_text_stands_out_from_its_cell(tmp_path, drawn):
     axes = drawn[0].axes[0]
     colours = {text.get_position(): text.get_color() for text in axes.texts}
     assert colours == {(0, 0): "white", (1, 0): "black", (0, 1): "black", (1, 1): "white"}
-    assert (axes.images[0].norm.vmin, axes.images[0].norm.vmax) == (0, 1)
+    assert (axes.images[0].norm.vmin, axes.images[0].norm.vmax) == (0, 100)
     assert np.mean(axes.images[0].cmap(0.9)[:3]) < 0.5 < np.mean(axes.images[0].cmap(0.1)[:3])
 
 
 def test_plot_confusion_of_an_absent_emotion_is_a_row_of_zeros(tmp_path, drawn):
     plot_confusion([[2, 0], [0, 0]], ["ang", "sad"], tmp_path / "c.png")
-    assert drawn[0].axes[0].images[0].get_array().tolist() == [[1.0, 0.0], [0.0, 0.0]]
+    assert drawn[0].axes[0].images[0].get_array().tolist() == [[100, 0], [0, 0]]
 
 
 @pytest.mark.parametrize("confusion", [[[1, 2, 3], [4, 5, 6]], [[1, 2], [3, 4]], [1, 2, 3]])
@@ -115,6 +116,33 @@ def test_plot_curves_shows_losses_and_accuracies_in_percent(tmp_path, drawn):
         assert [text.get_text() for text in axes.get_legend().get_texts()] == list(curves_of(axes))
 
 
+def colours_in(path, *names):
+    """Tell whether a picture shows each of these colours."""
+    pixels = imread(path)[..., :3]
+    return [bool((np.abs(pixels - to_rgb(name)).max(axis=2) < 0.02).any()) for name in names]
+
+
+def test_plot_curves_that_coincide_are_both_seen(tmp_path, drawn):
+    epochs = [{**entry, "valid_UA": entry["valid_WA"]} for entry in EPOCHS]
+    plot_curves(epochs, tmp_path / "c.png")
+    below, above = drawn[0].axes[1].lines
+    assert below.get_linewidth() > 2 * above.get_linewidth() and above.get_linestyle() == "--"
+    drawn[0].axes[1].get_legend().remove()
+    drawn[0].axes[0].remove()
+    drawn[0].savefig(tmp_path / "again.png")
+    mixed = np.array(to_rgb("tab:blue")) * below.get_alpha() + 1 - below.get_alpha()
+    assert colours_in(tmp_path / "again.png", mixed, "tab:orange") == [True, True]
+
+
+def test_plot_folds_whose_means_coincide_shows_both_lines(tmp_path, drawn):
+    plot_folds([{"fold": 1, "WA": 0.0, "UA": 0.0}, {"fold": 2, "WA": 1.0, "UA": 1.0}], tmp_path / "f.png")
+    drawn[0].legends[0].remove()
+    for bars in drawn[0].axes[0].containers:
+        bars.remove()
+    drawn[0].savefig(tmp_path / "again.png")
+    assert colours_in(tmp_path / "again.png", "tab:blue", "tab:orange") == [True, True]
+
+
 def test_plot_curves_without_validation_shows_the_training_loss_alone(tmp_path, drawn):
     epochs = [{"epoch": entry["epoch"], "train_loss": entry["train_loss"]} for entry in EPOCHS]
     plot_curves(epochs, tmp_path / "c.png")
@@ -123,7 +151,7 @@ def test_plot_curves_without_validation_shows_the_training_loss_alone(tmp_path, 
     assert curves_of(losses) == {"train loss": ([1, 2], [1.5, 1.0])}
 
 
-# Fold 4 has one seed, fold 2 has two; the mean over the runs is WA 50, UA 62.5.
+# Fold 4 has one seed, fold 2 has two; the mean of the folds is WA (37.5 + 75) / 2, UA (68.75 + 50) / 2.
 RUNS = [
     {"seed": 1, "fold": 4, "WA": 0.75, "UA": 0.5},
     {"seed": 1, "fold": 2, "WA": 0.25, "UA": 0.625},
@@ -162,7 +190,7 @@ def test_plot_folds_shows_means_over_seeds_and_each_run_and_the_mean_of_folds(tm
     dots = [tuple(point) for line in axes.lines if line.get_linestyle() == "None" for point in line.get_xydata()]
     assert sorted(dots) == [(-0.2, 25), (-0.2, 50), (0.2, 62.5), (0.2, 75), (0.8, 75), (1.2, 50)]
     lines = {line.get_label(): set(line.get_ydata()) for line in axes.lines if line.get_linestyle() != "None"}
-    assert lines == {"mean WA 50.00%": {50.0}, "mean UA 62.50%": {62.5}}
+    assert lines == {"mean WA 56.25%": {56.25}, "mean UA 59.38%": {59.375}}
     assert {text.get_text() for text in drawn[0].legends[0].get_texts()} == {"WA", "UA", *lines}
 
 
@@ -180,7 +208,7 @@ def test_plot_sweep_shows_what_is_known(tmp_path, drawn):
     (axes,) = drawn[0].axes
     assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == ("alpha", "%", "mixup")
     assert curves_of(axes) == {"WA": ([0.0, 0.3], [60.5, 0.0]), "UA": ([0.1], [61.0])}
-    assert {line.get_marker() for line in axes.lines} == {"o"}  # a single value can be seen
+    assert [line.get_marker() for line in axes.lines] == ["o", "x"]  # a single value can be seen
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["WA", "UA"]
 
 
@@ -236,6 +264,25 @@ def test_titles_are_no_formulas(tmp_path, drawn, name):
         DRAWERS[name](tmp_path / "x.png", text)
         assert title_of(drawn[-1]).get_text() == text and not title_of(drawn[-1]).get_parse_math()
     assert_is_a_picture(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("name", DRAWERS)
+def test_titles_that_no_font_can_write_are_written_by_numbers(tmp_path, drawn, name):
+    DRAWERS[name](tmp_path / "x.png", "loso\U0010ffff")  # no warning, which would be an error here
+    assert title_of(drawn[0]).get_text() == "loso\\U0010ffff"
+
+
+def test_plot_confusion_labels_that_no_font_can_write_are_named_by_their_place(tmp_path, drawn):
+    plot_confusion([[3, 1], [0, 8]], ["ang", "\U0010ffff\U0010fffe"], tmp_path / "c.png")
+    assert [label.get_text() for label in drawn[0].axes[0].get_yticklabels()] == ["ang", "class 2"]
+    assert drawn[0].get_supxlabel() == "class 2: \\U0010ffff\\U0010fffe"
+    assert_fits(drawn[0], drawn[0]._supxlabel)
+
+
+def test_plot_bars_labels_that_no_font_can_write_are_written_by_numbers(tmp_path, drawn):
+    plot_bars(["\U0010ffff", "$x$"], {"\U0010fffe": [50, 60]}, tmp_path / "b.png")
+    assert [label.get_text() for label in drawn[0].axes[0].get_yticklabels()] == ["\\U0010ffff", "$x$"]
+    assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == ["\\U0010fffe"]
 
 
 def test_plot_confusion_labels_are_no_formulas(tmp_path):
