@@ -1,5 +1,6 @@
 """What a user gave wrong: one exception, and two checks that many arguments share."""
 
+import re
 from typing import Any
 
 
@@ -74,3 +75,37 @@ def check_whole_number(name: str, value: Any, low: int) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise InputError(f"{name} must be a whole number from {low}, got {value!r}.")
+
+
+def parse_numbers(name: str, text: str) -> list[int]:
+    """Read an option of whole numbers and ranges.
+
+    Arguments
+    ---------
+    name
+        The option's name, for the message.
+    text
+        Such as "1-3,5".
+
+    Raises
+    ------
+    InputError
+        Names the option and what was given.
+
+    Example
+    -------
+    >>> parse_numbers("--folds", "1-3,5")
+    [1, 2, 3, 5]
+    """
+    numbers: list[int] = []
+    for part in text.split(","):
+        low, dash, high = (word.strip() for word in part.partition("-"))
+        bounds = [word for word in (low, high) if word or dash] or [""]
+        if not all(re.fullmatch("[0-9]{1,9}", word) for word in bounds) or int(bounds[-1]) < int(bounds[0]):
+            raise InputError(f"{name} must be whole numbers such as 1-5 or 1,3, got {text!r}.")
+        if int(bounds[-1]) - int(bounds[0]) > 9999:
+            raise InputError(f"{name} names more than 10,000 numbers: {text!r}.")
+        numbers += range(int(bounds[0]), int(bounds[-1]) + 1)
+    if len(set(numbers)) < len(numbers):
+        raise InputError(f"{name} names a number twice: {text!r}.")
+    return numbers

@@ -22,7 +22,7 @@ from pathlib import Path
 import speechbrain as sb
 import torch
 
-from speechbrain_ext.errors import InputError, check_whole_number
+from speechbrain_ext.errors import InputError, check_whole_number, parse_numbers
 from speechbrain_ext.launch.display import RunDisplay, WatchedRun
 from speechbrain_ext.launch.jobs import Job
 from speechbrain_ext.launch.local import run_jobs
@@ -250,19 +250,6 @@ def print_report(folders, out=None):
         print(f"No report yet: {error}")
         return False
     return True
-
-
-def parse_numbers(name, text):
-    """Read "1-3,5" as [1, 2, 3, 5]."""
-    numbers = []
-    for part in text.split(","):
-        low, dash, high = part.strip().partition("-")
-        if not low.isdecimal() or (dash and not high.isdecimal()) or (dash and int(high) < int(low)):
-            raise InputError(f"{name} must be whole numbers such as 1-5 or 1,3, got {text!r}.")
-        numbers += range(int(low), int(high or low) + 1)
-    if len(set(numbers)) < len(numbers):
-        raise InputError(f"{name} names a number twice: {text!r}.")
-    return numbers
 
 
 def add_pool_options(parser):
