@@ -29,7 +29,8 @@ from speechbrain_ext.launch.plan import (
     tell_failures,
 )
 from speechbrain_ext.results.plots import plot_bars, plot_sweep
-from speechbrain_ext.results.report import are_iemocap, escape_markdown, percent, table, to_html
+from speechbrain_ext.results.markdown_text import escape_markdown, percent, table, to_html
+from speechbrain_ext.results.report import published_results
 from speechbrain_ext.results.result_set import read_result_set
 from speechbrain_ext.results.summary import NAMES
 
@@ -127,14 +128,15 @@ def collect(grid, folder):
     Returns
     -------
     list of dict
-        One a row: name, cells, overrides, paper ([WA, UA] in percent, or None), n_runs, ids (set), WA and UA as
-        {"mean", "std"} over its runs (None where it has none), and fault: why its runs give no number, or None.
+        One a row: name, cells, overrides, paper ([WA, UA] in percent, or None), n_runs, comparable (whether all of its
+        runs test the paper's corpus), WA and UA as {"mean", "std"} over its runs (None where it has none), and fault:
+        why its runs give no number, or None.
     """
     rows = []
     for row in grid["rows"]:
         entry = {key: row.get(key) for key in ("name", "cells", "overrides", "paper")}
         row_folder = folder / str(row["name"])
-        entry.update(n_runs=0, ids=set(), fault=None, **dict.fromkeys(NAMES))
+        entry.update(n_runs=0, comparable=True, fault=None, **dict.fromkeys(NAMES))
         rows.append(entry)
         if not any(row_folder.rglob("test_metrics.json")):
             continue
@@ -143,7 +145,9 @@ def collect(grid, folder):
         except InputError as error:
             entry["fault"] = str(error)
             continue
-        entry.update(n_runs=len(runs), ids={utt_id for run in runs for utt_id in run.ids})
+        keys = ("corpus", "corpus_faults", "emotions")
+        comparable = all(published_results(*(run.metrics[key] for key in keys)) for run in runs)
+        entry.update(n_runs=len(runs), comparable=comparable)
         for name in NAMES:
             values = [run.metrics[name] for run in runs]
             entry[name] = {"mean": mean(values), "std": stdev(values) if len(values) > 1 else None}
@@ -193,13 +197,12 @@ def write_tables(grids, asked, folder):
     """
     found = {name: collect(grid, folder / name) for name, grid in grids.items()}
     tables = {name: rows for name, rows in found.items() if name in asked or any(row["n_runs"] for row in rows)}
-    ids = {utt_id for rows in tables.values() for row in rows for utt_id in row["ids"]}
-    is_iemocap = bool(ids) and are_iemocap(ids)
+    with_runs = [row for rows in tables.values() for row in rows if row["n_runs"]]
+    is_iemocap = bool(with_runs) and all(row["comparable"] for row in with_runs)
     for name, rows in tables.items():
         draw(grids[name], rows, folder / f"{name}.png", "" if is_iemocap else "\n(ours: not on IEMOCAP)")
     text = to_markdown(escape_markdown(grids), escape_markdown(tables), is_iemocap)
-    saved = {name: [{k: v for k, v in row.items() if k != "ids"} for row in rows] for name, rows in tables.items()}
-    write_json(saved, folder / "ablations.json")
+    write_json(tables, folder / "ablations.json")
     with atomic_write(folder / "ablations.md") as file:
         file.write(text)
     with atomic_write(folder / "ablations.html") as file:

@@ -4,12 +4,11 @@ import csv
 import json
 from pathlib import Path
 
-from speechbrain_ext.training.settings import UNFINGERPRINTED_KEYS
-
 from speechbrain_ext.atomic_write import atomic_write, write_json
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.results.plots import plot_confusion, plot_curves
 from speechbrain_ext.training.run_folder import HYPERPARAMS_FILE, RUN_FILE, settings_fingerprint
+from speechbrain_ext.training.settings import UNFINGERPRINTED_KEYS
 from speechbrain_ext.versions import versions
 
 EPOCHS_FILE = "epochs.json"
@@ -128,7 +127,10 @@ def write_results(brain, hparams, manifest, fold):
         "n_folds": len({entry["group"] for entry in manifest.values()}),
         "validation": hparams["validation"],
         "tested_weights": "last" if hparams["validation"] == "none" else hparams["tested_weights"],
+        "corpus": "csv",
+        "corpus_faults": [],
         **identity,
+        "hyperparameters": {},
         "settings": settings_fingerprint(folder / HYPERPARAMS_FILE, whole_batch, leave_out=UNFINGERPRINTED_KEYS),
         "encoder_config": hparams["encoder"].architecture(),
         "versions": versions(),

@@ -1,18 +1,25 @@
-"""How sure a WA, a UA or a difference between two systems is: bootstrap over utterances or speakers, McNemar's test.
+"""Uncertainty of WA, UA and of differences between systems: bootstrap over utterances or speakers, McNemar's test.
 
-A unit is what is drawn: an utterance, or a speaker with all of their utterances. The utterances of one speaker are no
-independent draws, so intervals over speakers are the honest ones for speakers that were never heard, and the wider.
+The bootstrap draws clusters: single utterances, or speakers with all of their utterances. The utterances of one speaker
+are not independent, so the intervals over speakers, which are wider, are the valid ones for speakers never heard.
 """
 
+from collections.abc import Callable
+from typing import Any, Optional
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.stats import binomtest, bootstrap
 
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
 
-CELLS = 2**20  # resamples times units at once: some 40 MB
+CELLS = 2**20  # resamples times clusters at once: about 40 MB
+
+Counts = tuple[ArrayLike, ArrayLike]
+Interval = tuple[float, float]
 
 
-def accuracies(hits, totals):
+def accuracies(hits: ArrayLike, totals: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Compute WA and UA, as `EmotionMetrics` does, from counts.
 
     Arguments
@@ -47,22 +54,24 @@ def accuracies(hits, totals):
     return WA, UA
 
 
-def unit_counts(units, true, predicted, n_classes):
-    """Count clips and correct decisions of each unit and true class.
+def cluster_counts(
+    clusters: ArrayLike, true: ArrayLike, predicted: ArrayLike, n_classes: int
+) -> tuple[list[Any], np.ndarray, np.ndarray]:
+    """Count clips and correct decisions of each cluster and true class.
 
     Arguments
     ---------
-    units : sequence of str
-        The unit of each decision: the utterance's id, or the speaker. With several seeds a unit's decisions add up.
+    clusters : sequence of str
+        The cluster of each decision: its utterance id, or its speaker. The decisions of several seeds add up.
     true, predicted : sequence of int
-        Class indices from 0, as many as units.
+        Class indices from 0, one a decision.
     n_classes : int
         C.
 
     Returns
     -------
     tuple
-        (labels: list of the U units, sorted; hits: numpy.ndarray, [U, C]; totals: numpy.ndarray, [U, C]).
+        (labels: list of the K clusters, sorted; hits: numpy.ndarray, [K, C]; totals: numpy.ndarray, [K, C]).
 
     Raises
     ------
@@ -71,50 +80,51 @@ def unit_counts(units, true, predicted, n_classes):
 
     Example
     -------
-    >>> labels, hits, totals = unit_counts(["f1", "m1", "f1"], [0, 0, 1], [0, 1, 1], n_classes=2)
+    >>> labels, hits, totals = cluster_counts(["f1", "m1", "f1"], [0, 0, 1], [0, 1, 1], n_classes=2)
     >>> labels, hits.tolist(), totals.tolist()
     (['f1', 'm1'], [[1, 1], [0, 0]], [[1, 1], [1, 0]])
     """
-    units, true, predicted = np.asarray(units), np.asarray(true), np.asarray(predicted)
-    if units.ndim != 1 or not units.shape == true.shape == predicted.shape:
+    clusters, true, predicted = np.asarray(clusters), np.asarray(true), np.asarray(predicted)
+    if clusters.ndim != 1 or not clusters.shape == true.shape == predicted.shape:
         raise InputError(
-            "units, true and predicted must be flat and have one entry a decision, got the shapes "
-            f"{units.shape}, {true.shape} and {predicted.shape}."
+            "clusters, true and predicted must be flat and have one entry a decision, got the shapes "
+            f"{clusters.shape}, {true.shape} and {predicted.shape}."
         )
     for name, classes in (("true", true), ("predicted", predicted)):
         wrong = classes[~np.isin(classes, np.arange(n_classes))]
         if wrong.size:
             raise InputError(f"{name} must hold class indices from 0 to {n_classes - 1}, got {wrong[0]}.")
-    labels, rows = np.unique(units, return_inverse=True)
-    shape = len(labels), n_classes
-    hits, totals = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    labels, rows = np.unique(clusters, return_inverse=True)
+    hits, totals = np.zeros((2, len(labels), n_classes), np.int64)
     np.add.at(totals, (rows, true.astype(np.int64)), 1)  # an empty list comes as floats
     np.add.at(hits, (rows, true.astype(np.int64)), true == predicted)
     return labels.tolist(), hits, totals
 
 
-def bootstrap_intervals(hits, totals, confidence=0.95, n_resamples=9999, seed=0):
+def bootstrap_intervals(
+    hits: ArrayLike, totals: ArrayLike, confidence: float = 0.95, n_resamples: int = 9999, seed: int = 0
+) -> Optional[dict[str, Interval]]:
     """Compute percentile bootstrap intervals of WA and UA.
 
-    As many units as there are, are drawn with replacement; WA and UA are computed anew from each draw (Bisani and Ney,
-    "Bootstrap estimates for confidence intervals in ASR performance evaluation", ICASSP 2004). With ten speakers or so
-    an interval over speakers is still somewhat too narrow, and with less than five it says little.
+    Each resample draws K of the K clusters with replacement; WA and UA are computed anew from each (Bisani and Ney,
+    "Bootstrap estimates for confidence intervals in ASR performance evaluation", ICASSP 2004). With about ten speakers
+    an interval over speakers is still somewhat too narrow, and with fewer than five it says little.
 
     Arguments
     ---------
     hits, totals : numpy.ndarray
-        Counts of each unit and true class, [U, C], as `unit_counts` returns them.
+        Counts of each cluster and true class, [K, C], as `cluster_counts` returns them.
     confidence : float
-        Share of the draws within the interval, in (0, 1).
+        Share of the resamples within the interval, in (0, 1).
     n_resamples : int
-        Number of draws, 2 or more.
+        Number of resamples, 2 or more.
     seed : int
         Seed of the draws.
 
     Returns
     -------
     dict or None
-        {"WA": (low, high), "UA": (low, high)}, fractions. None with fewer than two units: nothing can be drawn then.
+        {"WA": (low, high), "UA": (low, high)}, fractions. None with fewer than two clusters.
 
     Raises
     ------
@@ -128,23 +138,25 @@ def bootstrap_intervals(hits, totals, confidence=0.95, n_resamples=9999, seed=0)
     """
     hits, totals = _checked("hits and totals", hits, totals)
 
-    def statistic(sums):
+    def statistic(sums: np.ndarray) -> np.ndarray:
         return np.stack(accuracies(*np.split(sums, 2, axis=-1)))  # [B, 2 C] -> [2, B]
 
     return _intervals(statistic, np.hstack([hits, totals]), confidence, n_resamples, seed)
 
 
-def paired_bootstrap(counts_a, counts_b, confidence=0.95, n_resamples=9999, seed=0):
+def paired_bootstrap(
+    counts_a: Counts, counts_b: Counts, confidence: float = 0.95, n_resamples: int = 9999, seed: int = 0
+) -> dict[str, dict[str, Any]]:
     """Compute by how much system a is better than system b, with percentile bootstrap intervals.
 
-    Each draw of units is applied to both systems, so that what is hard for both cancels out. An interval without 0
-    speaks for a difference between these trained models; how much another training of the same system would differ is
-    not in it.
+    Both systems are evaluated on the same resamples, so that what is hard for both cancels out. An interval without 0
+    is evidence of a difference between these trained models; how much another training of the same system would differ
+    is not in it.
 
     Arguments
     ---------
     counts_a, counts_b : tuple of numpy.ndarray
-        (hits, totals) of each system, [U, C], row by row for the same units. The totals may differ, as they do where
+        (hits, totals) of each system, [K, C], row by row for the same clusters. The totals may differ, as they do where
         one system was run with more seeds.
     confidence, n_resamples, seed
         As in `bootstrap_intervals`.
@@ -153,12 +165,12 @@ def paired_bootstrap(counts_a, counts_b, confidence=0.95, n_resamples=9999, seed
     -------
     dict
         {"WA": {"difference": a - b, "interval": (low, high)}, "UA": {...}}, fractions; the interval is None with fewer
-        than two units.
+        than two clusters.
 
     Raises
     ------
     InputError
-        If shapes, counts or an option cannot be, or there is no unit.
+        If shapes, counts or an option cannot be, or there is no cluster.
 
     Example
     -------
@@ -170,12 +182,12 @@ def paired_bootstrap(counts_a, counts_b, confidence=0.95, n_resamples=9999, seed
     hits_b, totals_b = _checked("counts_b", *counts_b)
     if hits_a.shape != hits_b.shape:
         raise InputError(
-            f"counts_a and counts_b must be of the same units and classes, got {hits_a.shape} and {hits_b.shape}."
+            f"counts_a and counts_b must be of the same clusters and classes, got {hits_a.shape} and {hits_b.shape}."
         )
     if not len(hits_a):
-        raise InputError("counts_a and counts_b hold no unit: the two systems have none in common.")
+        raise InputError("counts_a and counts_b hold no cluster: the two systems have none in common.")
 
-    def statistic(sums):
+    def statistic(sums: np.ndarray) -> np.ndarray:
         hits_a, totals_a, hits_b, totals_b = np.split(sums, 4, axis=-1)  # [B, 4 C] -> four of [B, C]
         return np.stack(accuracies(hits_a, totals_a)) - np.stack(accuracies(hits_b, totals_b))  # [2, B]
 
@@ -188,12 +200,12 @@ def paired_bootstrap(counts_a, counts_b, confidence=0.95, n_resamples=9999, seed
     }
 
 
-def mcnemar(correct_a, correct_b):
-    """Test whether two systems err equally often: the exact form of McNemar's test.
+def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> dict[str, Any]:
+    """Test whether two systems make equally many errors: the exact form of McNemar's test.
 
     If they do, an utterance that only one of them gets right is as likely to be a's as b's; p is that of the two-sided
     binomial test (McNemar, "Note on the sampling error of the difference between correlated proportions or
-    percentages", Psychometrika 12, 1947). Utterances count as independent: each may come once, so in one seed only.
+    percentages", Psychometrika 12, 1947). Utterances count as independent: each may occur once, so in one seed only.
 
     Arguments
     ---------
@@ -203,7 +215,7 @@ def mcnemar(correct_a, correct_b):
     Returns
     -------
     dict
-        only_a, only_b (numbers of utterances that this system alone gets right), p (1.0 where both are 0).
+        only_a, only_b (numbers of utterances that only this system gets right), p (1.0 where both are 0).
 
     Raises
     ------
@@ -228,36 +240,38 @@ def mcnemar(correct_a, correct_b):
     return {"only_a": only_a, "only_b": only_b, "p": p}
 
 
-def _checked(name, hits, totals):
+def _checked(name: str, hits: ArrayLike, totals: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     hits, totals = np.asarray(hits, dtype=float), np.asarray(totals, dtype=float)
     if hits.ndim != 2 or hits.shape != totals.shape:
-        raise InputError(f"{name} must be [units, classes] twice, got the shapes {hits.shape} and {totals.shape}.")
+        raise InputError(f"{name} must be [clusters, classes] twice, got the shapes {hits.shape} and {totals.shape}.")
     if (hits < 0).any() or not (hits <= totals).all():
-        raise InputError(f"{name}: the hits of a unit must be from 0 to its clips. Count them with unit_counts.")
+        raise InputError(f"{name}: the hits of a cluster must be from 0 to its clips. Count them with cluster_counts.")
     if (totals.sum(axis=1) == 0).any():
-        raise InputError(f"{name}: unit {int(totals.sum(axis=1).argmin())} has no clips. Leave it out.")
+        raise InputError(f"{name}: cluster {int(totals.sum(axis=1).argmin())} has no clips. Leave it out.")
     return hits, totals
 
 
-def _intervals(statistic, counts, confidence, n_resamples, seed):
-    """Draw rows of counts [U, K] and take the percentiles of the statistic: sums [B, K] -> (WA, UA) [2, B]."""
+def _intervals(
+    statistic: Callable[[np.ndarray], np.ndarray], counts: np.ndarray, confidence: float, n_resamples: int, seed: int
+) -> Optional[dict[str, Interval]]:
+    """Resample the rows of counts [K, M]; take the percentiles of the statistic: sums [B, M] -> (WA, UA) [2, B]."""
     check_number("confidence", confidence, 0, 1, inclusive=False)
     check_whole_number("n_resamples", n_resamples, 2)
-    n_units = len(counts)
-    if n_units < 2:
+    n_clusters = len(counts)
+    if n_clusters < 2:
         return None
 
-    def resampled(drawn, axis):
-        del axis  # drawn is [B, U], units along the last
-        offsets = n_units * np.arange(len(drawn))[:, None]  # rows apart, so that one bincount does for all
+    def resampled(drawn: np.ndarray, axis: int) -> np.ndarray:
+        del axis  # drawn is [B, K], clusters along the last
+        offsets = n_clusters * np.arange(len(drawn))[:, None]  # rows apart, so that one bincount does for all
         weights = np.bincount((drawn + offsets).ravel(), minlength=drawn.size).reshape(drawn.shape)
-        return statistic(weights @ counts)  # [B, U] @ [U, K] -> [B, K]
+        return statistic(weights @ counts)  # [B, K] @ [K, M] -> [B, M]
 
     found = bootstrap(
-        (np.arange(n_units),),
+        (np.arange(n_clusters),),
         resampled,
         vectorized=True,
-        batch=max(1, CELLS // n_units),
+        batch=max(1, CELLS // n_clusters),
         n_resamples=n_resamples,
         confidence_level=confidence,
         method="percentile",

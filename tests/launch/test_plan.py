@@ -70,7 +70,7 @@ def test_killed_command_given_again_ends_with_the_same_report(root, command, fit
     assert run_loso.main(command(*options, f"--results_folder={whole}", "--jobs=2")) == 0
     said = capsys.readouterr().out
     assert "5 of 5 finished" in said
-    assert "# Results of loso" in said
+    assert f"Report: {whole}/report.html" in said
     alone = fit("alone", "--fold=3", *options)  # each run is what train.py does
     assert (whole / "seed1/fold3/predictions.csv").read_bytes() == (alone / "predictions.csv").read_bytes()
     assert results(whole / "seed1/fold3")[0]["settings"] == results(alone)[0]["settings"]

@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from speechbrain_ext.results.fold_results import is_finished, read_epochs, write_epochs
-from speechbrain_ext.training.settings import UNFINGERPRINTED_KEYS
 
+from speechbrain_ext.results.fold_results import is_finished, read_epochs, write_epochs
 from speechbrain_ext.training.run_folder import settings_fingerprint
+from speechbrain_ext.training.settings import UNFINGERPRINTED_KEYS
 
 IDENTITY = {"fold": 1, "seed": 2, "manifest": "ab"}
 
