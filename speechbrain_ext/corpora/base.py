@@ -1,7 +1,6 @@
 """What is known about each corpus, by its name, and how a copy of one is read."""
 
 import difflib
-import glob
 import importlib
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -9,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
+from speechbrain_ext.corpora.labels import list_counts
+from speechbrain_ext.corpora.sources import check_data_folder, check_no_archive
 from speechbrain_ext.dataio.manifest import (
     SHOWN,
     Manifest,
@@ -27,7 +28,6 @@ CORPORA = {
     "csv": "your own recordings, listed in a CSV with the columns id, wav, emo, speaker, group",
 }
 DEMO_MARKER = "demo_corpus.json"  # in what make_demo_corpus.py makes
-ARCHIVES = (".tar", ".gz", ".tgz", ".bz2", ".xz", ".zip", ".7z", ".rar")
 
 
 @dataclass(frozen=True)
@@ -196,39 +196,45 @@ def prepare_corpus(
     all_rows = corpus.read_rows(source)
     check_rows(all_rows)
     counts = Counter(row["emo"] for row in all_rows)
-    chosen = list(corpus.emotions or sorted(counts)) if emotions is None else _find_labels(emotions, counts, corpus)
+    if emotions is None:
+        chosen = list(corpus.emotions or sorted(counts))
+    else:
+        chosen = find_labels(emotions, counts, source, corpus.merged)
     if len(chosen) < 2:
         raise InputError(
             f"{source}: emotions must be at least two different labels, got {', '.join(chosen) or 'none'}."
         )
     rows = [row for row in all_rows if row["emo"] in chosen]
     if not rows:
-        raise InputError(f"{source} holds no utterance labelled {', '.join(chosen)}: it has {_listed(counts)}.")
+        raise InputError(f"{source} holds no utterance labelled {', '.join(chosen)}: it has {list_counts(counts)}.")
 
-    is_this, faults = corpus.compare([row for row in all_rows if row["emo"] in corpus.emotions])
-    text = f"This is {corpus.title}, but not all of it: {'; '.join(faults)}."
+    is_this, differences = corpus.compare([row for row in all_rows if row["emo"] in corpus.emotions])
+    faults = [f"{text[0].upper()}{text[1:]}." for text in differences]
     if not is_this:
-        title = corpus.title
-        faults = [f"These utterances are not {title}'s; results on them are not results on {title}."]
-    elif faults and not allow_incomplete:
-        raise InputError(
-            f"{text} A complete copy holds {corpus.complete}. Complete it; or, to use what there is, set "
-            "allow_incomplete (--allow_incomplete=True): the numbers are then not comparable with published ones."
-        )
+        faults = [f"These utterances are not {corpus.title}'s; results on them are not results on {corpus.title}."]
+    elif faults:
+        faults_said = f"This is {corpus.title}, but not all of it. {' '.join(faults)}"
+        if not allow_incomplete:
+            raise InputError(
+                f"{faults_said} A complete copy holds {corpus.complete}. Complete it; or, to use what there is, set "
+                "allow_incomplete (train.py --allow_incomplete=True, prepare --allow_incomplete): the numbers are then "
+                "not comparable with published ones."
+            )
+
     root = source.parent if source.is_file() else source
     manifest = build_manifest(rows, root, sample_rate_hz, progress=progress)
-    is_known = is_this and corpus.compare is not _nothing_to_compare  # it holds what its publishers put into it
-    copies = [] if is_known else check_copies(manifest, root)
+    is_published = is_this and corpus.compare is not _nothing_to_compare  # it holds what its publishers put into it
+    copies = [] if is_published else check_copies(manifest, root)
     print(count_table(manifest, chosen))
     left_out = {emo: n for emo, n in counts.items() if emo not in chosen}
     if left_out:
-        print(f"Left out, because of other labels: {sum(left_out.values())} utterances ({_listed(left_out)}).")
+        print(f"Left out, because of other labels: {sum(left_out.values())} utterances ({list_counts(left_out)}).")
     if copies:
         print(f"Twice in the corpus, in one group each:\n{first_lines(copies)}")
     if not is_this:
         print(faults[0])
     elif faults:
-        print(f"WARNING: {text} The numbers are not comparable with published ones.")
+        print(f"WARNING: {faults_said} The numbers are not comparable with published ones.")
     return PreparedCorpus(manifest, chosen, faults, copies)
 
 
@@ -249,61 +255,3 @@ def count_table(manifest: Manifest, emotions: Sequence[str], by: str = "group") 
     lines = ["".join(f"{cell:>{width}}" for cell, width in zip(row, widths)) for row in table]
     hours = sum(entry["duration"] for entry in manifest.values()) / 3600
     return "\n".join([*lines, f"{len({entry['speaker'] for entry in manifest.values()})} speakers, {hours:.2f} hours."])
-
-
-def check_no_archive(path: Path) -> None:
-    """Refuse a corpus that is still packed."""
-    if is_archive(path):
-        raise InputError(f"{path} is an archive. Unpack it first (tar xf, unzip), and give the folder that comes out.")
-
-
-def check_data_folder(folder: Path, wanted: str) -> None:
-    """Refuse a data folder that does not exist, is a file, or is still packed; `wanted` says what it must hold."""
-    if folder.is_dir():
-        return
-    check_no_archive(folder)
-    if folder.exists():
-        raise InputError(f"{folder} is a file, not a folder: give the folder that {wanted}.")
-    packed = [path for path in sorted(folder.parent.glob(f"{glob.escape(folder.name)}.*")) if is_archive(path)]
-    hint = f"{packed[0]} is still packed: unpack it first." if packed else "`make demo` makes a synthetic one."
-    raise InputError(f"the data folder {folder} does not exist. Give the folder that {wanted}; {hint}")
-
-
-def is_archive(path: Path) -> bool:
-    """Tell whether a path is a file that holds packed others, by its ending."""
-    return path.is_file() and path.suffix.lower() in ARCHIVES
-
-
-def _find_labels(emotions: Sequence[Any], counts: Counter, corpus: Corpus) -> list[str]:
-    if isinstance(emotions, str) or not isinstance(emotions, Sequence):
-        raise InputError(f"emotions must be a list of labels, got {emotions!r}.")
-    labels = [next((label for label in sorted(counts) if _is_label(label, emo)), None) for emo in emotions]
-    for emo, label in zip(emotions, labels):
-        if label is None:
-            word = str(emo).lower()
-            near = [label for label in counts if word.startswith(label.lower()) or label.lower().startswith(word)]
-            near += difflib.get_close_matches(word, counts, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            hint = next((f" {old} counts as {new}." for old, new in corpus.merged if word.startswith(old)), hint)
-            raise InputError(
-                f"emotions: no utterance of {corpus.title} is labelled {emo!r}; it has {_listed(counts)}.{hint}"
-            )
-    if len(set(labels)) < len(labels):
-        raise InputError(f"emotions must differ from one another, got {emotions}.")
-    return [label for label in labels if label is not None]
-
-
-def _is_label(label: str, emo: Any) -> bool:
-    """Tell whether an emotion means a label: YAML reads 03 as the number 3, and true and null as no text."""
-    if isinstance(emo, str):
-        return label == emo
-    if isinstance(emo, bool) or emo is None:
-        return label.lower() == {True: "true", False: "false", None: "null"}[emo]
-    try:
-        return float(label) == emo
-    except ValueError:
-        return False
-
-
-def _listed(counts: dict[str, int]) -> str:
-    return ", ".join(f"{emo} {n}" for emo, n in sorted(counts.items()))

@@ -10,7 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from speechbrain_ext.corpora.base import Corpus, check_no_archive
+from speechbrain_ext.corpora.base import Corpus
+from speechbrain_ext.corpora.sources import check_no_archive
 from speechbrain_ext.dataio.manifest import COLUMNS, Row, first_lines
 from speechbrain_ext.errors import InputError
 
@@ -184,7 +185,7 @@ def _plain(value: str) -> str:
 
 CORPUS = Corpus(
     name="csv",
-    title="a corpus of your own",
+    title="recordings listed in a CSV",
     read_rows=read_rows,
-    complete="what the CSV lists",
+    source="A CSV lists your own recordings; its columns are id, wav, emo, speaker, group.",
 )

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
 
-from speechbrain_ext.corpora.base import Corpus, PublishedResult, check_data_folder, is_archive
+from speechbrain_ext.corpora.base import Corpus, PublishedResult
+from speechbrain_ext.corpora.sources import check_data_folder, is_archive
 from speechbrain_ext.dataio.manifest import Row, first_lines
 from speechbrain_ext.errors import InputError
 

@@ -29,7 +29,8 @@ import soundfile as sf
 from speechbrain_ext.atomic_write import write_json
 from speechbrain_ext.corpora import iemocap
 from speechbrain_ext.corpora.base import DEMO_MARKER as MARKER
-from speechbrain_ext.corpora.base import Corpus, check_data_folder
+from speechbrain_ext.corpora.base import Corpus
+from speechbrain_ext.corpora.sources import check_data_folder
 from speechbrain_ext.dataio.manifest import Row
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.seeding import derive_seed

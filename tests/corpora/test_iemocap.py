@@ -213,11 +213,11 @@ def test_changed_label_of_iemocap_is_named(known):
 def test_incomplete_iemocap_is_refused_unless_allowed(tree, known, capsys):
     for path in (tree / "Session2" / "dialog" / "EmoEvaluation").glob("*.txt"):
         path.unlink()
-    with pytest.raises(InputError, match=r"20 utterances found, 40 expected; session 2 is missing.*allow_incomplete"):
+    with pytest.raises(InputError, match=r"20 utterances found, 40 expected. Session 2 is missing.*allow_incomplete"):
         describe_iemocap(tree)
     found = prepare_corpus("iemocap", tree, allow_incomplete=True, progress=False)
     assert len(found.manifest) == 20
-    assert found.faults == ["20 utterances found, 40 expected", "session 2 is missing (20 utterances)"]
+    assert found.faults == ["20 utterances found, 40 expected.", "Session 2 is missing (20 utterances)."]
     assert "WARNING: This is IEMOCAP, but not all" in capsys.readouterr().out
 
 

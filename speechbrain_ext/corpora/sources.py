@@ -1,0 +1,31 @@
+"""What a user may give in place of a corpus's folder or CSV: nothing, a file, or what is still packed."""
+
+import glob
+from pathlib import Path
+
+from speechbrain_ext.errors import InputError
+
+ARCHIVES = (".tar", ".gz", ".tgz", ".bz2", ".xz", ".zip", ".7z", ".rar")
+
+
+def check_no_archive(path: Path) -> None:
+    """Refuse a corpus that is still packed."""
+    if is_archive(path):
+        raise InputError(f"{path} is an archive. Unpack it first (tar xf, unzip), and give the folder that comes out.")
+
+
+def check_data_folder(folder: Path, wanted: str) -> None:
+    """Refuse a data folder that does not exist, is a file, or is still packed; `wanted` says what it must hold."""
+    if folder.is_dir():
+        return
+    check_no_archive(folder)
+    if folder.exists():
+        raise InputError(f"{folder} is a file, not a folder: give the folder that {wanted}.")
+    packed = [path for path in sorted(folder.parent.glob(f"{glob.escape(folder.name)}.*")) if is_archive(path)]
+    hint = f"{packed[0]} is still packed: unpack it first." if packed else "`make demo` makes a synthetic one."
+    raise InputError(f"the data folder {folder} does not exist. Give the folder that {wanted}; {hint}")
+
+
+def is_archive(path: Path) -> bool:
+    """Tell whether a path is a file that holds packed others, by its ending."""
+    return path.is_file() and path.suffix.lower() in ARCHIVES
