@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
-from speechbrain_ext.corpora.labels import list_counts
+from speechbrain_ext.corpora.labels import find_labels, list_counts
 from speechbrain_ext.corpora.sources import check_data_folder, check_no_archive
 from speechbrain_ext.dataio.manifest import (
     SHOWN,
