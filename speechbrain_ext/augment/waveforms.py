@@ -1,6 +1,9 @@
 """audiomentations as a step of a data pipeline: the same waveform for the same seed, epoch and utterance."""
 
+import difflib
 import random
+from collections.abc import Sequence
+from typing import Any
 
 import audiomentations
 import numpy as np
@@ -23,7 +26,10 @@ PAPER_AUGMENTATIONS = {
 
 
 class WaveformAugment:
-    """Applies a list of audiomentations, in order, to single clips.
+    """Applies a random combination of audiomentations, in the order of the list, to single clips.
+
+    Without `n_transforms`, each transform is applied with a probability of its own. With it, a number is drawn for
+    each clip, uniformly from the range, and then as many of the transforms, all combinations alike.
 
     The random numbers come from (seed, epoch, utterance id) alone, and for a mixup partner also from the clip that it
     is mixed into: neither the number of DataLoader workers nor the order of the clips changes a waveform, and the
@@ -32,18 +38,22 @@ class WaveformAugment:
     Arguments
     ---------
     transforms : list
-        audiomentations transforms, or names out of `PAPER_AUGMENTATIONS`.
+        audiomentations transforms, or names out of `PAPER_AUGMENTATIONS`, which have the library's own ranges. Those
+        given by name have the library's own probability too, 0.5, or, with `n_transforms`, 1.
     prob : float
         Probability in [0, 1] that a clip is augmented at all.
     sample_rate_hz : int
         Sample rate of the waveforms.
     seed : int
         Experiment seed.
+    n_transforms : list, optional
+        Smallest and largest number of transforms for a clip that is augmented, [n_min, n_max].
 
     Raises
     ------
     InputError
-        For an unknown name, and for a transform that changes a clip's length: eq. 3 and the batches rely on it.
+        For an unknown name, a range that the list cannot give, and a transform that changes a clip's length: eq. 3 and
+        the batches rely on it.
 
     Example
     -------
@@ -53,19 +63,47 @@ class WaveformAugment:
     True
     """
 
-    def __init__(self, transforms, prob=1.0, sample_rate_hz=16000, seed=0):
+    def __init__(
+        self,
+        transforms: Sequence[Any] | None,
+        prob: float = 1.0,
+        sample_rate_hz: int = 16000,
+        seed: int = 0,
+        n_transforms: Sequence[int] | None = None,
+    ) -> None:
         check_number("prob", prob, 0, 1)
-        self.compose = audiomentations.Compose([self._transform(transform) for transform in transforms or ()], p=prob)
+        if isinstance(transforms, str):
+            raise InputError(f"augmentations must be a list, got {transforms!r}: write [{transforms}].")
+        p = 0.5 if n_transforms is None else 1.0
+        found = [self._transform(transform, p) for transform in transforms or ()]
+        if n_transforms is None:
+            self.compose = audiomentations.Compose(found, p=prob)
+        else:
+            self.compose = audiomentations.SomeOf(self._range(n_transforms, len(found)), found, p=prob)
         self.sample_rate_hz = sample_rate_hz
         self.seed = seed
 
     @staticmethod
-    def _transform(transform):
+    def _transform(transform: Any, p: float) -> Any:
         if not isinstance(transform, str):
             return transform
         if transform not in PAPER_AUGMENTATIONS:
-            raise InputError(f"augmentation {transform!r} is unknown; known are {', '.join(PAPER_AUGMENTATIONS)}.")
-        return PAPER_AUGMENTATIONS[transform]()
+            near = difflib.get_close_matches(transform, PAPER_AUGMENTATIONS, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise InputError(
+                f"augmentation {transform!r} is unknown; known are {', '.join(PAPER_AUGMENTATIONS)}.{hint}"
+            )
+        return PAPER_AUGMENTATIONS[transform](p=p)
+
+    @staticmethod
+    def _range(n_transforms: Sequence[int], n_known: int) -> tuple[int, int]:
+        bounds = tuple(n_transforms) if isinstance(n_transforms, (list, tuple)) else ()
+        if len(bounds) != 2 or not all(type(n) is int for n in bounds) or not 0 <= bounds[0] <= bounds[1] <= n_known:
+            raise InputError(
+                f"n_transforms must be two whole numbers, [n_min, n_max], from 0 to the number of transforms "
+                f"({n_known}), got {n_transforms!r}."
+            )
+        return bounds[0], bounds[1]
 
     def __call__(self, wav: np.ndarray, epoch: int, utt_id: str, partner_of: str = "") -> np.ndarray:
         """Augment one clip.

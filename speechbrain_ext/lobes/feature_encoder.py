@@ -1,11 +1,14 @@
 """The convolutional feature encoder of HuBERT and wav2vec 2.0: the same numbers with fewer copies, blind to padding."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from speechbrain.dataio.dataio import length_to_mask
 from torch import nn
 
 PIECE_BYTES = 2**24  # of the first layer's output for one piece: 128 frames, 2.6 s, of HuBERT-Large's
+FeatureExtractor = Any  # transformers' module: nn.Module does not say which attributes it has
 LARGEST_MMAP_BYTES = 2**25 - 2**13  # with malloc's own bytes, the largest block that raises glibc's threshold
 
 
@@ -18,7 +21,7 @@ def raise_malloc_threshold() -> None:
     torch.empty(LARGEST_MMAP_BYTES, dtype=torch.uint8)
 
 
-def has_layer_norms(feature_extractor: nn.Module) -> bool:
+def has_layer_norms(feature_extractor: FeatureExtractor) -> bool:
     """Tell whether each convolution is followed by a LayerNorm over its channels.
 
     Arguments
@@ -34,7 +37,7 @@ def has_layer_norms(feature_extractor: nn.Module) -> bool:
     return all(isinstance(getattr(layer, "layer_norm", None), nn.LayerNorm) for layer in feature_extractor.conv_layers)
 
 
-def layer_norm_features(feature_extractor: nn.Module, wavs: torch.Tensor) -> torch.Tensor:
+def layer_norm_features(feature_extractor: FeatureExtractor, wavs: torch.Tensor) -> torch.Tensor:
     """Compute `feature_extractor(wavs).transpose(1, 2)` with channels last in every layer.
 
     LayerNorm needs channels last, Conv1d time last: the module as it is copies the whole output of each of its seven
@@ -60,7 +63,9 @@ def layer_norm_features(feature_extractor: nn.Module, wavs: torch.Tensor) -> tor
     return feats
 
 
-def group_norm_features(feature_extractor: nn.Module, wavs: torch.Tensor, n_samples: torch.Tensor) -> torch.Tensor:
+def group_norm_features(
+    feature_extractor: FeatureExtractor, wavs: torch.Tensor, n_samples: torch.Tensor
+) -> torch.Tensor:
     """Compute a feature encoder with GroupNorm (HuBERT-Base, wav2vec 2.0 Base) whose statistics leave padding out.
 
     Arguments
@@ -96,7 +101,7 @@ def group_norm_features(feature_extractor: nn.Module, wavs: torch.Tensor, n_samp
     return feats.transpose(1, 2)
 
 
-def clip_features(feature_extractor: nn.Module, wavs: torch.Tensor, n_samples: list[int]) -> torch.Tensor:
+def clip_features(feature_extractor: FeatureExtractor, wavs: torch.Tensor, n_samples: list[int]) -> torch.Tensor:
     """Compute the features of each clip's own samples, in pieces that stay in a processor's caches.
 
     Arguments
@@ -143,7 +148,7 @@ def _convolve_frames(conv: nn.Conv1d, feats: torch.Tensor) -> torch.Tensor:
     (kernel,), (stride,) = conv.kernel_size, conv.stride
     n_frames = (feats.shape[-2] - kernel) // stride + 1
     taps = conv.weight.transpose(1, 2)  # [O, C, K] -> [O, K, C]
-    output = None
+    output: torch.Tensor | None = None
     for first in range(0, kernel, stride):
         n_taps = min(stride, kernel - first)
         if n_taps == stride:
@@ -151,6 +156,7 @@ def _convolve_frames(conv: nn.Conv1d, feats: torch.Tensor) -> torch.Tensor:
         else:
             windows = feats[..., first:, :].unfold(-2, n_taps, stride)  # [..., F', C, n_taps], F' >= F
             windows = windows.narrow(-3, 0, n_frames).transpose(-2, -1)
-        product = windows.flatten(-2), taps[:, first : first + n_taps].flatten(1)
-        output = F.linear(*product, conv.bias) if output is None else output.add_(F.linear(*product))
+        windows, piece = windows.flatten(-2), taps[:, first : first + n_taps].flatten(1)
+        output = F.linear(windows, piece, conv.bias) if output is None else output.add_(F.linear(windows, piece))
+    assert output is not None  # a kernel has taps
     return output

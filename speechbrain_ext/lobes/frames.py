@@ -60,8 +60,8 @@ class PackedFrames:
             return attended.reshape(queries.shape)
         n_queries = self.lengths if len(queries) == len(keys) else 1
         clips = zip(queries.split(n_queries), keys.split(self.lengths), values.split(self.lengths))
-        attended = [_attend(*clip, 1, n_heads, eager=self.eager) for clip in clips]
-        return torch.cat(attended, dim=1).reshape(queries.shape)
+        pieces = [_attend(*clip, 1, n_heads, eager=self.eager) for clip in clips]
+        return torch.cat(pieces, dim=1).reshape(queries.shape)
 
 
 class PaddedFrames:

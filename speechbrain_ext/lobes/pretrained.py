@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 
 from speechbrain_ext.errors import InputError, check_whole_number
 
-ARCHITECTURES = {
+ARCHITECTURES: dict[str, tuple[Any, Any]] = {
     "hubert": (transformers.HubertConfig, transformers.HubertModel),
     "wav2vec2": (transformers.Wav2Vec2Config, transformers.Wav2Vec2Model),
 }
@@ -174,8 +174,8 @@ def config_from_folder(folder: Path) -> transformers.PretrainedConfig:
     path = folder / "config.json"
     if not path.is_file():
         raise InputError(
-            f"source {str(folder)!r} holds no checkpoint: config.json is missing. Give a folder with config.json and "
-            "model.safetensors, or a Hub id such as facebook/hubert-large-ll60k."
+            f"source {str(folder)!r} holds no checkpoint that can be read: config.json is missing. Give a folder with "
+            "config.json and model.safetensors, or a Hub id such as facebook/hubert-large-ll60k."
         )
     try:
         model_type = json.loads(path.read_bytes()).get("model_type")
@@ -247,9 +247,7 @@ def _again(path: Path) -> str:
     return f"Download {path.name} again, or copy it again from where it is whole."
 
 
-def load_weights(
-    model_class: type[transformers.PreTrainedModel], config: transformers.PretrainedConfig, folder: Path
-) -> transformers.PreTrainedModel:
+def load_weights(model_class: Any, config: transformers.PretrainedConfig, folder: Path) -> Any:
     """Build a model and load the weights that it needs; a checkpoint's further layers are left out."""
     for path in weight_files(folder):
         check_weight_file(path)

@@ -50,6 +50,8 @@ ARCHITECTURE_KEYS = (
 )
 REDUCTIONS = ("first", "mean", None)
 ATTENTIONS = ("sdpa", "eager")
+Layer = Any  # transformers' Transformer layer: nn.Module does not say which attributes it has
+Frames = PackedFrames | PaddedFrames
 DENSE = 0.8  # share of own frames in a batch from which training on a CPU keeps the padding
 
 
@@ -154,7 +156,9 @@ class TruncatedHuBERT(nn.Module):
         truncate_config(model_config, num_layers, name)
         model_config._attn_implementation = attn_implementation
         model_class = ARCHITECTURES[model_config.model_type][1]
-        self.model = model_class(model_config) if folder is None else load_weights(model_class, model_config, folder)
+        self.model: Any = (
+            model_class(model_config) if folder is None else load_weights(model_class, model_config, folder)
+        )
         encoder = self.model.encoder
         if model_config.do_stable_layer_norm:
             encoder.layer_norm = nn.Identity()  # the final LayerNorm; the output is the raw residual stream
@@ -273,9 +277,7 @@ class TruncatedHuBERT(nn.Module):
             )
         return shortest < n_times
 
-    def _features(
-        self, wavs: torch.Tensor, n_samples: torch.Tensor, padded: bool
-    ) -> tuple[torch.Tensor, PackedFrames | PaddedFrames]:
+    def _features(self, wavs: torch.Tensor, n_samples: torch.Tensor, padded: bool) -> tuple[torch.Tensor, Frames]:
         """Compute the feature encoder; return its frames, and their layout in memory.
 
         On a CPU frames are packed: padding costs as much time there as speech. On a GPU, computing the padding is
@@ -309,7 +311,7 @@ class TruncatedHuBERT(nn.Module):
             return feature_extractor(wavs).transpose(1, 2)  # [B, T] -> [B, C, F] -> [B, F, C]
         return layer_norm_features(feature_extractor, wavs)
 
-    def _position_embedding(self, rows: torch.Tensor, frames: PackedFrames | PaddedFrames) -> torch.Tensor:
+    def _position_embedding(self, rows: torch.Tensor, frames: Frames) -> torch.Tensor:
         """Compute the positional convolution, [B, F, D] -> [B, F, D].
 
         Its kernel is weight-normed, direction times length, and is computed from the two in every forward pass: a
@@ -324,20 +326,19 @@ class TruncatedHuBERT(nn.Module):
             rows = rows.contiguous()  # oneDNN's own copy takes longer
         return embed.activation(embed.padding(embed.conv(rows))).transpose(1, 2)  # [B, D, F] -> [B, F, D]
 
-    def _run(self, layer: nn.Module, *args: Any) -> torch.Tensor:
+    def _run(self, layer: Layer, *args: Any) -> torch.Tensor:
         """Compute a layer; with `checkpoint_activations`, store only its input for the backward pass."""
         if self.checkpoint_activations and torch.is_grad_enabled():
             return checkpoint(self._layer, layer, *args, use_reentrant=False)
         return self._layer(layer, *args)
 
-    def _layer(
-        self, layer: nn.Module, hidden: torch.Tensor, frames: PackedFrames | PaddedFrames, first_frame: bool = False
-    ) -> torch.Tensor:
+    def _layer(self, layer: Layer, hidden: torch.Tensor, frames: Frames, first_frame: bool = False) -> torch.Tensor:
         """Compute a Transformer layer, or only frame 0 of its output: the same numbers as the whole layer's."""
         stable, attention = self.model.config.do_stable_layer_norm, layer.attention
         if not first_frame:
             project, finish = (_project, _finish) if not self.compile_layers else _compiled()
-            attended = frames.attend(*project(layer, hidden, stable), attention.num_heads)
+            queries, keys, values = project(layer, hidden, stable)
+            attended = frames.attend(queries, keys, values, attention.num_heads)
             return finish(layer, hidden, attended, stable)
         keys = layer.layer_norm(hidden) if stable else hidden
         queries, keys, values = attention.q_proj(frames.first(keys)), attention.k_proj(keys), attention.v_proj(keys)
@@ -349,14 +350,14 @@ class TruncatedHuBERT(nn.Module):
         return _finish(layer, frames.first(hidden), attended, stable, mask)
 
 
-def _project(layer: nn.Module, hidden: torch.Tensor, stable: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _project(layer: Layer, hidden: torch.Tensor, stable: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Compute a layer's queries, keys and values."""
     hidden = layer.layer_norm(hidden) if stable else hidden
     return layer.attention.q_proj(hidden), layer.attention.k_proj(hidden), layer.attention.v_proj(hidden)
 
 
 def _finish(
-    layer: nn.Module,
+    layer: Layer,
     hidden: torch.Tensor,
     attended: torch.Tensor,
     stable: bool,
@@ -377,4 +378,4 @@ def _finish(
 @functools.cache
 def _compiled() -> tuple[Callable, Callable]:
     """Compile the two parts of a layer, for all layers and lengths; attention, between them, is one kernel already."""
-    return tuple(torch.compile(function, dynamic=True) for function in (_project, _finish))
+    return torch.compile(_project, dynamic=True), torch.compile(_finish, dynamic=True)

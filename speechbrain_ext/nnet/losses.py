@@ -5,16 +5,21 @@ from torch import nn
 
 from speechbrain_ext.errors import InputError
 
+ONE_HOT = "Class indices have to be made one-hot: torch.nn.functional.one_hot(labels, n_classes)."
 
-def soft_label_kl_loss(log_posteriors, targets):
+
+def soft_label_kl_loss(log_posteriors: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Kullback-Leibler divergence of the posteriors from soft targets, mean over the batch (eq. 4).
+
+    Computed at least in float32, under autocast too.
 
     Arguments
     ---------
     log_posteriors : torch.Tensor
         Natural logarithms of the predicted class probabilities, [B, C].
     targets : torch.Tensor
-        Class probabilities, [B, C]; a zero contributes nothing, as long as its log-posterior is finite.
+        Class probabilities, [B, C], no class indices; a zero contributes nothing, as long as its log-posterior is
+        finite.
 
     Returns
     -------
@@ -24,19 +29,20 @@ def soft_label_kl_loss(log_posteriors, targets):
     Raises
     ------
     InputError
-        If the two have different shapes.
+        If the two do not have one shape [B, C] with at least one clip.
 
     Example
     -------
     >>> soft_label_kl_loss(torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.0, 1.0]]))
     tensor(0.6931)
     """
-    if log_posteriors.shape != targets.shape:
+    if log_posteriors.shape != targets.shape or targets.dim() != 2 or len(targets) == 0:
         raise InputError(
             f"log_posteriors and targets must have one shape [B, C], got {list(log_posteriors.shape)} and "
-            f"{list(targets.shape)}."
+            f"{list(targets.shape)}. {ONE_HOT}"
         )
-    return nn.functional.kl_div(log_posteriors, targets, reduction="batchmean")
+    dtype = torch.promote_types(log_posteriors.dtype, torch.float32)
+    return nn.functional.kl_div(log_posteriors.to(dtype), targets.to(dtype), reduction="batchmean")
 
 
 class ArgmaxCenterLoss(nn.Module):
@@ -62,11 +68,11 @@ class ArgmaxCenterLoss(nn.Module):
     tensor(3., grad_fn=<MeanBackward0>)
     """
 
-    def __init__(self, n_classes, emb_dim):
+    def __init__(self, n_classes: int, emb_dim: int) -> None:
         super().__init__()
         self.centers = nn.Parameter(torch.randn(n_classes, emb_dim))
 
-    def forward(self, emb, targets):
+    def forward(self, emb: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Compute the loss, at least in float32, under autocast too.
 
         Arguments
@@ -74,7 +80,7 @@ class ArgmaxCenterLoss(nn.Module):
         emb : torch.Tensor
             Embeddings f_0(F_e^0), [B, D].
         targets : torch.Tensor
-            Class probabilities, [B, C]; of equally probable classes the first counts.
+            Class probabilities, [B, C], no class indices; of equally probable classes the first counts.
 
         Returns
         -------
@@ -90,10 +96,10 @@ class ArgmaxCenterLoss(nn.Module):
         if emb.shape != (len(emb), emb_dim) or targets.shape != (len(emb), n_classes) or len(emb) == 0:
             raise InputError(
                 f"ArgmaxCenterLoss has {n_classes} centers of size {emb_dim}; got embeddings "
-                f"of shape {list(emb.shape)} and targets of shape {list(targets.shape)}."
+                f"of shape {list(emb.shape)} and targets of shape {list(targets.shape)}. {ONE_HOT}"
             )
-        # The expanded form |x|^2 + |c|^2 - 2xc loses everything in bf16, so the difference is taken directly; of what
-        # follows, autocast changes no operation.
+        # The expanded form |x|^2 + |c|^2 - 2xc loses everything in bf16, so the difference is taken directly. Autocast
+        # changes none of these operations.
         emb = emb.to(torch.promote_types(emb.dtype, torch.float32))
         distances = emb - self.centers[targets.argmax(dim=-1)].to(emb.dtype)  # [B, D]
         return distances.square().sum(dim=-1).mean()

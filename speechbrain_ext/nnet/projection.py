@@ -20,7 +20,7 @@ class EmotionEmbedding(nn.Linear):
     torch.Size([2, 64])
     """
 
-    def __init__(self, input_dim, emb_dim=64):
+    def __init__(self, input_dim: int, emb_dim: int = 64) -> None:
         super().__init__(input_dim, emb_dim)
 
 
@@ -41,10 +41,10 @@ class EmotionClassifier(nn.Linear):
     tensor([1., 1.], grad_fn=<RoundBackward1>)
     """
 
-    def __init__(self, emb_dim, n_classes):
+    def __init__(self, emb_dim: int, n_classes: int) -> None:
         super().__init__(emb_dim, n_classes)
 
-    def forward(self, emb):
+    def forward(self, emb: torch.Tensor) -> torch.Tensor:
         """Turn embeddings [B, D] into log-posteriors [B, C]."""
         logits = super().forward(emb)
         return logits.log_softmax(dim=-1, dtype=torch.promote_types(logits.dtype, torch.float32))

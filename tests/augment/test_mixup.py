@@ -240,6 +240,41 @@ def test_targets_of_another_shape_are_refused(targets, partner_targets):
         )
 
 
+@pytest.mark.parametrize("labels", [torch.tensor([[0], [3]]), torch.tensor([[0.0], [3.0]])])
+@pytest.mark.parametrize("given", [False, True])
+def test_class_indices_are_refused(labels, given):
+    partner = (torch.ones(2, 4), torch.ones(2), labels) if given else None
+    with pytest.raises(InputError, match=r"targets have the shape \[2, 1\]: these are class indices, .*squeeze\(1\)"):
+        LengthAdaptiveMixup()(torch.ones(2, 4), torch.ones(2), labels, partner)
+
+
+@pytest.mark.parametrize("labels", [torch.tensor([0, 3]), torch.tensor(0)])
+def test_a_row_of_class_indices_is_refused_without_a_partner_too(labels):
+    with pytest.raises(InputError, match=r"targets must be class probabilities \[B, C\] of 2 clips.*one_hot"):
+        LengthAdaptiveMixup()(torch.ones(2, 4), torch.ones(2), labels)
+
+
+def test_features_instead_of_waveforms_are_refused():
+    with pytest.raises(InputError, match=r"wavs must be waveforms .* \[2, 4, 80\].*features .* are not taken"):
+        LengthAdaptiveMixup()(torch.ones(2, 4, 80), torch.ones(2), torch.eye(2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_weighs_and_measures_as_double_does(dtype):
+    """Lengths of 34 and 17 s in samples are beyond float16, and lie between the numbers of bfloat16."""
+    wavs, partner_wavs = torch.zeros(1, 34 * 16000), torch.zeros(1, 17 * 16000 + 1)
+    targets, partner_targets = torch.eye(2)[:1], torch.eye(2)[1:]
+    batch = wavs.to(dtype), torch.ones(1).to(dtype), targets
+    partner = partner_wavs.to(dtype), torch.ones(1).to(dtype), partner_targets
+    chosen, lam = torch.tensor([True]), torch.tensor([0.5])
+    _, wav_lens, mixed = LengthAdaptiveMixup().mix(*batch, partner, chosen, lam.to(dtype))
+    expected = 544000 / (544000 + 272001)
+    torch.testing.assert_close(mixed.double(), torch.tensor([[expected, 1 - expected]]).double(), rtol=1e-6, atol=0)
+    assert (wav_lens.dtype, wav_lens.tolist()) == (torch.float32, [1.0])
+    half_lengths = [torch.tensor([544000.0]).to(torch.bfloat16), torch.tensor([272000.0]).to(torch.bfloat16)]
+    assert length_adaptive_weight(*half_lengths).item() == pytest.approx(2 / 3, rel=1e-6)
+
+
 def test_small_alpha_gives_lambdas_at_the_ends():
     """By scipy: Beta(0.01, 0.01) puts 0.955 of its mass within 0.01 of 0 and 1."""
     expected = 2 * scipy.stats.beta(0.01, 0.01).cdf(0.01)

@@ -1,6 +1,7 @@
 """Augmentation: the nine of the paper, and the same waveform for the same seed, epoch and utterance."""
 
 import random
+from collections import Counter
 
 import audiomentations
 import numpy as np
@@ -148,10 +149,59 @@ def test_augment_prob_is_the_share_of_clips_that_are_augmented(prob, low, high):
     assert low <= (signs[:, 0] == -1).mean() <= high
 
 
+def used(waveform):
+    """Read off which of the transforms 2, 3, 5 and 7 multiplied ones, and in which order they lie."""
+    value = round(float(waveform[0]), 3)
+    return {factor for factor in (2, 3, 5, 7) if value % factor == 0}
+
+
+def multiply(factor):
+    gain_db = float(20 * np.log10(factor))
+    return audiomentations.Gain(min_gain_db=gain_db, max_gain_db=gain_db, p=1.0)
+
+
+def test_augment_combines_some_of_the_transforms_all_combinations_alike():
+    """1 to 2 of 4: 4 combinations of one, 6 of two, each number for half of the clips."""
+    augment = WaveformAugment([multiply(factor) for factor in (2, 3, 5, 7)], n_transforms=[1, 2])
+    wav = np.ones(4, dtype=np.float32)
+    counts = Counter(frozenset(used(augment(wav, 1, f"utt{i}"))) for i in range(2000))
+    assert {len(combination) for combination in counts} == {1, 2} and len(counts) == 10
+    for combination, count in counts.items():
+        expected = 1000 / (4 if len(combination) == 1 else 6)
+        assert abs(count - expected) < 5 * expected**0.5
+
+
+def test_augment_keeps_the_lists_order_in_a_combination():
+    clip = audiomentations.Clip(a_min=-0.5, a_max=0.5, p=1.0)
+    wav = np.array([0.1, 0.4, -0.7] * 200, dtype=np.float32)
+    for utt_id in "abcdefgh":
+        augmented = WaveformAugment([double(), clip], n_transforms=[2, 2])(wav, 1, utt_id)
+        np.testing.assert_allclose(augmented[:3], [0.2, 0.5, -0.5], rtol=1e-6)
+
+
+def test_augment_with_a_probability_combines_for_that_share_of_the_clips():
+    augment = WaveformAugment(["polarity_inversion", "gain"], prob=0.8, n_transforms=(1, 1))
+    changed = [not np.array_equal(augment(WAV, 1, f"utt{i}"), WAV) for i in range(1000)]
+    assert 0.75 <= np.mean(changed) <= 0.85  # all of them, were the library's own p of 0.5 not set to 1
+
+
+@pytest.mark.parametrize("n_transforms", [[1], [2, 1], [0, 3], [-1, 1], [1.0, 2.0], ["1", "2"], 2, "12", [True, True]])
+def test_augment_refuses_a_range_that_the_list_cannot_give(n_transforms):
+    with pytest.raises(InputError, match=r"\[n_min, n_max\], from 0 to the number of transforms \(2\), got "):
+        WaveformAugment(["gain", "time_mask"], n_transforms=n_transforms)
+
+
+def test_augment_refuses_a_name_that_is_not_in_a_list():
+    with pytest.raises(InputError, match=r"augmentations must be a list, got 'pitch_shift': write \[pitch_shift\]"):
+        WaveformAugment("pitch_shift")
+
+
 def test_augment_refuses_an_unknown_name_and_lists_the_known():
     message = f"augmentation 'gaussian' is unknown; known are {', '.join(NINE)}"
     with pytest.raises(InputError, match=message):
         WaveformAugment(["gain", "gaussian"])
+    with pytest.raises(InputError, match=r"'pitchshift' is unknown; .* Did you mean pitch_shift\?"):
+        WaveformAugment(["pitchshift"])
 
 
 @pytest.mark.parametrize("prob", [-0.1, 1.1])

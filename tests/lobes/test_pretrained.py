@@ -75,7 +75,7 @@ def test_folder_without_weights_is_refused(tmp_path, small_config):
 
 
 def test_folder_without_config_is_refused(tmp_path):
-    with pytest.raises(InputError, match=f"'{tmp_path}' holds no checkpoint: config.json is missing"):
+    with pytest.raises(InputError, match=f"'{tmp_path}' holds no checkpoint that can be read: config.json is missing"):
         TruncatedHuBERT(tmp_path, num_layers=2)
 
 

@@ -92,3 +92,39 @@ def test_center_loss_gradients_in_double_precision():
     emb = torch.randn(4, 5, dtype=torch.float64, requires_grad=True)
     targets = torch.eye(3, dtype=torch.float64)[[0, 2, 1, 2]]
     assert torch.autograd.gradcheck(lambda x: center_loss(x, targets), emb)
+
+
+@pytest.mark.parametrize("targets", [torch.tensor([0, 1, 1]), torch.tensor([[0], [1], [1]]), torch.zeros(3, 1, 4)])
+@pytest.mark.parametrize("loss", [soft_label_kl_loss, ArgmaxCenterLoss(4, 4)])
+def test_class_indices_are_refused(loss, targets):
+    with pytest.raises(InputError, match=r"got .* Class indices have to be made one-hot: torch.nn.functional.one_hot"):
+        loss(torch.zeros(3, 4), targets)
+
+
+def test_kl_refuses_what_is_no_batch_of_distributions():
+    for shape in ((4,), (2, 1, 4), (0, 4)):
+        with pytest.raises(InputError, match=r"one shape \[B, C\]"):
+            soft_label_kl_loss(torch.zeros(shape), torch.zeros(shape))
+
+
+def test_kl_takes_torchs_own_one_hot_labels():
+    log_posteriors = torch.tensor([[0.25, 0.75]]).log()
+    assert soft_label_kl_loss(
+        log_posteriors, torch.nn.functional.one_hot(torch.tensor([0]), 2)
+    ).item() == pytest.approx(math.log(4))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_losses_in_half_precision_are_those_of_double(dtype, autocast):
+    """The sum over 4096 clips, 100 nats each, and squared distances of 300 are beyond float16."""
+    log_posteriors = torch.tensor([[-100.0, 0.0]]).expand(4096, 2).to(dtype)
+    targets = torch.tensor([[1.0, 0.0]]).expand(4096, 2).to(dtype)
+    center_loss = ArgmaxCenterLoss(n_classes=2, emb_dim=8).to(dtype)
+    center_loss.centers.data.zero_()
+    emb = torch.full((4096, 8), 300.0).to(dtype)
+    with torch.autocast("cpu", dtype, enabled=autocast):
+        kl, center = soft_label_kl_loss(log_posteriors, targets), center_loss(emb, targets)
+    assert (kl.dtype, center.dtype) == (torch.float32, torch.float32)
+    assert kl.item() == pytest.approx(100, rel=1e-6)
+    assert center.item() == pytest.approx(8 * float(emb[0, 0]) ** 2, rel=1e-6)
