@@ -31,21 +31,39 @@ def fonts_for(texts: Iterable[str]) -> Iterator[set[str]]:
     ...     [escape_characters(text, missing) for text in ("anger", "wrath\U0010ffff")]
     ['anger', 'wrath\\U0010ffff']
     """
-    missing = {character for text in texts for character in text if not character.isspace()}
-    default = font_manager.findfont(font_manager.FontProperties())
-    missing -= _characters(default)
+    wanted = {character for text in texts for character in text if not character.isspace()}
     families = list(matplotlib.rcParams["font.family"])
+    missing = wanted - _characters(font_manager.findfont(font_manager.FontProperties()))
     if missing:
-        names = {entry.name for entry in font_manager.fontManager.ttflist}
-        fitting = sorted(name for name in names if not any(word in name.lower() for word in UNFIT))
-        covered = {name: missing & _characters(font_manager.findfont(name)) for name in fitting}
-        while best := max(covered, key=lambda name: len(covered[name] & missing), default=None):
-            if not covered[best] & missing:
-                break
-            families.append(best)
-            missing -= covered[best]
+        families += _find_families(missing)
+        if missing and _add_new_fonts():
+            families += _find_families(missing)
     with matplotlib.rc_context({"font.family": families}):
         yield missing
+
+
+def _find_families(missing: set[str]) -> list[str]:
+    """Name the known fonts that have some of these characters, and take those out of the set."""
+    upright = [font for font in font_manager.fontManager.ttflist if (font.style, font.weight) == ("normal", 400)]
+    names = sorted({font.name for font in upright if not any(word in font.name.lower() for word in UNFIT)})
+    covered = {name: missing & _characters(font_manager.findfont(name)) for name in names}
+    families = []
+    while best := max(covered, key=lambda name: len(covered[name] & missing), default=None):
+        if not covered[best] & missing:
+            break
+        families.append(best)
+        missing -= covered[best]
+    return families
+
+
+def _add_new_fonts() -> bool:
+    """Let matplotlib know fonts that were installed after it listed them; tell whether there are any."""
+    known = {str(font.fname) for font in font_manager.fontManager.ttflist}
+    new = sorted(set(font_manager.findSystemFonts()) - known)
+    for path in new:
+        with contextlib.suppress(OSError, RuntimeError, ValueError):
+            font_manager.fontManager.addfont(path)
+    return bool(new)
 
 
 def escape_characters(text: str, characters: set[str]) -> str:

@@ -19,6 +19,7 @@ def fonts(monkeypatch):
         own = [font for font in entries if "mpl-data" in str(font.fname)]
         broken = font_manager.FontEntry(fname=__file__, name="Broken")
         monkeypatch.setattr(font_manager.fontManager, "ttflist", [*own, broken])
+        monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [__file__])
         font_manager.fontManager._findfont_cached.cache_clear()
 
     yield install
@@ -32,6 +33,17 @@ def test_fonts_are_added_where_the_first_lacks_a_character(fonts):
         assert missing == {NOWHERE}
         assert rcParams["font.family"] == [*before, "STIXGeneral"]
     assert rcParams["font.family"] == before
+
+
+def test_fonts_that_were_installed_since_are_found(fonts, monkeypatch):
+    (path,) = {font.fname for font in font_manager.fontManager.ttflist if font.name == "cmmi10"}
+    fonts()
+    with fonts_for(["\u2a0a", SCRIPT]) as missing:
+        assert missing == {"\u2a0a", SCRIPT}
+    stix = font_manager.get_font(path).fname.replace("cmmi10", "STIXGeneral")
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [__file__, stix])
+    with fonts_for(["\u2a0a", SCRIPT]) as missing:
+        assert missing == set()
 
 
 def test_fonts_that_no_text_needs_are_not_looked_for(monkeypatch):

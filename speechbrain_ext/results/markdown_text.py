@@ -28,9 +28,9 @@ code { font-size: .9em; }
   body { margin: 1rem auto; padding: 0 .75rem; }
   h1 { font-size: 1.3rem; }
   h2 { font-size: 1.1rem; }
-  table { font-size: .875rem; }
-  th, td { padding: .25rem .4rem; }
-  td:first-child:not([style]) { min-width: 6.5rem; }
+  table { font-size: .8125rem; }
+  th, td { padding: .25rem .35rem; }
+  td:first-child:not([style]) { min-width: 7.5rem; }
 }
 """
 
@@ -71,7 +71,7 @@ def table(header: Sequence[Any], rows: Sequence[Sequence[Any]], align: str = "")
 def to_html(text: str, folder: Path) -> str:
     """Turn the Markdown into one self-contained page, with the folder's pictures in it."""
     body = markdown.markdown(text, extensions=["tables"])
-    for together in (r"± \S+ over \w+", r"\d to [-+\d]"):  # what stays on one line of a narrow cell
+    for together in (r"± \d", r"over \w+", r"\d to [-+\d]"):  # what stays on one line of a narrow cell
         body = re.sub(together, lambda found: found[0].replace(" ", "&nbsp;"), body)
     for picture in sorted(folder.glob("*.png")):
         data = base64.b64encode(picture.read_bytes()).decode()

@@ -134,13 +134,13 @@ def _system_sections(system: System, files: Mapping[str, str]) -> list[str]:
     sections += [
         "## Each run",
         table(
-            ["Seed", "Fold", "Test group", "Utterances", "Tested epoch", "WA (%)", "UA (%)"],
+            ["Seed", "Fold", "WA (%)", "UA (%)", "Test group", "Utterances", "Tested epoch"],
             [
-                [run["seed"], run["fold"], run["test_group"], run["n"], f"{run['tested_epoch']} of {run['n_epochs']}",
-                 percent(run["WA"]), percent(run["UA"])]
+                [run["seed"], run["fold"], percent(run["WA"]), percent(run["UA"]), run["test_group"], run["n"],
+                 f"{run['tested_epoch']} of {run['n_epochs']}"]
                 for run in system["runs"]
             ],
-            "rrlrrrr",
+            "rrrrlrr",
         ),
         f"![WA and UA of each fold]({files['folds']})",
         "Each dot is one run. A bar is the mean over the seeds of its fold, a broken line the mean of all folds.",
@@ -200,16 +200,14 @@ def _leak(system: System) -> list[str]:
 def _side_by_side(systems: Sequence[System]) -> list[str]:
     """Write one row a system."""
     rows = [
-        [name_and_notes(system), listing(system["validation"]), len(system["runs"])]
-        + [
-            cell
-            for name in NAMES
-            for cell in (_mean_and_spread(system, name), _interval(system["pooled"]["over_speakers"], name))
-        ]
+        [name_and_notes(system)]
+        + [_mean_and_spread(system, name) for name in NAMES]
+        + [_interval(system["pooled"]["over_speakers"], name) for name in NAMES]
+        + [listing(system["validation"]), len(system["runs"])]
         for system in systems
     ]
-    header = ["", "Validation", "Runs", "WA, mean of folds (%)", "95% pooled, over speakers"]
-    return [table([*header, "UA, mean of folds (%)", "95% pooled, over speakers"], rows, "llrrrrr")]
+    header = [f"{name}{what}" for what in (", mean of folds (%)", " pooled, 95% over speakers") for name in NAMES]
+    return [table(["", *header, "Validation", "Runs"], rows, "lrrrrlr")]
 
 
 def _comparison(found: Mapping[str, Any]) -> list[str]:

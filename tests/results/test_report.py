@@ -209,8 +209,8 @@ def test_report_tells_each_run(written):
     folder, made = written
     found = [json.loads(path.read_text()) for path in sorted(folder.rglob("test_metrics.json"))]
     assert table_with(made.text, "Fold")[1:] == [
-        [str(run["seed"]), str(run["fold"]), f"Session{run['fold']}", str(run["n"]), "3 of 5"]
-        + percents(run["WA"], run["UA"])
+        [str(run["seed"]), str(run["fold"]), *percents(run["WA"], run["UA"])]
+        + [f"Session{run['fold']}", str(run["n"]), "3 of 5"]
         for run in found
     ]
     assert "IEMOCAP; 4 runs: folds 1, 2, seeds 1, 2; validation random; 32 test utterances of 4 speakers." in made.text
@@ -409,17 +409,17 @@ def test_compared_folders_have_a_row_each_and_a_section_each(compared):
     paths, made = compared
     names = ["x/loso", "y/loso", "compared0/group"]
     rows = table_with(made.text, "Validation")[1:]
-    assert [row[1:3] for row in rows] == [["random", "4"], ["none", "4"], ["group", "2"]]
+    assert [row[5:] for row in rows] == [["random", "4"], ["none", "4"], ["group", "2"]]
     assert [row[0] for row in rows][:2] == names[:2] and rows[2][0].endswith("/group")
     for row, path in zip(rows, paths):
         means = metrics_of(path)
-        assert [row[3].split()[0], row[5].split()[0]] == [f"{table.mean():.2f}" for table in means.values()]
+        assert [row[1].split()[0], row[2].split()[0]] == [f"{table.mean():.2f}" for table in means.values()]
     names = [row[0] for row in rows]
     assert made.text.startswith(f"# Side by side: {'; '.join(names)}\n")
     for i, name in enumerate(names):
         assert f"\n\n# Results of {name}\n\n" in made.text
         assert f"(folds_{i + 1}.png)" in made.text and f"(confusion_{i + 1}.png)" in made.text
-        assert str(made).splitlines()[i].startswith(f"{name}: WA {rows[i][3].split()[0]} ± ")
+        assert str(made).splitlines()[i].startswith(f"{name}: WA {rows[i][1].split()[0]} ± ")
     methods = [table for table in tables(made.text) if "Method" in table[0]]
     assert [f"This project, {name}:" in table[-1][0] for name, table in zip(names, methods)] == [True] * 3
 
