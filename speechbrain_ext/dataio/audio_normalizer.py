@@ -24,11 +24,11 @@ class SoxrAudioNormalizer:
     torch.Size([16000])
     """
 
-    def __init__(self, sample_rate=16000):
+    def __init__(self, sample_rate: int = 16000):
         check_whole_number("sample_rate", sample_rate, 1)
         self.sample_rate = sample_rate
 
-    def __call__(self, audio, sample_rate):
+    def __call__(self, audio: torch.Tensor, sample_rate: int) -> torch.Tensor:
         """Average the channels and resample.
 
         Arguments

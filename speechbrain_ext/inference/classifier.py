@@ -21,6 +21,7 @@ from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.bundle import BUNDLE_FILE, PARTS, check_bundle
 from speechbrain_ext.inference.bundle_settings import BundleSettings
 from speechbrain_ext.inference.embedding_model import EmbeddingModel
+from speechbrain_ext.inference.hub import fetch_bundle
 from speechbrain_ext.lobes.truncated_encoder import TruncatedHuBERT
 from speechbrain_ext.nnet.projection import EmotionClassifier, EmotionEmbedding
 
@@ -147,19 +148,10 @@ def find_bundle(source: str | os.PathLike, revision: Optional[str] = None) -> tu
     if folder.is_dir():
         return folder, None
     if not HUB_ID.fullmatch(str(source)):
-        raise InputError(f"{source} is no folder. Give the folder that export.py has written, or USER/NAME on the Hub.")
-    import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        patterns = ["*.json", "*.yaml", "*.ckpt", "README.md"]
-        folder = Path(huggingface_hub.snapshot_download(str(source), revision=revision, allow_patterns=patterns))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"{source} is no folder here, and cannot be had from the Hugging Face Hub: {why} Check the name and, for a "
-            "private model, `hf auth login`."
-        ) from error
+            f"{source} is no folder. Give the folder that `speechbrain-ext export` has written, or USER/NAME on the Hub."
+        )
+    folder = fetch_bundle(str(source), revision)
     return folder, folder.parents[1]  # its files are links into the cache of this very model
 
 

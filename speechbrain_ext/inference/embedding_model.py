@@ -1,5 +1,7 @@
 """EmbeddingModel: from recordings as they are to embeddings, with the cutting, padding and scaling of the training."""
 
+from typing import Optional
+
 import torch
 from speechbrain.dataio.dataio import length_to_mask
 from torch import nn
@@ -46,13 +48,13 @@ class EmbeddingModel(nn.Module):
 
     def __init__(
         self,
-        encoder,
-        f_0,
-        sample_rate_hz=16000,
-        waveform_scale="peak",
-        max_s=None,
-        fixed_length_s=None,
-        mask_padding=True,
+        encoder: nn.Module,
+        f_0: nn.Module,
+        sample_rate_hz: int = 16000,
+        waveform_scale: Optional[str] = "peak",
+        max_s: Optional[float] = None,
+        fixed_length_s: Optional[float] = None,
+        mask_padding: bool = True,
     ):
         super().__init__()
         if waveform_scale not in SCALES:
@@ -69,11 +71,11 @@ class EmbeddingModel(nn.Module):
         self.mask_padding = mask_padding
 
     @property
-    def min_samples(self):
+    def min_samples(self) -> int:
         """Shortest clip that can be embedded, in samples."""
         return self.encoder.min_samples if self.fixed_samples is None else 1
 
-    def forward(self, wavs, wav_lens=None):
+    def forward(self, wavs: torch.Tensor, wav_lens: Optional[torch.Tensor] = None) -> torch.Tensor:
         """Embed clips.
 
         Arguments
@@ -96,7 +98,7 @@ class EmbeddingModel(nn.Module):
             wavs = scale_waveforms(wavs, n_samples / wavs.shape[1], self.waveform_scale)
         else:
             n_samples = n_samples.clamp(max=self.fixed_samples)
-            wavs = self._pad_with_means(wavs, n_samples)
+            wavs = _pad_with_means(wavs, n_samples, self.fixed_samples)
             wavs = scale_waveforms(wavs, scale=self.waveform_scale)  # the padding belongs to the clip here
         if self.mask_padding:
             feats = self.encoder(wavs, n_samples / wavs.shape[1])
@@ -104,9 +106,10 @@ class EmbeddingModel(nn.Module):
             feats = self.encoder(wavs)
         return self.f_0(feats)
 
-    def _pad_with_means(self, wavs, n_samples):
-        """Do what `pad_with_mean` does, to a batch and without a loop, which an ONNX graph could not have."""
-        wavs = nn.functional.pad(wavs, (0, self.fixed_samples))[:, : self.fixed_samples]
-        mask = length_to_mask(n_samples, max_len=self.fixed_samples, dtype=torch.bool)  # [B, T]
-        means = wavs.masked_fill(~mask, 0.0).sum(dim=1, keepdim=True) / n_samples.unsqueeze(1)  # [B, 1]
-        return torch.where(mask, wavs, means)
+
+def _pad_with_means(wavs: torch.Tensor, n_samples: torch.Tensor, n_fixed: int) -> torch.Tensor:
+    """Do what `pad_with_mean` does, to a batch and without a loop, which an ONNX graph could not have."""
+    wavs = nn.functional.pad(wavs, (0, n_fixed))[:, :n_fixed]
+    mask = length_to_mask(n_samples, max_len=n_fixed, dtype=torch.bool)  # [B, T]
+    means = wavs.masked_fill(~mask, 0.0).sum(dim=1, keepdim=True) / n_samples.unsqueeze(1)  # [B, 1]
+    return torch.where(mask, wavs, means)

@@ -15,13 +15,16 @@ import json
 import logging
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from speechbrain.inference.classifiers import EncoderClassifier
 from torch import nn
 
 from speechbrain_ext.dataio.waveform_scale import num_samples
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.inference.embedding_model import EmbeddingModel
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 ONNX_FILE = "model.onnx"  # its name in a bundle
@@ -30,7 +33,7 @@ TOLERANCE = 1e-4
 LARGEST_FILE_BYTES = 1_900_000_000  # a protobuf ends at 2 GiB; above this the weights stand in a file beside it
 
 
-def write_onnx(classifier, path):
+def write_onnx(classifier: EncoderClassifier, path: str | os.PathLike) -> None:
     """Write a classifier as an ONNX file, after a check that onnxruntime agrees with PyTorch.
 
     What PyTorch refuses, a graph cannot: of a clip that is shorter than the encoder's `min_samples` (in the file's
@@ -81,12 +84,12 @@ def write_onnx(classifier, path):
 class _Graph(nn.Module):
     """What the file computes."""
 
-    def __init__(self, embedding_model, classifier):
+    def __init__(self, embedding_model: EmbeddingModel, classifier: nn.Module):
         super().__init__()
         self.embedding_model = embedding_model
         self.classifier = classifier
 
-    def forward(self, wavs, wav_lens):
+    def forward(self, wavs: torch.Tensor, wav_lens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Turn waveforms [B, T] and relative lengths [B] into log-posteriors [B, C] and embeddings [B, D]."""
         emb = self.embedding_model(wavs, wav_lens)
         if self.embedding_model.mask_padding:  # otherwise the encoder is told no lengths, and refuses none
@@ -96,7 +99,7 @@ class _Graph(nn.Module):
         return self.classifier(emb), emb
 
 
-def _import_packages():
+def _import_packages() -> None:
     for name in PACKAGES:
         try:
             importlib.import_module(name)
@@ -106,7 +109,7 @@ def _import_packages():
             ) from error
 
 
-def _to_onnx(model, min_samples, metadata):
+def _to_onnx(model: _Graph, min_samples: int, metadata: dict[str, str]) -> torch.onnx.ONNXProgram:
     # Three clips of about 50 frames: a size of 1 would be taken for a constant.
     example = (torch.zeros(3, 40 * min_samples + 1), torch.tensor([1.0, 0.5, 0.25]))
     free = torch.export.Dim.DYNAMIC
@@ -130,7 +133,7 @@ def _to_onnx(model, min_samples, metadata):
     return program
 
 
-def _check_agreement(path, model):
+def _check_agreement(path: Path, model: _Graph) -> None:
     """Compare onnxruntime with PyTorch for a clip alone and for a padded batch."""
     import onnxruntime
 
@@ -140,9 +143,9 @@ def _check_agreement(path, model):
     # Long enough for cutting to be seen.
     n_long = max(3 * n_short, *(n or 0 for n in (embedding_model.max_samples, embedding_model.fixed_samples))) + 1600
     generator = torch.Generator().manual_seed(0)
-    for n_times, wav_lens in ((n_short, [1.0]), (n_long, [n_short / n_long, 1.0])):
-        wavs = 0.1 * torch.randn(len(wav_lens), n_times, generator=generator)
-        wav_lens = torch.tensor(wav_lens)
+    for n_times, lengths in ((n_short, [1.0]), (n_long, [n_short / n_long, 1.0])):
+        wavs = 0.1 * torch.randn(len(lengths), n_times, generator=generator)
+        wav_lens = torch.tensor(lengths)
         found = session.run(OUTPUTS, {"wavs": wavs.numpy(), "wav_lens": wav_lens.numpy()})
         with torch.inference_mode():
             wanted = model(wavs, wav_lens)
@@ -159,7 +162,7 @@ def _check_agreement(path, model):
 
 
 @contextlib.contextmanager
-def _quiet_exporter():
+def _quiet_exporter() -> Iterator[None]:
     """Silence what the exporter logs about packages that are not needed here."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
