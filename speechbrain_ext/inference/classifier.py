@@ -149,7 +149,7 @@ def find_bundle(source: str | os.PathLike, revision: Optional[str] = None) -> tu
         return folder, None
     if not HUB_ID.fullmatch(str(source)):
         raise InputError(
-            f"{source} is no folder. Give the folder that `speechbrain-ext export` has written, or USER/NAME on the Hub."
+            f"{source} is no folder. Give the folder that `speechbrain-ext export` wrote, or USER/NAME of the Hub."
         )
     folder = fetch_bundle(str(source), revision)
     return folder, folder.parents[1]  # its files are links into the cache of this very model

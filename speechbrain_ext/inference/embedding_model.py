@@ -1,6 +1,6 @@
 """EmbeddingModel: from recordings as they are to embeddings, with the cutting, padding and scaling of the training."""
 
-from typing import Optional
+from typing import Any, Optional
 
 import torch
 from speechbrain.dataio.dataio import length_to_mask
@@ -45,6 +45,8 @@ class EmbeddingModel(nn.Module):
     tensor([[1.],
             [3.]])
     """
+
+    encoder: Any  # a module with min_samples
 
     def __init__(
         self,

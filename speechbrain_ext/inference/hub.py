@@ -87,7 +87,7 @@ def push_bundle(folder: str | os.PathLike, hub_id: str, private: bool = True) ->
     try:
         page = api.create_repo(hub_id, private=private, exist_ok=True)
         api.upload_folder(
-            repo_id=hub_id, folder_path=folder, allow_patterns=names, commit_message=f"Upload {Path(folder).name}"
+            repo_id=hub_id, folder_path=str(folder), allow_patterns=names, commit_message=f"Upload {Path(folder).name}"
         )
     except (HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled, OSError) as error:
         raise InputError(

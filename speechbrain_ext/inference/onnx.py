@@ -84,6 +84,8 @@ def write_onnx(classifier: EncoderClassifier, path: str | os.PathLike) -> None:
 class _Graph(nn.Module):
     """What the file computes."""
 
+    embedding_model: EmbeddingModel
+
     def __init__(self, embedding_model: EmbeddingModel, classifier: nn.Module):
         super().__init__()
         self.embedding_model = embedding_model
@@ -124,6 +126,8 @@ def _to_onnx(model: _Graph, min_samples: int, metadata: dict[str, str]) -> torch
             dynamic_shapes=({0: "batch", 1: "time"}, {}),  # names for the free sizes
             verbose=False,
         )
+    if program is None:  # only where it writes a file by itself
+        raise RuntimeError("torch.onnx.export returned nothing")
     graph = program.model.graph
     for node in graph:  # the exporter notes the source lines there, with the paths of this machine
         node.metadata_props.clear()

@@ -8,11 +8,11 @@ import sys
 
 import pytest
 import torch
-import transformers
 from hyperpyyaml import load_hyperpyyaml
 
 from speechbrain_ext.inference.bundle import YAML_FILE
 from speechbrain_ext.inference.classifier import load_classifier
+from speechbrain_ext.lobes import truncated_encoder
 from tests.bundle_making import make_bundle, write_yaml
 
 MODULE = "import os\nos.mkdir('marker')\nraise ValueError"
@@ -132,7 +132,7 @@ def test_attack_on_a_fresh_process_runs_nothing(bundle, tmp_path, monkeypatch, n
 @pytest.mark.parametrize("arguments", ["[evil/hub]", "{source: evil/hub}", "{source: evil/hub, save_path: here}"])
 def test_encoder_from_the_hub_is_not_asked_for(bundle, monkeypatch, arguments):
     asked = []
-    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", lambda source, **options: asked.append(source))
+    monkeypatch.setattr(truncated_encoder, "find_checkpoint", lambda source, save_path: asked.append(source))
     attack = f"x: !new:speechbrain_ext.lobes.TruncatedHuBERT {arguments}"
     with contextlib.suppress(Exception):  # there is no model there
         load_hyperpyyaml(attack)
