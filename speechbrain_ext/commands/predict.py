@@ -1,11 +1,14 @@
 """speechbrain-ext predict: classify a file, a folder, or what comes through a pipe."""
 
+import argparse
 import contextlib
 import dataclasses
 import itertools
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -13,7 +16,14 @@ from speechbrain_ext.errors import InputError, check_number, check_whole_number
 from speechbrain_ext.inference.bundle import BUNDLE_FILE, sha256_of
 from speechbrain_ext.inference.classifier import load_classifier
 from speechbrain_ext.inference.prediction_file import PredictionFile, check_format, check_labels, format_predictions
-from speechbrain_ext.inference.recordings import ENDINGS, classify_recordings, find_recordings, measure_recordings
+from speechbrain_ext.inference.recordings import (
+    ENDINGS,
+    Prediction,
+    classify_recordings,
+    find_recordings,
+    measure_recordings,
+)
+from speechbrain_ext.inference.speech_detector import make_detector
 
 PIPE = "-"
 N_SHOWN = 3  # names of files that are passed over
@@ -24,12 +34,13 @@ recording, or a list of paths, one a line. Prints CSV, or writes CSV, JSON or JS
     speechbrain-ext predict exported recordings/ --out emotions.csv
     find . -name '*.flac' | speechbrain-ext predict exported -
 
-A recording that cannot be read has its error in its row, and the exit status is 1. With --out, an interrupted run goes
+`speech` is the share of a recording that is speech; one without speech gets no `predicted` emotion. A recording that
+cannot be read has its error in its row, and the exit status is 1. With --out, an interrupted run goes
 on when the same command is given again; what the file holds by the same model is kept.
 """
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("bundle", metavar="BUNDLE", help="a folder that export.py has written, or USER/NAME on the Hub")
     parser.add_argument("recordings", metavar="FILE|FOLDER|-", nargs="+", help="what to classify")
@@ -40,7 +51,7 @@ def add_arguments(parser):
     parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16", "fp16"], help="default: %(default)s")
 
 
-def run(options):
+def run(options: argparse.Namespace) -> int:
     """Classify. Returns the exit status: 1 if a recording could not be read."""
     check_whole_number("--batch_size", options.batch_size, 1)
     check_number("--max_s", options.max_s, 0, float("inf"), inclusive=False)
@@ -55,20 +66,23 @@ def run(options):
         emotions = list(classifier.hparams.emotions)
         check_labels(emotions)
         out = PredictionFile(options.out, paths, emotions, model) if options.out else None
-        predictions = out.predictions if out else {}
-        todo = [path for path in paths if path not in predictions]
+        done = out.predictions if out else {}
+        todo = [path for path in paths if path not in done]
         if len(todo) < len(paths):
             print(f"{len(paths) - len(todo)} of {len(paths)} are in {options.out} already.", file=sys.stderr)
         with out or contextlib.nullcontext():
             for prediction in _classify(classifier, todo, options, piped):
-                predictions[prediction.path] = prediction
+                done[prediction.path] = prediction
                 if out:
                     out.add(prediction)
             if out:
                 out.write()
-    predictions = [predictions[path] for path in paths]
+    predictions = [done[path] for path in paths]
     if not out:
         print(format_predictions(predictions, emotions, model, ".csv"), end="")
+    silent = sum(prediction.error is None and prediction.predicted is None for prediction in predictions)
+    if silent:
+        print(f"{silent} of {len(predictions)}: no speech found. They have no `predicted` emotion.", file=sys.stderr)
     failed = sum(prediction.error is not None for prediction in predictions)
     if out:
         print(f"{options.out} holds {len(predictions)} rows.", file=sys.stderr)
@@ -77,11 +91,11 @@ def run(options):
     return 1 if failed else 0
 
 
-def _classify(classifier, paths, options, piped):
+def _classify(classifier: Any, paths: list[str], options: argparse.Namespace, piped: Path) -> Iterator[Prediction]:
     """Yield the predictions of all recordings, with a progress bar in seconds of speech."""
     files = [str(piped) if path == PIPE else path for path in paths]
     durations, failed = measure_recordings(files, options.max_s)
-    found = classify_recordings(classifier, durations, options.batch_size)
+    found = classify_recordings(classifier, durations, options.batch_size, detector=make_detector(classifier))
     total = round(sum(durations.values()), 1)
     with tqdm(total=total, unit="s", unit_scale=True, disable=not sys.stderr.isatty()) as bar:
         for prediction in itertools.chain(failed, found):
@@ -92,7 +106,7 @@ def _classify(classifier, paths, options, piped):
             yield prediction
 
 
-def _paths(given, piped):
+def _paths(given: str, piped: Path) -> list[str]:
     """List the recordings that one argument stands for."""
     if given == PIPE:
         data = sys.stdin.buffer.read()

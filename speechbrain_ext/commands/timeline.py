@@ -1,14 +1,25 @@
 """speechbrain-ext timeline: follow the emotions through a long recording."""
 
+import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from speechbrain_ext.dataio.audio import probe_audio
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.classifier import load_classifier
-from speechbrain_ext.inference.timeline import check_settings, make_timeline, write_audacity, write_csv, write_json
+from speechbrain_ext.inference.speech_detector import make_detector
+from speechbrain_ext.inference.timeline import (
+    SAY_NO_SPEECH,
+    Timeline,
+    check_settings,
+    make_timeline,
+    write_audacity,
+    write_csv,
+    write_json,
+)
 from speechbrain_ext.inference.timeline_plot import clock, plot_timeline
 
 FILES = {"csv": "timeline.csv", "json": "timeline.json", "audacity": "labels.txt", "png": "timeline.png"}
@@ -16,14 +27,14 @@ MOST_ROWS = 40
 DESCRIPTION = """\
 Follow the emotions through a long recording: windows that overlap are classified, and merged into segments. Writes the
 windows (timeline.csv), all there is (timeline.json), labels for Audacity (labels.txt: File > Import > Labels) and a
-picture (timeline.png). Memory does not grow with the recording.
+picture (timeline.png). Where there is no speech, there is no emotion. Memory does not grow with the recording.
 
     speechbrain-ext timeline exported meeting.flac
     speechbrain-ext timeline exported meeting.flac --out meeting --hop_s 0.5 --formats csv,png
 """
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("bundle", metavar="BUNDLE", help="a folder that export.py has written, or USER/NAME on the Hub")
     parser.add_argument("file", metavar="FILE", help="the recording")
@@ -38,7 +49,7 @@ def add_arguments(parser):
     parser.add_argument("--formats", default=",".join(FILES), help="what is written (default: %(default)s)")
 
 
-def run(options):
+def run(options: argparse.Namespace) -> int:
     """Make the timeline, write its files, and print its segments. Returns the exit status."""
     formats = options.formats.split(",")
     unknown = [name for name in formats if name not in FILES]
@@ -63,38 +74,41 @@ def run(options):
             plot_timeline(timeline, out / FILES[name], title)
         else:
             writers[name](timeline, out / FILES[name])
+    if all(segment.emotion is None for segment in timeline.segments):
+        print("No speech found.", file=sys.stderr)
     print(format_segments(timeline))
     print("\n" + "\n".join(f"{name}: {out / FILES[name]}" for name in formats))
     return 0
 
 
-def format_segments(timeline, most_rows=MOST_ROWS):
+def format_segments(timeline: Timeline, most_rows: int = MOST_ROWS) -> str:
     """Write the segments as a table.
 
     Arguments
     ---------
-    timeline : speechbrain_ext.inference.timeline.Timeline
+    timeline
         What `make_timeline` returns.
-    most_rows : int
+    most_rows
         Further segments are only counted.
 
     Returns
     -------
     str
-        A heading and a line for each segment: start, end, emotion, posterior.
+        A heading and a line for each segment: start, end, emotion, probability.
     """
-    width = max(len(emotion) for emotion in (*timeline.emotions, "emotion"))
-    lines = [f"{'start':>9}  {'end':>9}  {'emotion':<{width}}  posterior"]
+    width = max(len(emotion) for emotion in (*timeline.emotions, "emotion", SAY_NO_SPEECH))
+    lines = [f"{'start':>9}  {'end':>9}  {'emotion':<{width}}  probability"]
     for segment in timeline.segments[:most_rows]:
         start, end = clock(segment.start_s, tenths=True), clock(segment.end_s, tenths=True)
-        lines.append(f"{start:>9}  {end:>9}  {segment.emotion:<{width}}  {segment.posterior:9.2f}")
+        posterior = "" if segment.posterior is None else f"{100 * segment.posterior:.1f}%"
+        lines.append(f"{start:>9}  {end:>9}  {segment.emotion or SAY_NO_SPEECH:<{width}}  {posterior:>11}".rstrip())
     n_left_out = len(timeline.segments) - most_rows
     if n_left_out > 0:
         lines.append(f"and {n_left_out} more segments")
     return "\n".join(lines)
 
 
-def _follow(classifier, options, duration_s):
+def _follow(classifier: Any, options: argparse.Namespace, duration_s: float) -> Timeline:
     """Make the timeline, with a bar of the seconds that are done, on a terminal only."""
     layout = "{percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of speech [{elapsed}<{remaining}]"
     with tqdm(total=duration_s, bar_format=layout, disable=not sys.stderr.isatty()) as bar:
@@ -106,4 +120,5 @@ def _follow(classifier, options, duration_s):
             options.batch_size,
             options.min_segment_s,
             progress=lambda done_s, _: bar.update(done_s - bar.n),
+            detector=make_detector(classifier),
         )

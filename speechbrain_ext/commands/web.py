@@ -1,12 +1,15 @@
 """speechbrain-ext web: a page in the browser to record or upload speech."""
 
+import argparse
 import contextlib
 import ipaddress
 import signal
 import sys
 import threading
 import webbrowser
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Optional
 
 from speechbrain_ext.device import check_device
 from speechbrain_ext.errors import InputError, check_number
@@ -28,7 +31,7 @@ password. From other machines, browsers record over https only. Ctrl-C ends it, 
 """
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("bundle", metavar="BUNDLE", help="a folder that export.py has written, or USER/NAME on the Hub")
     parser.add_argument(
@@ -43,7 +46,7 @@ def add_arguments(parser):
     parser.add_argument("--open", action="store_true", help="open the browser")
 
 
-def run(options):
+def run(options: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C or SIGTERM. Returns the exit status."""
     check_number("--max_mb", options.max_mb, 0, float("inf"), inclusive=False)
     if options.device:
@@ -52,7 +55,9 @@ def run(options):
     check_address(options.host, options.port)
     examples = pick_examples(options.examples)
     classifier = load_classifier(options.bundle, {"device": options.device} if options.device else None)
-    with serve_page(classifier, options.host, options.port, options.max_mb, examples) as url, _end_signals() as ended:
+    model = Path(options.bundle).resolve().name if Path(options.bundle).is_dir() else options.bundle  # USER/NAME
+    page = serve_page(classifier, options.host, options.port, options.max_mb, examples, model)
+    with page as url, _end_signals() as ended:
         print(f"The page is at {url} - Ctrl-C ends it.", flush=True)
         if not _is_loopback(options.host):
             print("Whoever reaches this machine can use it: it asks for no password.", file=sys.stderr)
@@ -64,14 +69,14 @@ def run(options):
     return 0
 
 
-def pick_examples(folder=None, n_examples=N_EXAMPLES):
+def pick_examples(folder: Optional[str] = None, n_examples: int = N_EXAMPLES) -> list[str]:
     """Pick recordings from a folder, spread evenly over all of its names.
 
     Arguments
     ---------
-    folder : str, optional
+    folder
         The folder; by default the demo corpus in the current one, if it is there.
-    n_examples : int
+    n_examples
         How many.
 
     Returns
@@ -93,7 +98,7 @@ def pick_examples(folder=None, n_examples=N_EXAMPLES):
 
 
 @contextlib.contextmanager
-def _end_signals():
+def _end_signals() -> Iterator[threading.Event]:
     """Yield an event that Ctrl-C or SIGTERM sets: both are the ordinary end, after which uploads are deleted."""
     ended = threading.Event()
     before = {number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -104,7 +109,7 @@ def _end_signals():
             signal.signal(number, handler)
 
 
-def _is_loopback(host):
+def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import filelock
@@ -23,13 +24,13 @@ class PredictionFile:
 
     Arguments
     ---------
-    path : str or pathlib.Path
+    path
         The file; its ending says the format.
-    recordings : list of str
+    recordings
         The recordings that it is to hold, in order.
-    emotions : list of str
+    emotions
         The emotions, in the order of the posteriors.
-    model : str
+    model
         What tells the model from others; it stands in every row.
 
     Raises
@@ -39,44 +40,44 @@ class PredictionFile:
         recordings.
     """
 
-    def __init__(self, path, recordings, emotions, model):
+    def __init__(self, path: str | Path, recordings: Sequence[str], emotions: Sequence[str], model: str) -> None:
         self.path = Path(path)
         check_format(path)
         check_labels(emotions)
         self.recordings, self.emotions, self.model = list(recordings), list(emotions), model
         self._names = {_name(path) for path in recordings}
         self.partial = self.path.with_name(self.path.name + ".partial")
-        self.predictions = {}
+        self.predictions: dict[str, Prediction] = {}
         for source, rows in ((self.path, self._rows()), (self.partial, self._partial_rows())):
             for row in rows:
                 prediction = self._from_row(row, source)
                 if prediction.error is None and not _newer(prediction.path, source):
                     self.predictions[prediction.path] = prediction
 
-    def __enter__(self):
+    def __enter__(self) -> "PredictionFile":
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = filelock.FileLock(self.path.with_name(f".{self.path.name}.lock"))
         try:
             self._lock.acquire(timeout=0)
         except filelock.Timeout:
             raise InputError(f"{self.path} is being written by another process. Wait, or give another --out.") from None
-        self._journal = open(self.partial, "w", encoding="utf-8")
-        for prediction in self.predictions.values():
-            self._note(prediction)
+        with atomic_write(self.partial) as file:  # without rows that hold no longer, and no moment without the others
+            file.writelines(map(self._line, self.predictions.values()))
+        self._journal = open(self.partial, "a", encoding="utf-8")
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self._journal.close()
         Path(self._lock.lock_file).unlink(missing_ok=True)
         self._lock.release()
 
-    def add(self, prediction):
+    def add(self, prediction: Prediction) -> None:
         """Take one more prediction; it is safe at once."""
         self.predictions[prediction.path] = prediction
-        self._note(prediction)
+        self._journal.write(self._line(prediction))
         self._journal.flush()
 
-    def write(self):
+    def write(self) -> None:
         """Write the predictions of all recordings, in their order, and end."""
         self._journal.close()
         predictions = [self.predictions[path] for path in self.recordings]
@@ -84,10 +85,10 @@ class PredictionFile:
             file.write(format_predictions(predictions, self.emotions, self.model, self.path.suffix))
         self.partial.unlink()
 
-    def _note(self, prediction):
-        self._journal.write(json.dumps(_to_row(prediction, self.emotions, self.model), ensure_ascii=False) + "\n")
+    def _line(self, prediction: Prediction) -> str:
+        return json.dumps(_to_row(prediction, self.emotions, self.model), ensure_ascii=False) + "\n"
 
-    def _rows(self):
+    def _rows(self) -> list[dict]:
         """Read the rows of the file as it is."""
         if not self.path.exists():
             return []
@@ -97,7 +98,7 @@ class PredictionFile:
             if self.path.suffix.lower() == ".csv":
                 reader = csv.DictReader(io.StringIO(text, newline=""))
                 if text and reader.fieldnames != list(_to_row(Prediction(""), self.emotions, self.model)):
-                    raise self._foreign(f"other columns ({', '.join(reader.fieldnames)})")
+                    raise self._foreign(f"other columns ({', '.join(reader.fieldnames or ())})")
                 return list(reader)
             rows = _lines(text) if self.path.suffix.lower() == ".jsonl" else json.loads(text)
             if not isinstance(rows, list):
@@ -108,7 +109,7 @@ class PredictionFile:
         except (ValueError, csv.Error, TypeError) as error:
             raise self._foreign(f"something other than predictions ({error})") from error
 
-    def _partial_rows(self):
+    def _partial_rows(self) -> list[dict]:
         """Read what an interrupted run has left; its last line may be cut short."""
         rows = []
         if self.partial.exists():
@@ -117,12 +118,13 @@ class PredictionFile:
                     rows.append(json.loads(line))
         return rows
 
-    def _from_row(self, row, source):
+    def _from_row(self, row: dict, source: Path) -> Prediction:
         try:
             path, model, error = row["path"], row["model"], row["error"]
             posteriors = None if error else tuple(float(row[emo]) for emo in self.emotions)
             duration_s = None if error else float(row["duration_s"])
-            prediction = Prediction(path, duration_s, row["predicted"] or None, posteriors, error or None)
+            speech = None if row["speech"] in (None, "") else float(row["speech"])
+            prediction = Prediction(path, duration_s, row["predicted"] or None, posteriors, error or None, speech)
         except (KeyError, TypeError, ValueError) as error:
             model = row.get("model") if isinstance(row, dict) else None
             if not model or model == self.model:
@@ -133,11 +135,11 @@ class PredictionFile:
             raise self._foreign(f"a prediction of {path}, which is not asked for now")
         return prediction
 
-    def _foreign(self, why):
+    def _foreign(self, why: str) -> InputError:
         return InputError(f"{self.path} holds {why}. Give another --out, or delete that file.")
 
 
-def check_labels(emotions):
+def check_labels(emotions: Sequence[str]) -> None:
     """Refuse emotions that are called as a column of the file is."""
     columns = list(_to_row(Prediction(""), [], ""))
     for emotion in emotions:
@@ -147,24 +149,24 @@ def check_labels(emotions):
             )
 
 
-def check_format(path):
+def check_format(path: str | Path) -> None:
     """Refuse a file whose ending names no format."""
     if Path(path).suffix.lower() not in FORMATS:
         raise InputError(f"--out must end in {', '.join(FORMATS)}, got {str(path)!r}.")
 
 
-def format_predictions(predictions, emotions, model, ending):
+def format_predictions(predictions: Sequence[Prediction], emotions: Sequence[str], model: str, ending: str) -> str:
     """Write predictions as text.
 
     Arguments
     ---------
-    predictions : list of Prediction
+    predictions
         The predictions.
-    emotions : list of str
+    emotions
         The emotions, in the order of the posteriors.
-    model : str
+    model
         What tells the model from others.
-    ending : str
+    ending
         ".csv", ".json" or ".jsonl".
 
     Returns
@@ -185,29 +187,30 @@ def format_predictions(predictions, emotions, model, ending):
     return stream.getvalue()
 
 
-def _lines(text):
+def _lines(text: str) -> list[dict]:
     """Parse JSON lines; other line separators may stand in a name."""
     return [json.loads(line) for line in text.split("\n") if line]
 
 
-def _name(path):
+def _name(path: str) -> str:
     """Write a path as text that every file can hold and give back."""
     return path.encode("utf-8", "backslashreplace").decode().replace("\r", "\\r")
 
 
-def _to_row(prediction, emotions, model):
-    posteriors = prediction.posteriors or [None] * len(emotions)
+def _to_row(prediction: Prediction, emotions: Sequence[str], model: str) -> dict:
+    posteriors = prediction.posteriors or (None,) * len(emotions)
     return {
         "path": _name(prediction.path),
         "predicted": prediction.predicted,
         **{emo: p if p is None else round(p, 8) for emo, p in zip(emotions, posteriors)},
+        "speech": prediction.speech if prediction.speech is None else round(prediction.speech, 3),
         "duration_s": prediction.duration_s if prediction.duration_s is None else round(prediction.duration_s, 3),
         "model": model,
         "error": prediction.error,
     }
 
 
-def _newer(path, than):
+def _newer(path: str, than: Path) -> bool:
     """Tell whether a recording was written after a file, or is not there any more."""
     try:
         return Path(path).stat().st_mtime > than.stat().st_mtime

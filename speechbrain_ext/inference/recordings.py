@@ -2,15 +2,18 @@
 
 import os
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Optional
 
 import soundfile
 import torch
 
 from speechbrain_ext.dataio.audio import probe_audio, read_audio
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.inference.speech_detector import SpeechDetector, has_speech
 
 # libsndfile's names of its formats, but for samples without a header, and other endings of what it and PyAV read.
 ENDINGS = {f".{name.lower()}" for name in soundfile.available_formats() if name != "RAW"} | set(
@@ -26,7 +29,7 @@ LARGEST_ACTIVATION_BYTES = 32e6
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is said of one recording.
+    """The answer on one recording.
 
     Attributes
     ----------
@@ -35,18 +38,21 @@ class Prediction:
     duration_s : float or None
         Its length; None where it cannot be read.
     predicted : str or None
-        The most probable emotion.
+        The most probable emotion; None where no speech was found.
     posteriors : tuple of float or None
         One for each emotion, in the classifier's order.
     error : str or None
         Why there is no answer.
+    speech : float or None
+        The share of the recording that is speech, from 0 to 1; None where nobody has looked for it.
     """
 
     path: str
-    duration_s: float = None
-    predicted: str = None
-    posteriors: tuple = None
-    error: str = None
+    duration_s: Optional[float] = None
+    predicted: Optional[str] = None
+    posteriors: Optional[tuple[float, ...]] = None
+    error: Optional[str] = None
+    speech: Optional[float] = None
 
 
 def find_recordings(folder: str | Path) -> tuple[list[str], list[str]]:
@@ -72,14 +78,14 @@ def find_recordings(folder: str | Path) -> tuple[list[str], list[str]]:
     return sorted(found), sorted(others)
 
 
-def measure_recordings(paths, max_s=120.0):
+def measure_recordings(paths: list[str], max_s: float = 120.0) -> tuple[dict[str, float], list[Prediction]]:
     """Read the headers of recordings.
 
     Arguments
     ---------
-    paths : list of str
+    paths
         The recordings, in any format that `open_audio` reads.
-    max_s : float
+    max_s
         Longer recordings are not to be classified as one: an emotion seldom lasts that long.
 
     Returns
@@ -87,7 +93,8 @@ def measure_recordings(paths, max_s=120.0):
     tuple
         (durations: dict, path -> length in seconds; failed: list of Prediction, with their errors).
     """
-    durations, failed = {}, []
+    durations: dict[str, float] = {}
+    failed: list[Prediction] = []
     for path in paths:
         try:
             duration_s = probe_audio(path, Path(path).name, check_samples=False).duration_s
@@ -102,22 +109,31 @@ def measure_recordings(paths, max_s=120.0):
     return durations, failed
 
 
-def classify_recordings(classifier, durations, batch_size=16, max_padded_s=None, n_readers=2):
+def classify_recordings(
+    classifier: Any,
+    durations: dict[str, float],
+    batch_size: int = 16,
+    max_padded_s: Optional[float] = None,
+    n_readers: int = 2,
+    detector: Optional[SpeechDetector] = None,
+) -> Iterator[Prediction]:
     """Classify recordings, those of similar length together.
 
     Arguments
     ---------
-    classifier : speechbrain.inference.classifiers.EncoderClassifier
+    classifier
         As `load_classifier` returns it.
-    durations : dict
+    durations
         Path -> length in seconds, as `measure_recordings` returns it.
-    batch_size : int
+    batch_size
         Largest number of recordings in a batch.
-    max_padded_s : float, optional
+    max_padded_s
         Largest length of a batch with its padding, in seconds, unless it is one recording: longer ones come in smaller
         batches. By default what suits the classifier's device.
-    n_readers : int
+    n_readers
         Threads that read recordings while others are classified.
+    detector
+        Looks for speech; a recording without any gets no emotion. By default nobody looks.
 
     Yields
     ------
@@ -129,25 +145,25 @@ def classify_recordings(classifier, durations, batch_size=16, max_padded_s=None,
     longest_first = sorted(durations, key=lambda path: (-durations[path], path))  # memory peaks early
     sample_rate = classifier.hparams.sample_rate
     with ThreadPoolExecutor(n_readers) as readers:
-        ahead = deque()
+        ahead: deque = deque()
         for batch in _batches(longest_first, durations, batch_size, max_padded_s):
             ahead.append([(path, durations[path], readers.submit(_read, path, sample_rate)) for path in batch])
             if len(ahead) > BATCHES_AHEAD:
-                yield from _classify(classifier, ahead.popleft())
+                yield from _classify(classifier, ahead.popleft(), detector)
         while ahead:
-            yield from _classify(classifier, ahead.popleft())
+            yield from _classify(classifier, ahead.popleft(), detector)
 
 
-def check_long_enough(classifier, n_samples, name):
+def check_long_enough(classifier: Any, n_samples: int, name: str) -> None:
     """Refuse a clip that is too short for the classifier's encoder.
 
     Arguments
     ---------
-    classifier : speechbrain.inference.classifiers.EncoderClassifier
+    classifier
         As `load_classifier` returns it.
-    n_samples : int
+    n_samples
         The clip's length, at the classifier's sample rate.
-    name : str
+    name
         The clip's name, for the message.
 
     Raises
@@ -164,7 +180,7 @@ def check_long_enough(classifier, n_samples, name):
         )
 
 
-def _longest_batch_s(classifier):
+def _longest_batch_s(classifier: Any) -> float:
     """Return how long a batch with its padding should be at most on the classifier's device, in seconds."""
     if str(classifier.device) != "cpu":
         return LARGEST_BATCH_S
@@ -173,8 +189,10 @@ def _longest_batch_s(classifier):
     return min(LARGEST_BATCH_S, LARGEST_ACTIVATION_BYTES / bytes_a_second)
 
 
-def _batches(longest_first, durations, batch_size, max_padded_s):
-    batch = []
+def _batches(
+    longest_first: list[str], durations: dict[str, float], batch_size: int, max_padded_s: float
+) -> Iterator[list[str]]:
+    batch: list[str] = []
     for path in longest_first:
         if batch and (len(batch) == batch_size or (len(batch) + 1) * durations[batch[0]] > max_padded_s):
             yield batch
@@ -184,11 +202,13 @@ def _batches(longest_first, durations, batch_size, max_padded_s):
         yield batch
 
 
-def _read(path, sample_rate_hz):
+def _read(path: str, sample_rate_hz: int) -> torch.Tensor:
     return torch.from_numpy(read_audio(path, Path(path).name, sample_rate_hz))
 
 
-def _classify(classifier, clips):
+def _classify(
+    classifier: Any, clips: list[tuple[str, float, Future]], detector: Optional[SpeechDetector]
+) -> Iterator[Prediction]:
     wavs, read = [], []
     for path, duration_s, future in clips:
         try:
@@ -205,5 +225,10 @@ def _classify(classifier, clips):
     padded = torch.nn.utils.rnn.pad_sequence(wavs, batch_first=True)  # [B, T]
     with torch.inference_mode(), classifier.inference_ctx:
         log_posteriors, _, _, labels = classifier.classify_batch(padded, n_samples / padded.shape[1])
-    for (path, duration_s), label, row in zip(read, labels, log_posteriors.exp().tolist()):
-        yield Prediction(path, duration_s, label, tuple(row))
+    found = detector.detect(padded, n_samples) if detector else [None] * len(wavs)
+    for (path, duration_s), label, row, is_speech in zip(read, labels, log_posteriors.exp().tolist(), found):
+        if is_speech is None:
+            yield Prediction(path, duration_s, label, tuple(row))
+        else:
+            predicted = label if has_speech(is_speech) else None
+            yield Prediction(path, duration_s, predicted, tuple(row), speech=float(is_speech.mean()))

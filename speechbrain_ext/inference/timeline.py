@@ -4,10 +4,13 @@ The recording passes through in blocks, from the file to the classifier, and is 
 """
 
 import csv
+import io
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any, Optional
 
 import numpy as np
 import torch
@@ -17,30 +20,34 @@ from speechbrain_ext.dataio.audio import SHORTEST_S, probe_audio
 from speechbrain_ext.dataio.audio_stream import cut_windows, read_blocks, resample_blocks, trace_envelope
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
 from speechbrain_ext.inference.recordings import check_long_enough
+from speechbrain_ext.inference.speech_detector import MIN_SPEECH_S, SpeechDetector, speech_shares
 
 ENVELOPE_STRETCHES = 2000
 LONGEST_WINDOW_S = 300.0
 SHORTEST_HOP_S = 0.01
+NO_SPEECH = -1  # beside the emotions' indices
+SAY_NO_SPEECH = "no speech"
+LEAST_SPEECH = 0.1  # share of a cell
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of one emotion.
+    """A stretch of one emotion, or without speech.
 
     Attributes
     ----------
     start_s, end_s : float
         Where it begins and ends, in seconds.
-    emotion : str
-        Its label.
-    posterior : float
+    emotion : str or None
+        Its label; None where there is no speech.
+    posterior : float or None
         The emotion's posterior, averaged over the stretch.
     """
 
     start_s: float
     end_s: float
-    emotion: str
-    posterior: float
+    emotion: Optional[str]
+    posterior: Optional[float]
 
 
 @dataclass(frozen=True)
@@ -63,20 +70,29 @@ class Timeline:
         From 0 to `duration_s` without a gap; neighbours differ in their emotion.
     envelope : numpy.ndarray
         Lowest and highest sample in each of K equal stretches of time, [K, 2], float32.
+    is_speech : numpy.ndarray or None
+        Whether each chunk of 32 ms is speech, [L]; None where nobody has looked for it.
     """
 
-    emotions: tuple
+    emotions: tuple[str, ...]
     duration_s: float
     window_s: float
     hop_s: float
     starts_s: np.ndarray
     ends_s: np.ndarray
     posteriors: np.ndarray
-    segments: list
+    segments: list[Segment]
     envelope: np.ndarray
+    is_speech: Optional[np.ndarray] = None
+
+    def speech_of(self, starts_s: np.ndarray, ends_s: np.ndarray) -> np.ndarray:
+        """Return the share of speech in stretches of time, [N] as they are; 1 where nobody has looked for it."""
+        if self.is_speech is None:
+            return np.ones(len(starts_s))
+        return speech_shares(self.is_speech, starts_s, ends_s)
 
 
-def check_settings(window_s, hop_s, min_segment_s, batch_size):
+def check_settings(window_s: float, hop_s: float, min_segment_s: float, batch_size: int) -> None:
     """Refuse settings of `make_timeline` that cannot be used; an InputError names the one."""
     check_number("window_s", window_s, SHORTEST_S, LONGEST_WINDOW_S)
     check_number("hop_s", hop_s, SHORTEST_HOP_S, LONGEST_WINDOW_S)
@@ -88,7 +104,16 @@ def check_settings(window_s, hop_s, min_segment_s, batch_size):
     check_whole_number("batch_size", batch_size, 1)
 
 
-def make_timeline(classifier, path, window_s=4.0, hop_s=1.0, batch_size=16, min_segment_s=1.0, progress=None):
+def make_timeline(
+    classifier: Any,
+    path: str | Path,
+    window_s: float = 4.0,
+    hop_s: float = 1.0,
+    batch_size: int = 16,
+    min_segment_s: float = 1.0,
+    progress: Optional[Callable[[float, float], Any]] = None,
+    detector: Optional[SpeechDetector] = None,
+) -> Timeline:
     """Classify overlapping windows of a recording, and merge them into segments.
 
     Memory does not grow with the recording, save for one row of posteriors a window. The file is read twice: what is
@@ -96,19 +121,21 @@ def make_timeline(classifier, path, window_s=4.0, hop_s=1.0, batch_size=16, min_
 
     Arguments
     ---------
-    classifier : speechbrain.inference.classifiers.EncoderClassifier
+    classifier
         As `load_classifier` returns it.
-    path : str or pathlib.Path
+    path
         The recording, in any format that `open_audio` reads.
-    window_s, hop_s : float
+    window_s, hop_s
         Length of a window, and from one window's start to the next one's. The last window ends with the recording; a
         recording shorter than a window is one window.
-    batch_size : int
+    batch_size
         Windows in a batch.
-    min_segment_s : float
+    min_segment_s
         Shorter segments go to a neighbour, see `merge_windows`.
-    progress : callable, optional
+    progress
         Called after each batch with (the seconds that are done, the recording's seconds).
+    detector
+        Looks for speech; stretches without any get no emotion. By default nobody looks.
 
     Returns
     -------
@@ -134,27 +161,39 @@ def make_timeline(classifier, path, window_s=4.0, hop_s=1.0, batch_size=16, min_
     n_frames = sum(len(wav) for wav in read_blocks(path))
     n_shortest = min(round(window_s * sample_rate), n_frames * sample_rate // source_rate)
     check_long_enough(classifier, n_shortest, f"a window of {Path(path).name}")
-    envelope = np.tile(np.float32([np.inf, -np.inf]), (min(ENVELOPE_STRETCHES, n_frames), 1))  # [K, 2]
+    envelope = np.tile(np.array([np.inf, -np.inf], np.float32), (min(ENVELOPE_STRETCHES, n_frames), 1))  # [K, 2]
     wavs = resample_blocks(trace_envelope(read_blocks(path), n_frames, envelope), source_rate, sample_rate)
+    found: list[np.ndarray] = []
+    if detector:
+        wavs = detector.listen(wavs, found)
     n_window, n_hop = round(window_s * sample_rate), round(hop_s * sample_rate)
     windows = cut_windows(wavs, n_window, n_hop)
-    starts_s, ends_s, posteriors = [], [], []
+    starts: list[int] = []
+    lengths: list[int] = []
+    rows: list[np.ndarray] = []
     with torch.inference_mode(), classifier.inference_ctx:
         while batch := list(islice(windows, batch_size)):
             clips = torch.from_numpy(np.stack([wav for _, wav in batch]))  # [B, T]
             log_posteriors = classifier.classify_batch(clips, torch.ones(len(batch)))[0]  # [B, C]
-            posteriors.append(log_posteriors.float().exp().cpu().numpy())
-            starts_s += [start / sample_rate for start, _ in batch]
-            ends_s += [(start + len(wav)) / sample_rate for start, wav in batch]
+            rows.append(log_posteriors.float().exp().cpu().numpy())
+            starts += [start for start, _ in batch]
+            lengths += [len(wav) for _, wav in batch]
             if progress:
-                progress(min(ends_s[-1], n_frames / source_rate), n_frames / source_rate)
-    starts_s, ends_s, posteriors = np.array(starts_s), np.array(ends_s), np.concatenate(posteriors)
+                duration_s = n_frames / source_rate
+                progress(min((starts[-1] + lengths[-1]) / sample_rate, duration_s), duration_s)
+    starts_s, posteriors = np.array(starts) / sample_rate, np.concatenate(rows)
+    ends_s = (np.array(starts) + np.array(lengths)) / sample_rate
     window_s, hop_s = n_window / sample_rate, n_hop / sample_rate
-    segments = merge_windows(starts_s, ends_s, posteriors, emotions, hop_s, min_segment_s)
-    return Timeline(emotions, float(ends_s[-1]), window_s, hop_s, starts_s, ends_s, posteriors, segments, envelope)
+    is_speech = np.concatenate(found) if detector else None
+    segments = merge_windows(starts_s, ends_s, posteriors, emotions, hop_s, min_segment_s, is_speech)
+    return Timeline(
+        emotions, float(ends_s[-1]), window_s, hop_s, starts_s, ends_s, posteriors, segments, envelope, is_speech
+    )
 
 
-def moment_posteriors(starts_s, ends_s, posteriors, hop_s):
+def moment_posteriors(
+    starts_s: np.ndarray, ends_s: np.ndarray, posteriors: np.ndarray, hop_s: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Turn the posteriors of windows into posteriors over time.
 
     Time is divided into cells of one hop, the last of them shorter where the recording ends. A cell's posterior is the
@@ -162,11 +201,11 @@ def moment_posteriors(starts_s, ends_s, posteriors, hop_s):
 
     Arguments
     ---------
-    starts_s, ends_s : numpy.ndarray
+    starts_s, ends_s
         Where the windows begin and end in seconds, [N] each, ascending, from 0 and without a gap.
-    posteriors : numpy.ndarray
+    posteriors
         Posteriors of the windows, [N, C].
-    hop_s : float
+    hop_s
         Length of a cell in seconds.
 
     Returns
@@ -189,28 +228,38 @@ def moment_posteriors(starts_s, ends_s, posteriors, hop_s):
     return edges_s, (sums[lasts] - sums[firsts]) / (lasts - firsts)[:, np.newaxis]
 
 
-def merge_windows(starts_s, ends_s, posteriors, emotions, hop_s, min_segment_s):
+def merge_windows(
+    starts_s: np.ndarray,
+    ends_s: np.ndarray,
+    posteriors: np.ndarray,
+    emotions: Sequence[str],
+    hop_s: float,
+    min_segment_s: float,
+    is_speech: Optional[np.ndarray] = None,
+) -> list[Segment]:
     """Merge windows into segments.
 
-    Each cell of `moment_posteriors` gets its most probable emotion, the first one of equals, and a run of cells of one
-    emotion is a segment. Then, while a segment is shorter than `min_segment_s`, the shortest one, the earliest of
-    equals, is given to the neighbour whose emotion is the more probable within it, the earlier one of equals; segments
-    of one emotion that come to touch are merged.
+    Each cell of `moment_posteriors` gets its most probable emotion, the first one of equals, or none if less than a
+    tenth of it is speech; a run of equal cells is a segment. Then, while a segment is shorter than `min_segment_s` and
+    has a neighbour with an emotion, the shortest such one, the earliest of equals, takes the emotion that is the more
+    probable within it among its neighbours', the earlier one of equals; equal segments that come to touch are merged.
 
     Arguments
     ---------
     starts_s, ends_s, posteriors, hop_s
         As in `moment_posteriors`.
-    emotions : sequence of str
+    emotions
         Labels, C of them.
-    min_segment_s : float
+    min_segment_s
         Length in seconds from which a segment stands by itself.
+    is_speech
+        Whether each chunk of 32 ms is speech; by default all is.
 
     Returns
     -------
     list of Segment
-        From 0 to the last window's end without a gap; neighbours differ. One that is left alone may be shorter than
-        `min_segment_s`.
+        From 0 to the last window's end without a gap; neighbours differ. One that is left alone, or among stretches
+        without speech, may be shorter than `min_segment_s`.
 
     Example
     -------
@@ -220,46 +269,87 @@ def merge_windows(starts_s, ends_s, posteriors, emotions, hop_s, min_segment_s):
     """
     edges_s, means = moment_posteriors(starts_s, ends_s, posteriors, hop_s)
     integrals = np.vstack([np.zeros_like(means[:1]), np.cumsum(means * np.diff(edges_s)[:, np.newaxis], axis=0)])
-    best = means.argmax(axis=1)
-    firsts = np.flatnonzero(np.diff(best, prepend=-1))
-    found, bounds = best[firsts], np.append(firsts, len(best))
-    while len(found) > 1:
+    labels = means.argmax(axis=1)  # [M]
+    if is_speech is not None:
+        labels[speech_shares(is_speech, edges_s[:-1], edges_s[1:]) < LEAST_SPEECH] = NO_SPEECH
+    found, bounds = run_lengths(labels)
+    while True:
         lengths_s = np.round(np.diff(edges_s[bounds]), 6)  # equals are equal
-        shortest = int(lengths_s.argmin())
-        if lengths_s[shortest] + 1e-6 >= min_segment_s:
+        around = np.pad(found, 1, constant_values=NO_SPEECH)
+        may_change = (lengths_s + 1e-6 < min_segment_s) & ((around[:-2] != NO_SPEECH) | (around[2:] != NO_SPEECH))
+        if not may_change.any():
             break
-        integral = integrals[bounds[shortest + 1]] - integrals[bounds[shortest]]  # [C]
-        neighbours = [found[i] for i in (shortest - 1, shortest + 1) if 0 <= i < len(found)]
-        found[shortest] = max(neighbours, key=lambda emotion: round(integral[emotion], 9))
-        kept = np.flatnonzero(np.diff(found, prepend=-1))
-        found, bounds = found[kept], np.append(bounds[kept], len(best))
+        i = int(np.where(may_change, lengths_s, np.inf).argmin())
+        integral = integrals[bounds[i + 1]] - integrals[bounds[i]]  # [C]
+        neighbours = [emotion for emotion in (around[i], around[i + 2]) if emotion != NO_SPEECH]
+        found[i] = max(neighbours, key=lambda emotion: round(integral[emotion], 9))
+        found, kept = run_lengths(found)
+        bounds = bounds[kept]
     segments = []
-    for emotion, first, end in zip(found.tolist(), bounds[:-1], bounds[1:]):
+    for label, first, end in zip(found.tolist(), bounds[:-1], bounds[1:]):
         start_s, end_s = float(edges_s[first]), float(edges_s[end])
-        posterior = float(integrals[end, emotion] - integrals[first, emotion]) / (end_s - start_s)
-        segments.append(Segment(start_s, end_s, emotions[emotion], posterior))
+        if label == NO_SPEECH:
+            segments.append(Segment(start_s, end_s, None, None))
+        else:
+            posterior = float(integrals[end, label] - integrals[first, label]) / (end_s - start_s)
+            segments.append(Segment(start_s, end_s, emotions[label], posterior))
     return segments
 
 
-def write_csv(timeline, path):
-    """Write a row for each window: start_s, end_s, its most probable emotion, and a posterior for each emotion."""
+def run_lengths(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find the runs of equal values.
+
+    Arguments
+    ---------
+    values
+        At least one, [N].
+
+    Returns
+    -------
+    tuple
+        (the value of each run [R], where the runs begin and, last, N [R + 1]).
+
+    Example
+    -------
+    >>> [array.tolist() for array in run_lengths(np.array([3, 3, 1]))]
+    [[3, 1], [0, 2, 3]]
+    """
+    firsts = np.flatnonzero(np.append(True, values[1:] != values[:-1]))
+    return values[firsts], np.append(firsts, len(values))
+
+
+def write_csv(timeline: Timeline, path: str | Path) -> None:
+    """Write what `format_csv` returns."""
     with atomic_write(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["start_s", "end_s", "emotion", *timeline.emotions])
-        for start_s, end_s, row in zip(timeline.starts_s, timeline.ends_s, timeline.posteriors):
-            emotion = timeline.emotions[row.argmax()]
-            writer.writerow([f"{start_s:.4f}", f"{end_s:.4f}", emotion, *(f"{value:.6f}" for value in row)])
+        file.write(format_csv(timeline))
 
 
-def write_json(timeline, path):
+def format_csv(timeline: Timeline) -> str:
+    """Write a row for each window: start_s, end_s, its emotion (none without speech), posteriors, share of speech."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["start_s", "end_s", "emotion", *timeline.emotions, "speech"])
+    shares = timeline.speech_of(timeline.starts_s, timeline.ends_s)
+    for start_s, end_s, row, share in zip(timeline.starts_s, timeline.ends_s, timeline.posteriors, shares):
+        is_spoken = timeline.is_speech is None or share * (end_s - start_s) >= MIN_SPEECH_S
+        emotion = timeline.emotions[row.argmax()] if is_spoken else ""
+        speech = "" if timeline.is_speech is None else f"{share:.3f}"
+        writer.writerow([f"{start_s:.4f}", f"{end_s:.4f}", emotion, *(f"{value:.6f}" for value in row), speech])
+    return stream.getvalue()
+
+
+def write_json(timeline: Timeline, path: str | Path) -> None:
     """Write settings, segments, and the windows with their posteriors in the order of "emotions"."""
-    rows = zip(timeline.starts_s.tolist(), timeline.ends_s.tolist(), timeline.posteriors.tolist())
+    shares = timeline.speech_of(timeline.starts_s, timeline.ends_s).round(3).tolist()
+    if timeline.is_speech is None:
+        shares = [None] * len(shares)
+    rows = zip(timeline.starts_s.tolist(), timeline.ends_s.tolist(), timeline.posteriors.tolist(), shares)
     data = {
         **{name: getattr(timeline, name) for name in ("emotions", "duration_s", "window_s", "hop_s")},
         "segments": [asdict(segment) for segment in timeline.segments],
         "windows": [
-            {"start_s": start_s, "end_s": end_s, "posteriors": [round(value, 6) for value in row]}
-            for start_s, end_s, row in rows
+            {"start_s": start_s, "end_s": end_s, "posteriors": [round(value, 6) for value in row], "speech": share}
+            for start_s, end_s, row, share in rows
         ],
     }
     with atomic_write(path) as file:
@@ -267,9 +357,9 @@ def write_json(timeline, path):
         file.write("\n")
 
 
-def write_audacity(timeline, path):
+def write_audacity(timeline: Timeline, path: str | Path) -> None:
     """Write the segments as labels that Audacity imports: start, end and emotion, with tabs between them."""
     with atomic_write(path) as file:
         for segment in timeline.segments:
-            label = " ".join(segment.emotion.split())  # a tab or newline would begin another field
+            label = " ".join((segment.emotion or SAY_NO_SPEECH).split())  # a tab or newline would begin another field
             file.write(f"{segment.start_s:.6f}\t{segment.end_s:.6f}\t{label}\n")

@@ -1,18 +1,23 @@
 """What the page in the browser says of a recording: probabilities, and the timeline of a long one, as HTML."""
 
 import base64
+import dataclasses
 import logging
 import math
 import tempfile
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
+from typing import Any, Optional
 
 import numpy as np
 
 from speechbrain_ext.dataio.audio import probe_audio
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.inference.recordings import classify_recordings
-from speechbrain_ext.inference.timeline import make_timeline, moment_posteriors
+from speechbrain_ext.inference.prediction_file import format_predictions
+from speechbrain_ext.inference.recordings import Prediction, classify_recordings
+from speechbrain_ext.inference.speech_detector import SpeechDetector
+from speechbrain_ext.inference.timeline import SAY_NO_SPEECH, Timeline, format_csv, make_timeline, moment_posteriors
 from speechbrain_ext.inference.timeline_plot import clock, plot_timeline
 
 logger = logging.getLogger(__name__)
@@ -35,19 +40,29 @@ WORDS = {
 }
 
 
-def answer(classifier, path, progress=None):
+def answer(
+    classifier: Any,
+    path: Optional[str],
+    progress: Optional[Callable[[float, float], Any]] = None,
+    detector: Optional[SpeechDetector] = None,
+    model: str = "",
+) -> str:
     """Classify a recording, and say what was found, or in a sentence why nothing was.
 
     Recordings that are longer than 8 s, or than what the model hears of a clip, are followed by windows.
 
     Arguments
     ---------
-    classifier : speechbrain.inference.classifiers.EncoderClassifier
+    classifier
         As `load_classifier` returns it.
-    path : str or None
+    path
         The recording, in any format that `open_audio` reads; None if none was chosen.
-    progress : callable, optional
+    progress
         Called during a long recording with (the seconds that are done, the recording's seconds).
+    detector
+        Looks for speech; without any there is no emotion. By default nobody looks.
+    model
+        The model's name, for the CSV.
 
     Returns
     -------
@@ -68,11 +83,12 @@ def answer(classifier, path, progress=None):
         heard_s = min((limit_s for limit_s in limits_s if limit_s is not None), default=math.inf)
         if duration_s > min(WHOLE_S, heard_s):
             window_s = min(WINDOW_S, heard_s)
-            return format_timeline(make_timeline(classifier, path, window_s, HOP_S, progress=progress), name)
-        (prediction,) = classify_recordings(classifier, {path: duration_s})
+            timeline = make_timeline(classifier, path, window_s, HOP_S, progress=progress, detector=detector)
+            return format_timeline(timeline, name)
+        (prediction,) = classify_recordings(classifier, {path: duration_s}, detector=detector)
         if prediction.error:
             raise InputError(prediction.error)
-        return format_prediction(prediction, list(classifier.hparams.emotions))
+        return format_prediction(prediction, list(classifier.hparams.emotions), model)
     except InputError as error:
         # Its text names the utterance, here the file, and then the file with its folder, the server's own affair.
         return format_error(str(error).replace(f"{name}: {path}", name).replace(str(path), name))
@@ -83,75 +99,90 @@ def answer(classifier, path, progress=None):
         )
 
 
-def format_error(sentence):
+def format_error(sentence: str) -> str:
     """Write a sentence as an alert, which screen readers read out."""
     return f'<p role="alert" class="error">{escape(sentence)}</p>'
 
 
-def format_prediction(prediction, emotions):
+def format_prediction(prediction: Prediction, emotions: Sequence[str], model: str = "") -> str:
     """Write the answer on a recording that was classified as one.
 
     Arguments
     ---------
-    prediction : speechbrain_ext.inference.recordings.Prediction
+    prediction
         With posteriors.
-    emotions : list of str
+    emotions
         Labels, in the order of the posteriors.
+    model
+        The model's name, for the CSV.
 
     Returns
     -------
     str
-        HTML: the most probable emotion in words, and all probabilities as bars with their numbers.
+        HTML: the most probable emotion in words, all probabilities as bars with their numbers, and a link to them as
+        CSV; or that there is no speech.
     """
-    heard = f"{Path(prediction.path).name}, {prediction.duration_s:.1f} s, classified as a whole."
+    name = Path(prediction.path).name
+    heard = f"{name}, {prediction.duration_s:.1f} s, classified as a whole."
+    if prediction.predicted is None or prediction.posteriors is None:
+        return _no_speech(f"{name}, {prediction.duration_s:.1f} s.")
+    row = dataclasses.replace(prediction, path=name)
     return (
         _headline(emotions, prediction.posteriors, "")
         + f"<p>{escape(heard)}</p>"
         + _bars("Probabilities", emotions, prediction.posteriors)
+        + _download(format_predictions([row], emotions, model, ".csv"), f"{Path(name).stem}.csv")
     )
 
 
-def format_timeline(timeline, name):
+def format_timeline(timeline: Timeline, name: str) -> str:
     """Write the answer on a long recording.
 
     Arguments
     ---------
-    timeline : speechbrain_ext.inference.timeline.Timeline
+    timeline
         What `make_timeline` returns.
-    name : str
+    name
         The recording's name.
 
     Returns
     -------
     str
-        HTML: the emotion of the highest mean, the means over the recording as bars, the picture, and the segments.
+        HTML: the emotion of the highest mean, the means over the time with speech as bars, the picture, the segments,
+        and a link to the windows as CSV; or that there is no speech.
     """
+    length = f"{name}, {clock(timeline.duration_s)} (mm:ss)"
+    if all(segment.emotion is None for segment in timeline.segments):
+        return _no_speech(f"{length}.")
     edges_s, posteriors = moment_posteriors(timeline.starts_s, timeline.ends_s, timeline.posteriors, timeline.hop_s)
-    means = np.diff(edges_s) @ posteriors / edges_s[-1]  # [M] @ [M, C] -> [C]
-    heard = f"{name}, {clock(timeline.duration_s)} (mm:ss)"
+    speech_s = np.diff(edges_s) * timeline.speech_of(edges_s[:-1], edges_s[1:])
+    means = speech_s @ posteriors / speech_s.sum()  # [M] @ [M, C] -> [C]
+    mean = "mean over the recording" if timeline.is_speech is None else "mean over its speech"
     windows = f"by windows of {timeline.window_s:g} s, one every {timeline.hop_s:g} s."
-    with tempfile.TemporaryDirectory() as folder:
-        plot_timeline(timeline, Path(folder) / "timeline.png", name)
-        picture = base64.b64encode((Path(folder) / "timeline.png").read_bytes()).decode()
     rows = "".join(
         f"<tr><td>{clock(segment.start_s, tenths=True)}</td><td>{clock(segment.end_s, tenths=True)}</td>"
-        f"<td>{escape(say(segment.emotion))}</td><td>{_percent(segment.posterior)}</td></tr>"
+        + (
+            f"<td>{SAY_NO_SPEECH}</td><td></td></tr>"
+            if segment.emotion is None or segment.posterior is None
+            else f"<td>{escape(say(segment.emotion))}</td><td>{_percent(segment.posterior)}</td></tr>"
+        )
         for segment in timeline.segments
     )
     return (
-        _headline(timeline.emotions, means, ", mean over the recording")
-        + f"<p>{escape(f'{heard}, followed {windows}')}</p>"
-        + _bars("Probabilities, mean over the recording", timeline.emotions, means)
+        _headline(timeline.emotions, means, f", {mean}")
+        + f"<p>{escape(f'{length}, followed {windows}')}</p>"
+        + _bars(f"Probabilities, {mean}", timeline.emotions, means)
         + '<h3>Timeline</h3><div class="wide" role="region" aria-label="Timeline" tabindex="0">'
-        + f'<img src="data:image/png;base64,{picture}" '
-        + 'alt="The waveform and the probability of each emotion over time; the table below lists the segments."></div>'
-        + '<h3>Segments</h3><div class="long" role="region" aria-label="Segments" tabindex="0"><table class="segments">'
-        + '<thead><tr><th scope="col">Start</th><th scope="col">End</th><th scope="col">Emotion</th>'
-        + f'<th scope="col">Mean probability</th></tr></thead><tbody>{rows}</tbody></table></div>'
+        + "".join(_picture(timeline, name, theme) for theme in ("light", "dark"))
+        + '</div><h3>Segments</h3><div class="long" role="region" aria-label="Segments" tabindex="0">'
+        + '<table class="segments"><thead><tr><th scope="col">Start</th><th scope="col">End</th>'
+        + '<th scope="col">Emotion</th><th scope="col">Mean probability</th></tr></thead>'
+        + f"<tbody>{rows}</tbody></table></div>"
+        + _download(format_csv(timeline), f"{Path(name).stem}_timeline.csv")
     )
 
 
-def say(emotion):
+def say(emotion: str) -> str:
     """Write a label in words.
 
     Example
@@ -162,13 +193,38 @@ def say(emotion):
     return f"{WORDS[emotion]} ({emotion})" if emotion in WORDS else emotion
 
 
-def _headline(emotions, posteriors, what):
+def _no_speech(heard: str) -> str:
+    return (
+        f"<h2>No speech found</h2><p>{escape(heard)}</p><p>Without speech, an emotion would be a guess about noise. "
+        "Record closer to the microphone, or choose another recording.</p>"
+    )
+
+
+def _picture(timeline: Timeline, name: str, theme: str) -> str:
+    """Write the picture for one theme; the page shows the one that fits."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "timeline.png"
+        plot_timeline(timeline, path, name, dark=theme == "dark")
+        picture = base64.b64encode(path.read_bytes()).decode()
+    return (
+        f'<img class="{theme}" src="data:image/png;base64,{picture}" '
+        'alt="The waveform and the probability of each emotion over time; the table below lists the segments.">'
+    )
+
+
+def _download(text: str, name: str) -> str:
+    """Write a link that saves a text as a file."""
+    data = base64.b64encode(text.encode()).decode()
+    return f'<p><a download="{escape(name)}" href="data:text/csv;charset=utf-8;base64,{data}">Save as CSV</a></p>'
+
+
+def _headline(emotions: Sequence[str], posteriors: Sequence[float] | np.ndarray, what: str) -> str:
     best = int(np.argmax(posteriors))
     words = say(emotions[best])
     return f"<h2>{escape(words[0].upper() + words[1:])}: {_percent(posteriors[best])}{what}</h2>"
 
 
-def _bars(caption, emotions, posteriors):
+def _bars(caption: str, emotions: Sequence[str], posteriors: Sequence[float] | np.ndarray) -> str:
     best = int(np.argmax(posteriors))
     rows = "".join(
         f'<tr{" class=best" if i == best else ""}><th scope="row">{escape(say(emotion))}</th>'
@@ -179,5 +235,5 @@ def _bars(caption, emotions, posteriors):
     return f'<table class="bars"><caption>{caption}</caption><tbody>{rows}</tbody></table>'
 
 
-def _percent(value):
+def _percent(value: float) -> str:
     return f"{100 * value:.1f}%"

@@ -1,9 +1,13 @@
 """The page in the browser: record or upload speech, and read the answer. It works without the network."""
 
+from collections.abc import Sequence
+from html import escape
 from pathlib import Path
+from typing import Any
 
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.web.answer import LONGEST_S, answer
+from speechbrain_ext.inference.speech_detector import make_detector
+from speechbrain_ext.web.answer import LONGEST_S, answer, say
 
 TITLE = "Speech emotion recognition"
 LIMITS = (
@@ -34,8 +38,11 @@ h1 {font-size: 1.6rem; margin: 0}
 .dark #answer .bar div {background: #9ca3af}
 .dark #answer .best .bar div {background: #60a5fa}
 #answer .segments tbody tr {border-top: 1px solid var(--border-color-primary)}
-#answer .wide {overflow-x: auto; background: white; border-radius: 6px; contain: inline-size}
+#answer .wide {overflow-x: auto; border-radius: 6px; contain: inline-size}
 #answer .wide img {width: 100%; min-width: 680px; max-width: none; margin: 0}
+.dark #answer img.light, body:not(.dark) #answer img.dark {display: none}
+#answer a {color: #1d4ed8; text-decoration: underline}
+.dark #answer a {color: #93c5fd}
 #answer .long {max-height: 24rem; overflow-y: auto}
 p.error {border-left: 5px solid #b91c1c; padding: .6rem .9rem; background: #fef2f2; color: #7f1d1d !important}
 p.error {overflow-wrap: anywhere; margin: .5rem 0}
@@ -87,7 +94,7 @@ BUTTON = {
 }
 
 
-def import_gradio():
+def import_gradio() -> Any:
     """Return the module gradio; an InputError says how to install it where it is missing."""
     try:
         import gradio
@@ -99,17 +106,27 @@ def import_gradio():
     return gradio
 
 
-def build_page(classifier, max_mb=50.0, examples=()):
+def describe_model(classifier: Any, model: str) -> str:
+    """Say in HTML which model is served: its name, its corpus, its emotions."""
+    title = classifier.bundle.about.get("corpus_title")
+    corpus = f", trained on {escape(title)}" if title else ""
+    emotions = ", ".join(escape(say(emotion)) for emotion in classifier.hparams.emotions)
+    return f"<p>Model: <b>{escape(model)}</b>{corpus}. It tells apart: {emotions}.</p>"
+
+
+def build_page(classifier: Any, max_mb: float = 50.0, examples: Sequence[str] = (), model: str = "") -> Any:
     """Build the page; `serve_page` makes it and serves it.
 
     Arguments
     ---------
-    classifier : speechbrain.inference.classifiers.EncoderClassifier
+    classifier
         As `load_classifier` returns it.
-    max_mb : float
+    max_mb
         Largest upload in megabytes, as the page says it.
     examples : sequence of str
         Recordings that are offered as examples.
+    model
+        The model's name, which stands on the page and in the CSV.
 
     Returns
     -------
@@ -117,15 +134,18 @@ def build_page(classifier, max_mb=50.0, examples=()):
         The page.
     """
     gradio = import_gradio()
+    detector = make_detector(classifier) if classifier else None
 
-    def recognise(path, progress=gradio.Progress()):  # noqa: B008  (Gradio looks for it there)
-        def show(done_s, duration_s):
+    def recognise(path: str, progress: Any = gradio.Progress()) -> str:  # noqa: B008  (Gradio looks for it there)
+        def show(done_s: float, duration_s: float) -> None:
             progress(done_s / duration_s, desc="Listening")
 
-        return answer(classifier, path, show)
+        return answer(classifier, path, show, detector, model)
 
     with gradio.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(KEPT_S, KEPT_S)) as page:
         gradio.Markdown(f"# {TITLE}\n{LIMITS}")
+        if classifier:
+            gradio.HTML(describe_model(classifier, model), elem_id="model")
         gradio.Markdown(
             f"WAV, FLAC, MP3, M4A, Ogg, WebM and others; at most {max_mb:g} MB and {LONGEST_S / 60:g} minutes."
         )
@@ -162,7 +182,7 @@ def build_page(classifier, max_mb=50.0, examples=()):
     return page
 
 
-def page_style(max_mb=50.0):
+def page_style(max_mb: float = 50.0) -> dict[str, Any]:
     """Return what `gradio.Blocks.launch` takes for the page's looks and its script: theme, css and js."""
     theme = import_gradio().themes.Default(primary_hue="blue", **FONTS).set(**BUTTON)
     return {"theme": theme, "css": CSS, "js": JS.replace("MAX_MB", f"{max_mb:g}")}

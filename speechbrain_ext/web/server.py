@@ -5,28 +5,39 @@ import errno
 import os
 import socket
 import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any, Optional
 
 from speechbrain_ext.errors import InputError, check_number
 from speechbrain_ext.web.page import build_page, import_gradio, page_style
 
 
 @contextlib.contextmanager
-def serve_page(classifier, host="127.0.0.1", port=None, max_mb=50.0, examples=()):
+def serve_page(
+    classifier: Any,
+    host: str = "127.0.0.1",
+    port: Optional[int] = None,
+    max_mb: float = 50.0,
+    examples: Sequence[str] = (),
+    model: str = "",
+) -> Iterator[str]:
     """Serve the page until the block ends. What visitors have uploaded is deleted then.
 
     Arguments
     ---------
-    classifier : speechbrain.inference.classifiers.EncoderClassifier
+    classifier
         As `load_classifier` returns it.
-    host : str
+    host
         Address of this machine at which the page is served; the default one cannot be reached from other machines.
-    port : int, optional
+    port
         By default the first free one from 7860.
-    max_mb : float
+    max_mb
         Largest upload in megabytes.
     examples : sequence of str
         Recordings that are offered as examples. They are the only files of this machine, beside the uploads, that the
         page hands out.
+    model
+        The model's name, for the page.
 
     Yields
     ------
@@ -42,7 +53,7 @@ def serve_page(classifier, host="127.0.0.1", port=None, max_mb=50.0, examples=()
     check_address(host, port)
     examples = [os.path.abspath(path) for path in examples]
     with tempfile.TemporaryDirectory(prefix="speechbrain-ext-web-") as uploads, _gradio_settings(uploads):
-        page = build_page(classifier, max_mb, examples)
+        page = build_page(classifier, max_mb, examples, model)
         try:
             _, url, _ = page.launch(
                 server_name=host,
@@ -67,7 +78,7 @@ def serve_page(classifier, host="127.0.0.1", port=None, max_mb=50.0, examples=()
             page.close(verbose=False)
 
 
-def check_address(host, port):
+def check_address(host: str, port: Optional[int]) -> None:
     """Refuse a host and port at which no page can be served; an InputError says why."""
     if port is not None:
         check_number("port", port, 1, 65535)
@@ -87,8 +98,8 @@ def check_address(host, port):
 
 
 @contextlib.contextmanager
-def _gradio_settings(uploads):
-    """Set what Gradio reads from the environment alone: no word home, and all files in one folder of its own."""
+def _gradio_settings(uploads: str) -> Iterator[None]:
+    """Set what Gradio reads from the environment alone: telemetry off, and all files in one folder of its own."""
     settings = {
         "GRADIO_ANALYTICS_ENABLED": "False",
         "GRADIO_ALLOWED_PATHS": "",

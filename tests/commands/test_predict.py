@@ -13,6 +13,7 @@ import soundfile
 
 from speechbrain_ext.commands import predict as predict_command
 from speechbrain_ext.commands.main import main
+from tests.babble import make_babble
 from tests.bundle_making import make_bundle
 
 
@@ -26,9 +27,8 @@ def folder(tmp_path):
     """Five recordings, written long ago."""
     folder = tmp_path / "recordings"
     folder.mkdir()
-    rng = np.random.default_rng(0)
     for i in range(5):
-        soundfile.write(folder / f"{i}.wav", 0.1 * rng.standard_normal(8000 + 1000 * i), 16000)
+        soundfile.write(folder / f"{i}.wav", make_babble(0.5 + i / 16), 16000)
         os.utime(folder / f"{i}.wav", (1_000_000_000, 1_000_000_000))
     return folder
 
@@ -46,6 +46,7 @@ def test_a_folder_is_printed_as_csv(bundle, folder, capsys):
         posteriors = {emo: float(row[emo]) for emo in ("ang", "hap", "sad", "neu")}
         assert sum(posteriors.values()) == pytest.approx(1, abs=1e-6)
         assert row["predicted"] == max(posteriors, key=posteriors.get)
+        assert 0.4 < float(row["speech"]) <= 1
     assert captured.err == ""
 
 
@@ -58,6 +59,30 @@ def test_a_bad_file_has_its_row_and_the_exit_status_says_so(bundle, folder, caps
     assert "cannot be read as audio" in rows.pop("2a.wav")["error"]
     assert all(row["predicted"] and not row["error"] for row in rows.values())
     assert "1 of 6 were not classified; their rows say why." in captured.err
+
+
+def test_recordings_without_speech_get_no_emotion(bundle, folder, capsys):
+    soundfile.write(folder / "silence.wav", np.zeros(16000), 16000)
+    soundfile.write(folder / "wind.wav", 0.1 * np.random.default_rng(0).standard_normal(16000), 16000)
+    assert main(["predict", bundle, str(folder)]) == 0
+    captured = capsys.readouterr()
+    rows = {os.path.basename(row["path"]): row for row in rows_of(captured.out)}
+    assert [name for name, row in rows.items() if not row["predicted"]] == ["silence.wav", "wind.wav"]
+    for name in ("silence.wav", "wind.wav"):
+        assert float(rows[name]["speech"]) == 0 and float(rows[name]["ang"]) > 0 and rows[name]["error"] == ""
+    assert captured.err == "2 of 7: no speech found. They have no `predicted` emotion.\n"
+
+
+def test_a_folder_of_phone_recordings_is_classified(bundle, tmp_path, capsys):
+    from tests.dataio.audio_files import BY_PYAV
+
+    (tmp_path / "phone").mkdir()
+    for name, (write, _, _) in BY_PYAV.items():
+        write(tmp_path / "phone" / name)
+    assert main(["predict", bundle, str(tmp_path / "phone")]) == 0
+    rows = {os.path.basename(row["path"]): row for row in rows_of(capsys.readouterr().out)}
+    assert sorted(rows) == sorted(BY_PYAV)
+    assert all(abs(float(row["duration_s"]) - 2.005) < 0.15 for row in rows.values())
 
 
 def test_files_that_are_passed_over_are_counted_and_named(bundle, folder, capsys):

@@ -14,6 +14,7 @@ from speechbrain_ext.commands.timeline import add_arguments, format_segments, ru
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.classifier import load_classifier
 from speechbrain_ext.inference.timeline import Segment, Timeline
+from tests.babble import make_babble
 from tests.bundle_making import EMOTIONS, make_bundle
 
 
@@ -25,10 +26,9 @@ def bundle(tmp_path_factory):
 
 @pytest.fixture
 def talk(tmp_path):
-    """Write 2.5 s of noise that rises and falls, in stereo at 22,050 Hz."""
-    rng = np.random.default_rng(0)
-    swell = np.sin(np.linspace(0, 9, 55125))[:, np.newaxis]
-    sf.write(tmp_path / "talk.flac", 0.3 * swell * rng.standard_normal((55125, 2)).clip(-3, 3), 22050)
+    """Write 2.5 s of babble in stereo at 22,050 Hz."""
+    wav = make_babble(2.5, 22050)
+    sf.write(tmp_path / "talk.flac", np.stack([wav, 0.5 * wav], axis=1), 22050)
     return tmp_path / "talk.flac"
 
 
@@ -58,7 +58,7 @@ def test_timeline_writes_all_files_and_prints_the_segments(tmp_path, monkeypatch
     expected = classifier.classify_batch(wav[8000:24000].unsqueeze(0))[0].exp()
     np.testing.assert_allclose(data["windows"][1]["posteriors"], expected[0], atol=1e-4)
     rows = [line.split() for line in out.splitlines()]
-    assert rows[0] == ["start", "end", "emotion", "posterior"]
+    assert rows[0] == ["start", "end", "emotion", "probability"]
     labels = (folder / "labels.txt").read_text(encoding="utf-8").splitlines()
     assert [row[2] for row in rows[1 : len(labels) + 1]] == [label.split("\t")[2] for label in labels]
     assert rows[1][0] == "00:00.0" and rows[len(labels)][1] == "00:02.5"
@@ -66,6 +66,14 @@ def test_timeline_writes_all_files_and_prints_the_segments(tmp_path, monkeypatch
     assert (folder / "timeline.csv").read_text(encoding="utf-8").count("\n") == 5
     assert (folder / "timeline.png").read_bytes().startswith(b"\x89PNG")
     assert "%|" not in err  # no terminal, no bar
+
+
+def test_timeline_of_silence_says_so(tmp_path, capsys, bundle):
+    sf.write(tmp_path / "night.wav", np.zeros(80000), 16000)
+    assert run(parse(bundle, tmp_path / "night.wav", "--out", tmp_path / "out")) == 0
+    out, err = capsys.readouterr()
+    assert err == "No speech found.\n" and out.splitlines()[1].split() == ["00:00.0", "00:05.0", "no", "speech"]
+    assert (tmp_path / "out" / "labels.txt").read_text() == "0.000000\t5.000000\tno speech\n"
 
 
 def test_timeline_writes_the_formats_asked_for_where_asked(tmp_path, capsys, bundle, talk):
@@ -81,7 +89,7 @@ def test_timeline_writes_the_formats_asked_for_where_asked(tmp_path, capsys, bun
 def test_timeline_passes_every_setting_on(tmp_path, monkeypatch, bundle, talk):
     settings = []
 
-    def make(classifier, path, *args, progress):
+    def make(classifier, path, *args, progress, detector):
         settings.append((path, *args))
         raise InputError("enough")
 
@@ -150,9 +158,9 @@ def test_format_segments_is_a_table_that_ends_in_time():
     none = np.zeros(0)
     timeline = Timeline(("ang", "surprised"), 300.0, 4.0, 1.0, none, none, none, segments, none)
     assert format_segments(timeline, most_rows=2).splitlines() == [
-        "    start        end  emotion    posterior",
-        "  00:00.0    01:00.0  surprised       0.00",
-        "  01:00.0    02:00.0  ang             0.12",
+        "    start        end  emotion    probability",
+        "  00:00.0    01:00.0  surprised         0.0%",
+        "  01:00.0    02:00.0  ang              12.5%",
         "and 3 more segments",
     ]
     assert len(format_segments(timeline, most_rows=5).splitlines()) == 6

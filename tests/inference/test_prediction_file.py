@@ -28,7 +28,7 @@ def predictions_of(paths):
     return [
         Prediction(paths[0], 1.25, "ang", (0.75, 0.25)),
         Prediction(paths[1], error='it is "broken",\nsadly'),
-        Prediction(paths[2], 2.0, "neu", (0.125, 0.875)),
+        Prediction(paths[2], 2.0, None, (0.125, 0.875), speech=0.0),
     ]
 
 
@@ -50,7 +50,7 @@ def test_rows_come_in_the_recordings_order_in_each_format(tmp_path, paths, endin
     rows = read(tmp_path / f"out{ending}")
     none = "" if ending == ".csv" else None
     assert [row["path"] for row in rows] == paths
-    assert [row["predicted"] for row in rows] == ["ang", none, "neu"]
+    assert [row["predicted"] for row in rows] == ["ang", none, none]
     assert [row["ang"] and float(row["ang"]) for row in rows] == [0.75, none, 0.125]
     assert [row["neu"] and float(row["neu"]) for row in rows] == [0.25, none, 0.875]
     assert [row["duration_s"] and float(row["duration_s"]) for row in rows] == [1.25, none, 2.0]
@@ -89,6 +89,30 @@ def test_a_killed_run_leaves_its_rows_and_no_half_file(tmp_path, paths):
     assert list(third.predictions) == [paths[0], paths[2]]
 
 
+def test_a_run_that_is_killed_before_its_first_answer_loses_nothing(tmp_path, paths):
+    first = PredictionFile(tmp_path / "out.csv", paths, EMOTIONS, "m1")
+    with first:
+        first.add(predictions_of(paths)[0])
+    again = PredictionFile(tmp_path / "out.csv", paths, EMOTIONS, "m1")
+    again.__enter__()  # its process is killed while it reads headers: nothing is flushed, nothing closed
+    held = (tmp_path / "out.csv.partial").read_text().splitlines()
+    assert [json.loads(line)["path"] for line in held] == paths[:1]
+    again._lock.release()
+
+
+def test_a_row_of_a_recording_that_was_written_since_does_not_come_back(tmp_path, paths):
+    first = PredictionFile(tmp_path / "out.csv", paths, EMOTIONS, "m1")
+    with first:
+        first.add(predictions_of(paths)[0])
+    later = (tmp_path / "out.csv.partial").stat().st_mtime
+    os.utime(tmp_path / "out.csv.partial", (later - 60, later - 60))
+    os.utime(paths[0], (later - 30, later - 30))
+    again = PredictionFile(tmp_path / "out.csv", paths, EMOTIONS, "m1")
+    with again:
+        again.add(predictions_of(paths)[2])
+    assert list(PredictionFile(tmp_path / "out.csv", paths, EMOTIONS, "m1").predictions) == [paths[2]]
+
+
 def test_a_recording_that_was_written_since_is_classified_anew(tmp_path, paths):
     with PredictionFile(tmp_path / "out.csv", paths, EMOTIONS, "m1") as out:
         for prediction in predictions_of(paths):
@@ -105,9 +129,18 @@ def test_a_recording_that_was_written_since_is_classified_anew(tmp_path, paths):
     [
         ("x,y\n1,2\n", r"other columns \(x, y\)"),
         ("id,wav,emo,speaker,group\n", r"other columns \(id, wav"),
-        ("path,predicted,ang,neu,duration_s,model,error\nb.wav,ang,0.5,0.5,1,other,\n", "by another model, other"),
-        ("path,predicted,ang,neu,duration_s,model,error\nz.wav,ang,0.5,0.5,1,m1,\n", "z.wav, which is not asked for"),
-        ("path,predicted,ang,neu,duration_s,model,error\nb.wav,ang,much,0.5,1,m1,\n", "a row that is no prediction"),
+        (
+            "path,predicted,ang,neu,speech,duration_s,model,error\nb.wav,ang,0.5,0.5,,1,other,\n",
+            "by another model, other",
+        ),
+        (
+            "path,predicted,ang,neu,speech,duration_s,model,error\nz.wav,ang,0.5,0.5,,1,m1,\n",
+            "z.wav, which is not asked for",
+        ),
+        (
+            "path,predicted,ang,neu,speech,duration_s,model,error\nb.wav,ang,much,0.5,,1,m1,\n",
+            "a row that is no prediction",
+        ),
     ],
 )
 def test_a_file_with_something_else_is_refused_and_stays(tmp_path, content, text):
@@ -136,7 +169,7 @@ def test_odd_names_survive_and_what_no_file_can_hold_is_escaped(tmp_path, ending
     ]
 
 
-@pytest.mark.parametrize("label", ["path", "predicted", "duration_s", "model", "error"])
+@pytest.mark.parametrize("label", ["path", "predicted", "speech", "duration_s", "model", "error"])
 def test_a_label_that_is_a_column_is_refused(tmp_path, label):
     with pytest.raises(InputError, match=f"the label '{label}' is a column of the file"):
         PredictionFile(tmp_path / "out.csv", [], ["ang", label], "m1")
@@ -155,5 +188,9 @@ def test_an_unknown_ending_is_refused(tmp_path):
 
 
 def test_csv_of_one_prediction_by_hand():
-    text = format_predictions([Prediction("a.wav", 1.23456, "neu", (1 / 3, 2 / 3))], EMOTIONS, "m1", ".csv")
-    assert text == ("path,predicted,ang,neu,duration_s,model,error\na.wav,neu,0.33333333,0.66666667,1.235,m1,\n")
+    text = format_predictions(
+        [Prediction("a.wav", 1.23456, "neu", (1 / 3, 2 / 3), speech=0.12345)], EMOTIONS, "m1", ".csv"
+    )
+    assert text == (
+        "path,predicted,ang,neu,speech,duration_s,model,error\na.wav,neu,0.33333333,0.66666667,0.123,1.235,m1,\n"
+    )

@@ -19,9 +19,11 @@ import torch
 from speechbrain_ext.dataio.audio import read_audio
 from speechbrain_ext.dataio.audio_stream import cut_windows
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.inference.speech_detector import SpeechDetector
 from speechbrain_ext.inference.timeline import (
     Segment,
     Timeline,
+    format_csv,
     make_timeline,
     merge_windows,
     moment_posteriors,
@@ -29,6 +31,7 @@ from speechbrain_ext.inference.timeline import (
     write_csv,
     write_json,
 )
+from tests.babble import make_babble
 
 
 class Stub:
@@ -348,6 +351,55 @@ def test_make_timeline_missing_file_is_named(tmp_path):
         make_timeline(Stub(), tmp_path / "talk.wav")
 
 
+# ---- speech
+
+SPEECH = {
+    # name: (cells, which of them are speech, shortest segment, [(start, end, emotion)])
+    "a_pause_is_none": ([A, A, B, A], "1101", 1, [(0, 2, "a"), (2, 3, None), (3, 4, "a")]),
+    "a_short_pause_is_bridged": ([A, A, B, A], "1101", 2, [(0, 4, "a")]),
+    "a_short_word_in_silence_stays": ([A, A, B, A, A], "00100", 2, [(0, 2, None), (2, 3, "b"), (3, 5, None)]),
+    "a_short_word_goes_to_speech_alone": ([A, A, B, A, A], "00111", 2, [(0, 2, None), (2, 5, "a")]),
+    "silence": ([A, B], "00", 1, [(0, 2, None)]),
+}
+
+
+@pytest.mark.parametrize(("rows", "speech", "min_segment_s", "expected"), SPEECH.values(), ids=SPEECH)
+def test_merge_windows_makes_no_emotion_of_what_is_no_speech(rows, speech, min_segment_s, expected):
+    starts_s, ends_s = np.arange(len(rows)) * 0.32, (np.arange(len(rows)) + 1) * 0.32  # cells of ten chunks
+    is_speech = np.repeat([cell == "1" for cell in speech], 10)
+    found = merge_windows(starts_s, ends_s, np.array(rows), ["a", "b", "c"], 0.32, min_segment_s * 0.32, is_speech)
+    assert [(round(s.start_s / 0.32), round(s.end_s / 0.32), s.emotion) for s in found] == expected
+    assert all((segment.posterior is None) == (segment.emotion is None) for segment in found)
+
+
+@pytest.mark.parametrize(("n_speech", "expected"), [(3, None), (4, "ang")])
+def test_merge_windows_a_tenth_of_a_cell_makes_it_speech(n_speech, expected):
+    is_speech = np.arange(32) < n_speech  # of 1.024 s
+    (found,) = merge_windows([0.0], [1.024], np.array([[1.0, 0.0]]), ["ang", "sad"], 1.024, 1.0, is_speech)
+    assert found.emotion == expected
+
+
+def test_make_timeline_with_a_detector_marks_silence(tmp_path):
+    wav = np.concatenate([make_babble(4), np.zeros(5 * 16000), make_babble(3, seed=1)])
+    sf.write(tmp_path / "a.wav", wav, 16000)
+    classifier = Stub(sample_rate=16000)
+    classifier.classify_batch = lambda wavs, lens: (torch.tensor([[0.75, 0.25]]).expand(len(wavs), 2).log(),)
+    timeline = make_timeline(classifier, tmp_path / "a.wav", 2.0, 1.0, detector=SpeechDetector())
+    assert [(s.start_s, s.end_s, s.emotion) for s in timeline.segments] == [
+        (0, 4, "ang"),
+        (4, 9, None),
+        (9, 12, "ang"),
+    ]
+    with open(tmp_path / "t.csv", "w") as file:
+        file.write(format_csv(timeline))
+    with open(tmp_path / "t.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["emotion"] for row in rows] == [*["ang"] * 4, *[""] * 4, *["ang"] * 3]
+    assert float(rows[0]["speech"]) > 0.5 and rows[5]["speech"] == "0.000"
+    write_audacity(timeline, tmp_path / "l.txt")
+    assert "4.000000\t9.000000\tno speech\n" in (tmp_path / "l.txt").read_text()
+
+
 # ---- files
 
 TIMELINE = Timeline(
@@ -368,9 +420,9 @@ def test_write_csv_has_a_row_for_each_window(tmp_path):
     with open(tmp_path / "t.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
     assert rows == [
-        ["start_s", "end_s", "emotion", "ang", "not\tsad,\n really"],
-        ["0.0000", "2.0000", "ang", "0.750000", "0.250000"],
-        ["0.5000", "2.5000", "not\tsad,\n really", "0.125000", "0.875000"],
+        ["start_s", "end_s", "emotion", "ang", "not\tsad,\n really", "speech"],
+        ["0.0000", "2.0000", "ang", "0.750000", "0.250000", ""],
+        ["0.5000", "2.5000", "not\tsad,\n really", "0.125000", "0.875000", ""],
     ]
 
 
@@ -386,8 +438,8 @@ def test_write_json_holds_settings_segments_and_windows(tmp_path):
             {"start_s": 1.0, "end_s": 2.5, "emotion": "not\tsad,\n really", "posterior": 0.625},
         ],
         "windows": [
-            {"start_s": 0.0, "end_s": 2.0, "posteriors": [0.75, 0.25]},
-            {"start_s": 0.5, "end_s": 2.5, "posteriors": [0.125, 0.875]},
+            {"start_s": 0.0, "end_s": 2.0, "posteriors": [0.75, 0.25], "speech": None},
+            {"start_s": 0.5, "end_s": 2.5, "posteriors": [0.125, 0.875], "speech": None},
         ],
     }
 

@@ -134,6 +134,36 @@ def test_plot_timeline_of_many_emotions_and_segments_fits_and_overprints_nothing
         assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1, text
 
 
+def test_plot_timeline_marks_where_there_is_no_speech(tmp_path, drawn):
+    segments = [Segment(0.0, 1.0, "ang", 0.75), Segment(1.0, 4.0, None, None)]
+    plot_timeline(timeline_of(["ang", "sad"], segments=segments), tmp_path / "t.png")
+    texts = [text.get_text() for text in drawn[0].legends[0].get_texts()]
+    assert texts == ["25% ang", "0% sad", "75% no speech", "tint: segments after merging"]
+    silent = drawn[0].axes[1].collections[-1]
+    assert [path.get_extents().bounds for path in silent.get_paths()] == [(1, 0, 3, 2)] and silent.get_hatch() == "//"
+
+
+def test_plot_timeline_in_the_dark_is_light_on_dark(tmp_path):
+    emotions = ["a", "b", "c", "d", "e", "f", "black"]
+    timeline = timeline_of(emotions, segments=[Segment(0.0, 4.0, "black", 0.75)])
+    plot_timeline(timeline, tmp_path / "t.png", "talk.wav", dark=True)
+    pixels = imread(tmp_path / "t.png")[..., :3]
+    assert pixels[0, 0].max() < 0.12
+    assert (pixels.max(axis=2) < 0.02).mean() == 0  # nothing is drawn in black
+    assert (pixels.min(axis=2) > 0.85).mean() > 0.02  # title, waveform, the lane of the seventh colour
+
+
+@pytest.mark.parametrize("label", ["怒り", "гнев", "غضب", "wrath\U0010ffff"])
+def test_plot_timeline_of_labels_in_any_script_has_glyphs_or_numbers(tmp_path, drawn, label):
+    plot_timeline(timeline_of([label, "sad"]), tmp_path / "t.png", label)  # warnings are errors: a box would be one
+    shown = drawn[0].axes[1].get_yticklabels()[0].get_text()
+    assert (
+        shown == label
+        or shown == "".join(c if ord(c) < 128 else f"\\u{ord(c):04x}" for c in label)
+        or "\\U0010ffff" in shown
+    )
+
+
 def test_plot_timeline_of_silence_has_an_axis(tmp_path, drawn):
     silent = timeline_of(["ang", "sad"])
     silent.envelope[:] = 0

@@ -1,6 +1,9 @@
 """What the page says: probabilities and means checked by hand, and each error as a sentence without a folder's name."""
 
+import base64
 import contextlib
+import csv
+import io
 import re
 from types import SimpleNamespace
 
@@ -9,7 +12,9 @@ import pytest
 import soundfile as sf
 import torch
 
+from speechbrain_ext.inference.speech_detector import SpeechDetector
 from speechbrain_ext.web.answer import NOTHING, answer
+from tests.babble import make_babble
 
 RATE_HZ = 16000
 
@@ -45,13 +50,39 @@ def cells(html, table):
     return [re.findall(r">([^<>]+)</t[hd]>", row) for row in body.split("</tr>")[:-1]]
 
 
+def saved(html):
+    """Return the name and the rows of the CSV that the page offers."""
+    name, data = re.search(r'<a download="([^"]+)" href="data:text/csv;charset=utf-8;base64,([^"]+)"', html).groups()
+    return name, list(csv.DictReader(io.StringIO(base64.b64decode(data).decode())))
+
+
+@pytest.mark.parametrize("duration_s", [3, 12])
+def test_answer_on_silence_is_that_there_is_no_speech(tmp_path, duration_s):
+    path = write_clip(tmp_path / "night.wav", quiet_s=duration_s, loud_s=0)
+    html = answer(make_classifier(), path, detector=SpeechDetector())
+    assert html.startswith("<h2>No speech found</h2><p>night.wav, ")
+    assert not any(word in html for word in ("sad", "%", "<img", "csv", "alert"))
+
+
+def test_answer_on_speech_with_pauses_means_the_speech(tmp_path):
+    wav = np.concatenate([make_babble(5), np.zeros(6 * RATE_HZ)])
+    sf.write(tmp_path / "talk.wav", wav, RATE_HZ)
+    html = answer(make_classifier(), str(tmp_path / "talk.wav"), detector=SpeechDetector())
+    assert "mean over its speech</h2>" in html
+    segments = cells(html, "segments")
+    assert segments[-1] == ["00:05.0", "00:11.0", "no speech"]
+
+
 def test_answer_on_a_short_clip_has_words_numbers_and_bars(tmp_path):
-    html = answer(make_classifier(), write_clip(tmp_path / "clip.wav", quiet_s=0.6, loud_s=1.4))
+    html = answer(make_classifier(), write_clip(tmp_path / "clip.wav", quiet_s=0.6, loud_s=1.4), model="my model")
     assert "<h2>Anger (ang): 70.0%</h2>" in html
     assert cells(html, "bars") == [["anger (ang)", "70.0%"], ["sadness (sad)", "30.0%"]]
     assert re.findall(r"width:([\d.]+)%", html) == ["70.0", "30.0"]
     assert "clip.wav, 2.0 s, classified as a whole." in html
     assert "<img" not in html and "alert" not in html
+    name, (row,) = saved(html)
+    assert (name, row["path"], row["predicted"], row["model"]) == ("clip.csv", "clip.wav", "ang", "my model")
+    assert (float(row["ang"]), float(row["duration_s"])) == (pytest.approx(0.7), 2.0)
 
 
 def test_answer_on_a_long_clip_is_the_mean_over_time(tmp_path):
@@ -70,6 +101,11 @@ def test_answer_on_a_long_clip_is_the_mean_over_time(tmp_path):
     assert segments[1][3] == "92.2%"  # 7.375 / 8
     assert 'src="data:image/png;base64,iVBORw0KGgo' in html  # PNG's first bytes
     assert shown[-1] == (12, 12)
+    assert re.findall(r'<img class="(light|dark)"', html) == ["light", "dark"]
+    name, rows = saved(html)
+    assert name == "talk_timeline.csv"
+    assert [float(row["ang"]) for row in rows] == [0, 0.25, 0.5, 0.75, 1, 1, 1, 1, 1]
+    assert [row["emotion"] for row in rows] == ["sad", "sad", "ang", *["ang"] * 6]
 
 
 def test_answer_follows_by_what_the_model_hears_of_a_clip(tmp_path):

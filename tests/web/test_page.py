@@ -1,5 +1,7 @@
 """The page without a browser: what it fetches and what it says."""
 
+from types import SimpleNamespace
+
 from speechbrain_ext.web.page import build_page, page_style
 
 
@@ -16,3 +18,15 @@ def test_build_page_says_its_limits_and_names_its_examples():
     assert any("do not judge people by it" in str(value) for value in values)
     assert any("at most 7 MB and 30 minutes" in str(value) for value in values)
     assert "hello.wav" in values and not any("/far/away" in str(value) for value in values)
+
+
+def test_page_names_the_model_that_it_serves():
+    bundle = SimpleNamespace(about={"corpus_title": "A & B"})
+    hparams = SimpleNamespace(emotions=["hap", "boredom"], sample_rate=8000)
+    classifier = SimpleNamespace(bundle=bundle, hparams=hparams, device="cpu")
+    page = build_page(classifier, model="user/<name>")
+    values = [str(getattr(block, "value", None)) for block in page.blocks.values()]
+    assert (
+        "<p>Model: <b>user/&lt;name&gt;</b>, trained on A &amp; B. It tells apart: happiness (hap), boredom.</p>"
+        in values
+    )
