@@ -10,12 +10,12 @@ from typing import Any, Optional
 
 from speechbrain_ext.corpora.labels import find_labels, list_counts
 from speechbrain_ext.corpora.sources import check_data_folder, check_no_archive
+from speechbrain_ext.dataio.copies import check_copies
 from speechbrain_ext.dataio.manifest import (
     SHOWN,
     Manifest,
     Row,
     build_manifest,
-    check_copies,
     check_rows,
     first_lines,
 )

@@ -107,7 +107,10 @@ def make_fold(
     if validation == "group":
         check_no_leak(manifest, train, valid, names=("training", "validation"))
     if not train:
-        raise InputError(f"nothing is left to train on in fold {fold}: the corpus needs more than one group.")
+        raise InputError(
+            f"nothing is left to train on in fold {fold}: with validation {validation!r} the corpus needs at least "
+            f"{3 if validation == 'group' else 2} groups, and has {len(groups)} ({', '.join(groups)})."
+        )
     present = {manifest[utt_id]["emo"] for utt_id in train}
     for emo in emotions or ():
         if emo not in present:

@@ -233,18 +233,3 @@ def test_one_recording_twice_in_a_group_is_said(recordings, capsys):
     prepared = prepare(recordings, ["a,a.wav,ang,s1,g1", "b,b.wav,sad,s2,g2", "e,./a.wav,sad,s1,g1"])
     assert prepared.copies == ["a and e are one recording (a.wav and a.wav), labelled ang and sad."]
     assert "Twice in the corpus, in one group each:\na and e are one" in capsys.readouterr().out
-
-
-def test_silent_recordings_are_no_copies_but_the_same_file_is(recordings):
-    for name in ("e.wav", "f.wav"):
-        sf.write(recordings / name, np.zeros(16000), 16000)
-    lines = ["a,a.wav,ang,s1,g1", "e,e.wav,sad,s1,g1", "f,f.wav,sad,s2,g2"]
-    assert prepare(recordings, lines).copies == []
-    with pytest.raises(InputError, match="e and g are one recording"):
-        prepare(recordings, [*lines, "g,e.wav,sad,s2,g2"])
-
-
-def test_recordings_that_differ_only_later_are_no_copies(recordings):
-    wav = sf.read(recordings / "a.wav", dtype="int16")[0]
-    sf.write(recordings / "e.wav", np.concatenate([wav[:15999], wav[:1]]), 16000)
-    assert prepare(recordings, ["a,a.wav,ang,s1,g1", "e,e.wav,sad,s2,g2"]).copies == []

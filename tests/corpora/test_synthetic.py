@@ -64,21 +64,16 @@ def run_script(*args):
 def made(tmp_path_factory):
     """Make one corpus for all tests, which only read it: (folder, what the function returned)."""
     root = tmp_path_factory.mktemp("demo") / "corpus"
+    Espeak().say("Hello.", "en+f2", Manner(0.0, 1.0, 1.0, 0.0), seed=1)  # its state must not reach the corpus
     return root, demo.make_demo_corpus(root, sentences=SENTENCES)
 
 
-def test_make_demo_corpus_same_bytes_again_and_in_another_process(made, tmp_path):
-    expected = tree(made[0])
-
-    Espeak().say("Hello.", "en+f2", Manner(0.0, 1.0, 1.0, 0.0), seed=1)  # its state must not reach the corpus
-    demo.make_demo_corpus(tmp_path / "again", sentences=SENTENCES)
-    assert tree(tmp_path / "again") == expected
-
+def test_make_demo_corpus_same_bytes_in_another_process(made, tmp_path):
     done = run_script(tmp_path / "script", "--sentences", SENTENCES)
     assert done.returncode == 0, done.stderr
     assert "synthetic" in done.stdout
     assert "not IEMOCAP" in done.stdout
-    assert tree(tmp_path / "script") == expected
+    assert tree(tmp_path / "script") == tree(made[0])
 
 
 def test_make_demo_corpus_holds_four_classes_of_ten_speakers(made):
@@ -206,23 +201,32 @@ def lose_a_wav(root):
     next(root.glob("Session5/sentences/wav/*/[!.]*.wav")).unlink()
 
 
-def interrupt(root):
-    marker = root / demo.MARKER
-    marker.write_text(marker.read_text().replace('"complete": true', '"complete": false'))
-    (root / "Session2" / "sentences" / "wav" / "Ses02F_impro21" / "Ses02F_impro21_F999.wav").touch()
-    shutil.rmtree(root / "Session4")
-
-
 def make_older_version(root):
     marker = root / demo.MARKER
     marker.write_text(marker.read_text().replace(f'"version": {demo.VERSION}', '"version": 0'))
     (root / "Session1" / "dialog" / "EmoEvaluation" / "Ses01F_impro20.txt").touch()
 
 
-@pytest.mark.parametrize("damage", [lose_a_wav, interrupt, make_older_version])
-def test_make_demo_corpus_remakes_its_own_folder(made, tmp_path, damage):
+@pytest.mark.parametrize("damage", [lose_a_wav, make_older_version])
+def test_make_demo_corpus_goes_to_remake_its_own_folder(made, tmp_path, damage, monkeypatch):
+    def stop(method):
+        raise InterruptedError(method)
+
     root = shutil.copytree(made[0], tmp_path / "corpus")
     damage(root)
+    monkeypatch.setattr(demo.multiprocessing, "get_context", stop)
+    with pytest.raises(InterruptedError, match="spawn"):
+        demo.make_demo_corpus(root, sentences=SENTENCES)
+    assert not list(root.glob("Session*"))  # nothing old is left
+    assert not demo.read_marker(root)["complete"]
+
+
+def test_make_demo_corpus_remakes_what_was_interrupted(made, tmp_path):
+    root = shutil.copytree(made[0], tmp_path / "corpus")
+    marker = root / demo.MARKER
+    marker.write_text(marker.read_text().replace('"complete": true', '"complete": false'))
+    (root / "Session2" / "sentences" / "wav" / "Ses02F_impro21" / "Ses02F_impro21_F999.wav").touch()
+    shutil.rmtree(root / "Session4")
     assert demo.make_demo_corpus(root, sentences=SENTENCES)[1]
     assert tree(root) == tree(made[0])
 

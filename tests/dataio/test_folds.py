@@ -202,10 +202,16 @@ def test_make_fold_refuses_an_emotion_without_training(fold, validation):
     assert "1_dis_0" in make_fold(manifest, 2, validation, emotions=[*PER_GROUP, "dis"]).train
 
 
-@pytest.mark.parametrize("validation", ["random", "group", "none"])
-def test_make_fold_refuses_a_corpus_of_one_group(validation):
-    with pytest.raises(InputError, match="nothing is left to train on in fold 1: .*more than one group"):
-        make_fold(corpus(groups="1"), 1, validation)
+@pytest.mark.parametrize(
+    ("groups", "validation", "needed"), [("1", "random", 2), ("1", "none", 2), ("1", "group", 3), ("12", "group", 3)]
+)
+def test_make_fold_refuses_a_corpus_of_too_few_groups(groups, validation, needed):
+    message = (
+        f"nothing is left to train on in fold 1: with validation '{validation}' the corpus needs at least {needed} "
+        rf"groups, and has {len(groups)} \({', '.join(groups)}\)"
+    )
+    with pytest.raises(InputError, match=message):
+        make_fold(corpus(groups=groups), 1, validation)
 
 
 def test_make_fold_refuses_an_empty_validation_part():
