@@ -138,7 +138,10 @@ def _check_header(header: list[str], path: Path) -> None:
     missing = [column for column in COLUMNS if column not in header]
     if missing:
         free = [name for name in header if name not in COLUMNS]
-        hints = []
+        one_field = (
+            " They must be separated by commas, without quotes around the whole line." if len(header) == 1 else ""
+        )
+        hints = [one_field]
         for column in missing:
             near = [name for name in free if name in SIMILAR[column]] + difflib.get_close_matches(column, free, n=1)
             hints += [f" Is {near[0]!r} meant for {column!r}? Rename it."] if near else []

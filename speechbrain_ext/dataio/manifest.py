@@ -73,8 +73,11 @@ def build_manifest(
 
     with ThreadPoolExecutor(n_threads) as pool:
         headers = list(tqdm(pool.map(probe, rows), total=len(rows), desc="recordings", disable=not progress))
-    faults = [str(header) for header in headers if isinstance(header, InputError)]
-    if faults:
+    bad = [(row, header) for row, header in zip(rows, headers) if isinstance(header, InputError)]
+    if bad:
+        faults = [
+            str(error) + (_near_name(data_root / row["wav"]) if i < SHOWN else "") for i, (row, error) in enumerate(bad)
+        ]
         where = f" (their paths are relative to {data_root})" if len(faults) == len(rows) else ""
         raise InputError(f"{len(faults)} of {len(rows)} recordings cannot be used{where}:\n{first_lines(faults)}")
 
@@ -299,6 +302,14 @@ def describe_changes(before: Manifest, now: Manifest) -> str:
             examples = [f"{utt_id}: {before[utt_id][field]}, now {now[utt_id][field]}" for utt_id in changed]
             parts.append(count(changed, f"has another {field}", examples))
     return ", ".join(parts)
+
+
+def _near_name(path: Path) -> str:
+    """Ask for a file that differs from a missing one in its ending or in capitals only; "" if there is none."""
+    if path.exists() or not path.parent.is_dir():
+        return ""
+    near = [other for other in sorted(path.parent.iterdir()) if other.stem.lower() == path.stem.lower()]
+    return f" Did you mean {near[0]}?" if near else ""
 
 
 def _portable(path: Path, data_root: Path) -> str:

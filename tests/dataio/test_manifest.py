@@ -101,6 +101,17 @@ def test_build_manifest_names_all_bad_recordings_at_once(tmp_path):
     assert len(others) == 2
 
 
+@pytest.mark.parametrize("name", ["take 1", "Take 1.WAV", "take 1.flac"])
+def test_build_manifest_asks_for_the_recording_of_nearly_that_name(tmp_path, name):
+    record(tmp_path / "deep" / "take 1.wav")
+    with pytest.raises(InputError) as error:
+        build([row("a", f"deep/{name}")], tmp_path)
+    assert str(error.value).endswith(f"Check the path. Did you mean {tmp_path}/deep/take 1.wav?")
+    with pytest.raises(InputError) as error:
+        build([row("a", "deep/take 2.wav")], tmp_path)
+    assert str(error.value).endswith("Check the path.")
+
+
 def test_build_manifest_names_ten_bad_recordings_and_counts_the_others(tmp_path):
     with pytest.raises(InputError, match="^12 of 12 recordings") as error:
         build([row(f"utt{i:02}") for i in range(12)], tmp_path)
