@@ -8,8 +8,9 @@ from typing import Any, Optional
 
 from speechbrain_ext import __version__
 from speechbrain_ext.atomic_write import atomic_write, write_json
-from speechbrain_ext.corpora import get_corpus
+from speechbrain_ext.corpora import Corpus, get_corpus
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.results.comparability import cautions, published_results
 from speechbrain_ext.results.markdown_text import escape_markdown, listing, to_html
 from speechbrain_ext.results.plots import plot_confusion, plot_folds
 from speechbrain_ext.results.report_text import name_and_notes, summary_lines, to_markdown
@@ -94,44 +95,30 @@ def write_report(
 
 
 def summarise_system(result_set: ResultSet, name: str) -> dict[str, Any]:
-    """Summarise one system, with what its corpus says about its numbers.
+    """Summarise one system, with what is to be said of its corpus.
 
     Returns
     -------
     dict
-        As `summarise` does, with "name", "corpus_titles" (list), "cautions" (what these numbers are not) and
-        "published" (whether published results may be shown beside them).
+        As `summarise` does, with "name", "corpus_titles" (list), "cautions" (list of texts) and "published" (whether
+        published results may be shown beside its own).
     """
-    corpora = {run.metrics["corpus"]: run.folder for run in result_set.runs}
-    found = []
-    for corpus, folder in corpora.items():
+    corpora: dict[str, Corpus] = {}
+    for run in result_set.runs:
         try:
-            found.append(get_corpus(corpus))
+            corpora[run.metrics["corpus"]] = get_corpus(run.metrics["corpus"])
         except InputError as error:
-            raise InputError(f"{folder / METRICS_FILE}: {error}") from error
-    one_corpus = len(found) == 1
-    summary = summarise(result_set, found[0].part_of if one_corpus else None)
-    cautions = [corpus.note for corpus in found if corpus.note]
-    if summary["corpus_faults"]:
-        title = listing(corpus.title for corpus in found)
-        faults = "; ".join(fault.removesuffix(".") for fault in summary["corpus_faults"])
-        cautions.append(f"Not the complete published {title}: {faults}. Published results are not comparable.")
-    beside = published_results(found[0].name, summary["corpus_faults"], summary["emotions"]) if one_corpus else ()
-    titles = [corpus.title for corpus in found]
-    return {"name": name, "corpus_titles": titles, "cautions": cautions, "published": bool(beside), **summary}
-
-
-def published_results(corpus: str, faults: Sequence[str], emotions: Sequence[str]) -> tuple[Any, ...]:
-    """Return the published results that may be shown beside a run's: none unless it tests that very corpus.
-
-    Arguments
-    ---------
-    corpus, faults, emotions
-        What a test_metrics.json says: "corpus", "corpus_faults", "emotions".
-    """
-    found = get_corpus(corpus)
-    comparable = not faults and sorted(emotions) == sorted(found.emotions)
-    return found.published if comparable else ()
+            raise InputError(f"{run.folder / METRICS_FILE}: {error}") from error
+    (only,) = corpora.values() if len(corpora) == 1 else (None,)
+    summary = summarise(result_set, only.part_of if only else None)
+    faults, emotions = summary["corpus_faults"], summary["emotions"]
+    return {
+        "name": name,
+        "corpus_titles": [corpus.title for corpus in corpora.values()],
+        "cautions": cautions(list(corpora), faults),
+        "published": bool(only and published_results(only.name, faults, emotions)),
+        **summary,
+    }
 
 
 def unique_names(folders: Sequence[Path]) -> list[str]:

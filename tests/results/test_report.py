@@ -327,12 +327,6 @@ def test_report_shows_no_published_results_beside_anything_else(tmp_path, quick_
     assert get_corpus(change.get("corpus", "iemocap")).title in str(made)
 
 
-def test_published_results_do_not_depend_on_the_order_of_the_emotions():
-    emotions = get_corpus("iemocap").emotions
-    assert report.published_results("iemocap", [], emotions[::-1]) == get_corpus("iemocap").published
-    assert report.published_results("iemocap", [], emotions[1:]) == ()
-
-
 def test_report_refuses_a_corpus_that_it_does_not_know(tmp_path):
     folder = write_run(tmp_path / "a", other_ids(1), corpus="iemocup")
     message = refusal([folder])
