@@ -53,7 +53,7 @@ def summary_lines(systems: Sequence[System]) -> list[str]:
     ]  # fmt: skip
     corpora = listing(dict.fromkeys(title for system in systems for title in system["corpus_titles"]))
     n_runs = sum(len(system["runs"]) for system in systems)
-    return [*lines, f"{corpora}; {n_runs} run{'s' * (n_runs > 1)}; mean of folds, ± standard deviation over folds."]
+    return [*lines, f"{_count(n_runs, 'run')} on {corpora}; mean of folds, ± standard deviation over folds."]
 
 
 def to_markdown(
@@ -91,6 +91,10 @@ def to_markdown(
     return "\n\n".join(parts) + "\n"
 
 
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
+
+
 def _short(system: System, name: str) -> str:
     found = system["mean_of_folds"][name]
     spread = "" if found["std_folds"] is None else f" ± {percent(found['std_folds'])}"
@@ -111,10 +115,11 @@ def _mean_and_spread(system: System, name: str) -> str:
 def _system_sections(system: System, files: Mapping[str, str]) -> list[str]:
     """Write one system's sections."""
     pooled, n_runs = system["pooled"], len(system["runs"])
+    several = {key: key if len(system[key]) > 1 else key[:-1] for key in ("folds", "seeds")}
     sections = [
-        f"{listing(system['corpus_titles'])}; {n_runs} run{'s' * (n_runs > 1)}: folds {listing(system['folds'])}, "
-        f"seeds {listing(system['seeds'])}; validation {listing(system['validation'])}; {system['n_utterances']} test "
-        f"utterances of {system['n_speakers']} speaker{'s' * (system['n_speakers'] > 1)}.",
+        f"{_count(n_runs, 'run')} on {listing(system['corpus_titles'])}: {several['folds']} {listing(system['folds'])}, "
+        f"{several['seeds']} {listing(system['seeds'])}; validation {listing(system['validation'])}; "
+        f"{_count(system['n_utterances'], 'test utterance')} of {_count(system['n_speakers'], 'speaker')}.",
         table(
             ["", "WA (%)", "UA (%)"],
             [
@@ -234,7 +239,7 @@ def _comparison(found: Mapping[str, Any]) -> list[str]:
 def _settings(systems: Sequence[System]) -> list[str]:
     """Write the main settings and all that differ, and the versions."""
     sections = []
-    for title, kind in (("Settings", "hyperparameters"), ("Versions", "versions")):
+    for title, kind, what in (("Settings", "hyperparameters", "Setting"), ("Versions", "versions", "Package")):
         found = [system[kind] for system in systems]
         keys = dict.fromkeys(key for one in found for key in one)
         differing = [
@@ -243,7 +248,7 @@ def _settings(systems: Sequence[System]) -> list[str]:
         shown = [key for key in keys if key in differing or key in MAIN_SETTINGS or kind == "versions"]
         rows = [[key, *(" or ".join(map(setting_text, one.get(key, ["-"]))) for one in found)] for key in shown]
         if rows:
-            header = ["", *(system["name"] for system in systems)] if len(systems) > 1 else ["", "Value"]
+            header = [what, *(system["name"] for system in systems)] if len(systems) > 1 else [what, "Value"]
             sections += [f"## {title}", table(header, rows, "l" * len(header))]
     return sections
 

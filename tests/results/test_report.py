@@ -199,7 +199,7 @@ def test_report_is_printed_in_two_lines_and_the_path_of_its_page(written):
         numbers.append(f"{table.mean():.2f} ± {np.std(table.mean(axis=0), ddof=1):.2f}%")
     assert str(made).splitlines() == [
         f"loso: WA {numbers[0]}, UA {numbers[1]}",
-        "IEMOCAP; 4 runs; mean of folds, ± standard deviation over folds.",
+        "4 runs on IEMOCAP; mean of folds, ± standard deviation over folds.",
         f"Report: {folder / 'report.html'}",
     ]
     assert made.page == folder / "report.html"
@@ -213,7 +213,9 @@ def test_report_tells_each_run(written):
         + [f"Session{run['fold']}", str(run["n"]), "3 of 5"]
         for run in found
     ]
-    assert "IEMOCAP; 4 runs: folds 1, 2, seeds 1, 2; validation random; 32 test utterances of 4 speakers." in made.text
+    assert (
+        "4 runs on IEMOCAP: folds 1, 2, seeds 1, 2; validation random; 32 test utterances of 4 speakers." in made.text
+    )
     assert "Fewer than five speakers" in made.text
 
 
@@ -264,8 +266,8 @@ def test_report_has_settings_versions_and_its_date(tmp_path, quick_pictures, mon
     monkeypatch.setattr(report, "date", SimpleNamespace(today=lambda: date(2024, 2, 29)))
     text = report.write_report([tmp_path]).text
     settings, versions = tables(text)[-2:]
-    assert settings == [["", "Value"], ["lr", "0.0001"], ["encoder_source", "null"]]  # the main ones
-    assert versions == [["", "Value"], ["python", "3.11"]]
+    assert settings == [["Setting", "Value"], ["lr", "0.0001"], ["encoder_source", "null"]]  # the main ones
+    assert versions == [["Package", "Value"], ["python", "3.11"]]
     assert re.search(r"\n\nWritten on 2024-02-29 by speechbrain_ext [0-9.]+\.\n$", text)
 
 
@@ -275,8 +277,8 @@ def test_report_shows_settings_that_differ_between_systems_and_within_one(tmp_pa
     changed = {"settings": "x", "versions": {"python": "3.12"}, "hyperparameters": {"emb_dim": 9, "same": 1, "lr": 2}}
     write_run(tmp_path / "b" / "2", iemocap_ids(2), fold=2, n_folds=2, **{**IEMOCAP, **changed})
     settings, versions = tables(report.write_report([a, b.parent], allow=["mixed"]).text)[-2:]
-    assert settings == [["", "a", "b"], ["emb_dim", "64", "8 or 9"], ["lr", "1", "null or 2"]]
-    assert versions == [["", "a", "b"], ["python", "3.11", "3.11 or 3.12"]]
+    assert settings == [["Setting", "a", "b"], ["emb_dim", "64", "8 or 9"], ["lr", "1", "null or 2"]]
+    assert versions == [["Package", "a", "b"], ["python", "3.11", "3.11 or 3.12"]]
 
 
 @pytest.mark.parametrize(
@@ -342,7 +344,7 @@ def test_report_of_one_run_has_no_spread_and_no_intervals_without_clusters(tmp_p
     (present,) = (emo for emo, recall in table_with(made.text, "Emotion")[1:] if recall != "-")
     absent = ", ".join(emo for emo in EMOTIONS if emo != present)
     assert f"No test utterance of {absent}: left out of UA." in made.text
-    assert "1 run: folds 1, seeds 1; validation none; 1 test utterance" in made.text
+    assert "1 run on a corpus of your own: fold 1, seed 1; validation none; 1 test utterance of 1 speaker." in made.text
 
 
 def test_report_leaves_the_pictures_of_a_run_as_they_are(tmp_path, quick_pictures):
