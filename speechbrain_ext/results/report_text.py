@@ -53,7 +53,8 @@ def summary_lines(systems: Sequence[System]) -> list[str]:
     ]  # fmt: skip
     corpora = listing(dict.fromkeys(title for system in systems for title in system["corpus_titles"]))
     n_runs = sum(len(system["runs"]) for system in systems)
-    return [*lines, f"{_count(n_runs, 'run')} on {corpora}; mean of folds, ± standard deviation over folds."]
+    spread = "; mean of folds, ± standard deviation over folds" * any(len(system["folds"]) > 1 for system in systems)
+    return [*lines, f"{_count(n_runs, 'run')} on {corpora}{spread}."]
 
 
 def to_markdown(
@@ -117,8 +118,8 @@ def _system_sections(system: System, files: Mapping[str, str]) -> list[str]:
     pooled, n_runs = system["pooled"], len(system["runs"])
     several = {key: key if len(system[key]) > 1 else key[:-1] for key in ("folds", "seeds")}
     sections = [
-        f"{_count(n_runs, 'run')} on {listing(system['corpus_titles'])}: {several['folds']} {listing(system['folds'])}, "
-        f"{several['seeds']} {listing(system['seeds'])}; validation {listing(system['validation'])}; "
+        f"{_count(n_runs, 'run')} on {listing(system['corpus_titles'])}: {several['folds']} {listing(system['folds'])}"
+        f", {several['seeds']} {listing(system['seeds'])}; validation {listing(system['validation'])}; "
         f"{_count(system['n_utterances'], 'test utterance')} of {_count(system['n_speakers'], 'speaker')}.",
         table(
             ["", "WA (%)", "UA (%)"],

@@ -344,7 +344,12 @@ def test_report_of_one_run_has_no_spread_and_no_intervals_without_clusters(tmp_p
     (present,) = (emo for emo, recall in table_with(made.text, "Emotion")[1:] if recall != "-")
     absent = ", ".join(emo for emo in EMOTIONS if emo != present)
     assert f"No test utterance of {absent}: left out of UA." in made.text
-    assert "1 run on a corpus of your own: fold 1, seed 1; validation none; 1 test utterance of 1 speaker." in made.text
+    title = get_corpus("csv").title
+    assert f"1 run on {title}: fold 1, seed 1; validation none; 1 test utterance of 1 speaker." in made.text
+    assert str(made).splitlines()[:2] == [
+        f"one: WA {tables(made.text)[0][1][1]}%, UA {tables(made.text)[0][1][2]}%",
+        f"1 run on {title}.",
+    ]
 
 
 def test_report_leaves_the_pictures_of_a_run_as_they_are(tmp_path, quick_pictures):
