@@ -41,7 +41,11 @@ def model_card(metrics: Mapping[str, Any], settings: Mapping[str, Any], name: st
         license="other",
         license_name="terms-of-the-corpus",
         base_model=source if source and source.count("/") == 1 and not source.startswith((".", "/", "~")) else None,
-        tags=["speech-emotion-recognition", "hubert", "mixup", "center-loss"],
+        tags=[
+            "speech-emotion-recognition",
+            metrics["encoder_config"]["model_type"],
+            *(word.replace(" ", "-") for word in _techniques(settings)),
+        ],
         metrics=["accuracy", "recall"],
         model_name=name,
         eval_results=[
@@ -146,12 +150,12 @@ seeds give other numbers, and the mean over all is the result of the method, not
 def _method(settings: Mapping[str, Any]) -> str:
     source = settings["encoder_source"]
     encoder = f"`{source}`" if source else "an encoder that was never pretrained"
-    used = [f"the first {settings['num_layers']} layers of {encoder}"]
-    if settings["mixup_prob"] > 0:
-        used.append(f"{settings['mixup_method'].replace('_', '-')} mixup")
-    if settings["lambda_c"] > 0:
-        used.append("center loss")
-    return ", ".join(used)
+    return ", ".join([f"the first {settings['num_layers']} layers of {encoder}", *_techniques(settings)])
+
+
+def _techniques(settings: Mapping[str, Any]) -> list[str]:
+    mixup = [f"{settings['mixup_method'].replace('_', '-')} mixup"] if settings["mixup_prob"] > 0 else []
+    return [*mixup, *(["center loss"] if settings["lambda_c"] > 0 else [])]
 
 
 def _padding_limit(settings: Mapping[str, Any]) -> str:

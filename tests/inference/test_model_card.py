@@ -25,6 +25,7 @@ METRICS = {
     "n_epochs": 9,
     "manifest": "0123",
     "versions": {"torch": "2.0"},
+    "encoder_config": {"model_type": "wav2vec2"},
 }
 SETTINGS = {
     "encoder_source": "facebook/hubert-large-ll60k",
@@ -54,6 +55,8 @@ def test_method_is_that_of_the_settings():
     text = card(settings).text
     assert "the first 22 layers of an encoder that was never pretrained.\n" in text
     assert "use batches of one" in text
+    assert card(settings).data.tags == ["speech-emotion-recognition", "wav2vec2"]
+    assert card().data.tags[2:] == ["label-adaptive-mixup", "center-loss"]
     assert "conventional mixup" in card({**SETTINGS, "mixup_method": "conventional"}).text
 
 
