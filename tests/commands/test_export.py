@@ -4,6 +4,7 @@ import argparse
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import sys
 import numpy as np
 import onnxruntime
 import pytest
+import soundfile
 import torch
 from huggingface_hub import ModelCard
 from hyperpyyaml import load_hyperpyyaml
@@ -168,7 +170,7 @@ def test_further_options_bring_the_same_bundle_up_to_date(fold, tmp_path, capsys
     load_classifier(out)
 
 
-def test_onnx_is_written_listed_and_agrees(fold, demo_corpus, tmp_path, monkeypatch):
+def test_onnx_is_written_listed_and_agrees(fold, demo_corpus, tmp_path, monkeypatch, root):
     out = tmp_path / "exported"
     main(fold, out, "--onnx")
     assert json.loads((out / "bundle.json").read_text())["files"]["model.onnx"] == sha256_of(out / "model.onnx")
@@ -180,6 +182,18 @@ def test_onnx_is_written_listed_and_agrees(fold, demo_corpus, tmp_path, monkeypa
         inputs = {"wavs": wav[None], "wav_lens": np.ones(1, dtype=np.float32)}
         posteriors = np.exp(session.run(["log_posteriors"], inputs)[0][0])
         assert posteriors == pytest.approx([float(row[emo]) for emo in ("ang", "hap", "sad", "neu")], abs=1e-4)
+    # The page's snippets run as they are written.
+    monkeypatch.chdir(tmp_path)
+    for name in ("recording.wav", "recording.flac"):
+        soundfile.write(name, wav, 16000)
+    snippets = re.findall(r"```python\n(.*?)```", (root / "docs/models.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(snippets) == 3
+    for snippet in snippets:
+        names = {}
+        exec(snippet, names)
+        if "log_posteriors" in names:
+            posteriors = np.exp(np.asarray(names["log_posteriors"])[0])
+            assert posteriors == pytest.approx([float(row[emo]) for emo in ("ang", "hap", "sad", "neu")], abs=1e-3)
     before = (out / "model.onnx").stat().st_mtime_ns
     # Exporting takes seconds; that of the same model gives the same bytes.
     model = (out / "model.onnx").read_bytes()
