@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from benchmarks import (
+    augment,
     checkpoint,
     flops,
     growth,
@@ -22,6 +23,7 @@ from benchmarks import (
     train_step,
 )
 from benchmarks import data as data_benchmark
+from speechbrain_ext.augment.waveforms import PAPER_AUGMENTATIONS
 from speechbrain_ext.errors import InputError
 from tests.tiny_hubert import SMALL
 
@@ -39,6 +41,14 @@ def test_spread_out_takes_the_middle_of_each_part():
 
 def test_seconds_of_counts_padding():
     assert train_step.seconds_of([[16000, 32000], [16000]]) == pytest.approx((4 / 3, 5 / 3))
+
+
+def test_augment_measures_the_nine_and_their_combinations(tmp_path, capsys):
+    out, found = run(augment, ["--clips", "1", "--repeats", "2"], tmp_path, capsys)
+    assert {*PAPER_AUGMENTATIONS, "1 to 3 of the nine, prob 0.8", "the authors' two, prob 0.8"} <= set(found["seconds"])
+    for name, seconds in found["seconds"].items():
+        assert len(seconds) == 2 and min(seconds) > 0
+        assert f"| {name} | " in out and f" | {1 / statistics.median(seconds):.0f} |" in out
 
 
 TINY_STEP = ["--size", "tiny", "--steps", "1", "--repeats", "1", "--rivals", "", "--matmul_s", "0.05"]

@@ -1,4 +1,4 @@
-"""The stem computed by products, clip by clip, or with GroupNorm: the numbers and gradients of the stem as it is."""
+"""The feature encoder by matrix products, clip by clip, or with GroupNorm: numbers and gradients of the module."""
 
 import copy
 import os
@@ -17,7 +17,7 @@ from speechbrain_ext.lobes.feature_encoder import (
     layer_norm_features,
 )
 
-STEMS = {
+FEATURE_ENCODERS = {
     "hubert": {"conv_dim": [16] * 7},
     "demo": {"conv_dim": [8, 16, 16], "conv_kernel": [400, 4, 2], "conv_stride": [80, 4, 2]},
     "no_bias": {"conv_dim": [8, 12], "conv_kernel": [10, 5], "conv_stride": [5, 2], "conv_bias": False},
@@ -25,7 +25,7 @@ STEMS = {
 }
 
 
-def make_stem(conv_bias=True, feat_extract_norm="layer", **config):
+def make_feature_encoder(conv_bias=True, feat_extract_norm="layer", **config):
     torch.manual_seed(0)
     config = transformers.HubertConfig(
         hidden_size=16,
@@ -36,75 +36,81 @@ def make_stem(conv_bias=True, feat_extract_norm="layer", **config):
         feat_extract_norm=feat_extract_norm,
         **config,
     )
-    stem = transformers.HubertModel(config).feature_extractor
-    for parameter in stem.parameters():  # biases and LayerNorms begin as zeros and ones, which would hide them
+    feature_encoder = transformers.HubertModel(config).feature_extractor
+    for (
+        parameter
+    ) in feature_encoder.parameters():  # biases and LayerNorms begin as zeros and ones, which would hide them
         torch.nn.init.normal_(parameter, std=0.5)
-    return stem
+    return feature_encoder
 
 
-@pytest.mark.parametrize("config", STEMS.values(), ids=STEMS)
+@pytest.mark.parametrize("config", FEATURE_ENCODERS.values(), ids=FEATURE_ENCODERS)
 @pytest.mark.parametrize("n_clips", [1, 3])
-def test_features_and_gradients_are_those_of_the_stem_as_it_is(config, n_clips):
-    stem = make_stem(**config)
-    other = copy.deepcopy(stem)
+def test_features_and_gradients_are_those_of_the_module_as_it_is(config, n_clips):
+    feature_encoder = make_feature_encoder(**config)
+    other = copy.deepcopy(feature_encoder)
     wavs = torch.randn(n_clips, 4001)
-    expected = stem.eval()(wavs).transpose(1, 2)
+    expected = feature_encoder.eval()(wavs).transpose(1, 2)
     found = layer_norm_features(other, wavs)
     assert found.shape == expected.shape and found.shape[0] == n_clips
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     weights = torch.randn_like(expected)
     (expected * weights).sum().backward()
     (found * weights).sum().backward()
-    for ours, theirs in zip(other.parameters(), stem.parameters()):
+    for ours, theirs in zip(other.parameters(), feature_encoder.parameters()):
         scale = float(theirs.grad.abs().max())
         assert scale > 0
         torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-5 * scale, rtol=1e-4)
 
 
 @pytest.mark.parametrize("n_clips", [1, 2])
-def test_under_autocast_features_are_those_of_the_stem_as_it_is(n_clips):
-    stem, wavs = make_stem(**STEMS["hubert"]), torch.randn(n_clips, 4000)
+def test_under_autocast_features_are_those_of_the_module_as_it_is(n_clips):
+    feature_encoder, wavs = make_feature_encoder(**FEATURE_ENCODERS["hubert"]), torch.randn(n_clips, 4000)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        expected, found = stem(wavs).transpose(1, 2), layer_norm_features(stem, wavs)
+        expected, found = feature_encoder(wavs).transpose(1, 2), layer_norm_features(feature_encoder, wavs)
     assert found.dtype == expected.dtype
-    exact = layer_norm_features(stem, wavs)
+    exact = layer_norm_features(feature_encoder, wavs)
     assert (found - exact).abs().max() < 2 * (expected - exact).abs().max()
 
 
-def test_stems_with_group_norm_are_told_apart():
-    assert has_layer_norms(make_stem(**STEMS["hubert"]))
-    assert not has_layer_norms(make_stem(feat_extract_norm="group", **STEMS["hubert"]))
+def test_feature_encoders_with_group_norm_are_told_apart():
+    assert has_layer_norms(make_feature_encoder(**FEATURE_ENCODERS["hubert"]))
+    assert not has_layer_norms(make_feature_encoder(feat_extract_norm="group", **FEATURE_ENCODERS["hubert"]))
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 10_000, 2**24])
-@pytest.mark.parametrize("config", STEMS.values(), ids=STEMS)
+@pytest.mark.parametrize("config", FEATURE_ENCODERS.values(), ids=FEATURE_ENCODERS)
 def test_clips_in_pieces_have_the_features_of_each_alone(config, piece_bytes, monkeypatch):
     monkeypatch.setattr("speechbrain_ext.lobes.feature_encoder.PIECE_BYTES", piece_bytes)
-    stem = make_stem(**config)
+    feature_encoder = make_feature_encoder(**config)
     wavs, n_samples = torch.randn(3, 4001), [4001, 1400, 2777]
     with torch.no_grad():
-        expected = torch.cat([stem(wav[None, :n]).squeeze(0).T for wav, n in zip(wavs, n_samples)])
-        found = clip_features(stem, wavs, n_samples)
+        expected = torch.cat([feature_encoder(wav[None, :n]).squeeze(0).T for wav, n in zip(wavs, n_samples)])
+        found = clip_features(feature_encoder, wavs, n_samples)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_first_layer_makes_no_more_of_a_piece_than_it_may(monkeypatch):
-    stem, wavs, made = make_stem(**STEMS["hubert"]), torch.randn(1, 16000), []
-    stem.conv_layers[0].activation.register_forward_hook(lambda *args: made.append(args[2].nbytes))
-    frame_bytes = 64 * stem.conv_layers[0].conv.out_channels * 4  # the first layer has 64 positions to a frame
+    feature_encoder, wavs, made = make_feature_encoder(**FEATURE_ENCODERS["hubert"]), torch.randn(1, 16000), []
+    feature_encoder.conv_layers[0].activation.register_forward_hook(lambda *args: made.append(args[2].nbytes))
+    frame_bytes = (
+        64 * feature_encoder.conv_layers[0].conv.out_channels * 4
+    )  # the first layer has 64 positions to a frame
     monkeypatch.setattr("speechbrain_ext.lobes.feature_encoder.PIECE_BYTES", 10 * frame_bytes)
     with torch.no_grad():
-        assert len(clip_features(stem, wavs, [16000])) == 49
+        assert len(clip_features(feature_encoder, wavs, [16000])) == 49
     assert len(made) == 5  # 49 frames in pieces of at most 10; a piece also holds what its last frame sees
     assert max(made) < 12 * frame_bytes
 
 
-@pytest.mark.parametrize("config", [STEMS["hubert"], STEMS["odd"]], ids=["hubert", "odd"])
+@pytest.mark.parametrize("config", [FEATURE_ENCODERS["hubert"], FEATURE_ENCODERS["odd"]], ids=["hubert", "odd"])
 def test_group_norm_leaves_padding_out(config):
-    stem = make_stem(feat_extract_norm="group", **{"conv_bias": False, **config})  # the norm takes the first bias away
-    other = copy.deepcopy(stem)
+    feature_encoder = make_feature_encoder(
+        feat_extract_norm="group", **{"conv_bias": False, **config}
+    )  # the norm takes the first bias away
+    other = copy.deepcopy(feature_encoder)
     wavs, n_samples = 1.0 + torch.randn(3, 4000), [4000, 1200, 3001]
-    clips = [stem(wav[None, :n]).squeeze(0).T for wav, n in zip(wavs, n_samples)]
+    clips = [feature_encoder(wav[None, :n]).squeeze(0).T for wav, n in zip(wavs, n_samples)]
     rows = group_norm_features(other, wavs, torch.tensor(n_samples))
     assert rows.shape == (3, len(clips[0]), config["conv_dim"][-1])
     found = [row[: len(clip)] for row, clip in zip(rows, clips)]
@@ -112,47 +118,49 @@ def test_group_norm_leaves_padding_out(config):
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
     sum(clip.square().sum() for clip in clips).backward()
     sum(clip.square().sum() for clip in found).backward()
-    for ours, theirs in zip(other.parameters(), stem.parameters()):
+    for ours, theirs in zip(other.parameters(), feature_encoder.parameters()):
         scale = float(theirs.grad.abs().max())
         torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-4 * scale, rtol=1e-3)
 
 
 def test_group_norm_stays_in_the_weights_precision():
-    stem = make_stem(feat_extract_norm="group", **STEMS["hubert"]).bfloat16()
+    feature_encoder = make_feature_encoder(feat_extract_norm="group", **FEATURE_ENCODERS["hubert"]).bfloat16()
     with torch.no_grad():
-        feats = group_norm_features(stem, torch.randn(2, 4000).bfloat16(), torch.tensor([4000, 2000]))
+        feats = group_norm_features(feature_encoder, torch.randn(2, 4000).bfloat16(), torch.tensor([4000, 2000]))
     assert feats.dtype == torch.bfloat16 and feats.isfinite().all()
 
 
 def test_group_norm_statistics_in_half_precision_are_those_of_double():
     """Over 34 s the first convolution has 108799 frames: sums of values around 1 are beyond float16."""
-    stem = make_stem(feat_extract_norm="group", conv_bias=False, conv_dim=[4], conv_kernel=[10], conv_stride=[5]).half()
-    torch.nn.init.constant_(stem.conv_layers[0].conv.weight, 0.1)
+    feature_encoder = make_feature_encoder(
+        feat_extract_norm="group", conv_bias=False, conv_dim=[4], conv_kernel=[10], conv_stride=[5]
+    ).half()
+    torch.nn.init.constant_(feature_encoder.conv_layers[0].conv.weight, 0.1)
     torch.manual_seed(1)
     wavs, n_samples = (1.0 + 0.5 * torch.randn(1, 34 * 16000)).half(), torch.tensor([34 * 16000])
     with torch.no_grad():
-        found = group_norm_features(stem, wavs, n_samples)
-        expected = group_norm_features(copy.deepcopy(stem).double(), wavs.double(), n_samples)
+        found = group_norm_features(feature_encoder, wavs, n_samples)
+        expected = group_norm_features(copy.deepcopy(feature_encoder).double(), wavs.double(), n_samples)
     assert found.dtype == torch.float16
     assert (found - expected).abs().max() < 0.01 * expected.abs().max()
 
 
 def test_group_norm_of_a_constant_clip_stays_within_half_precision():
     """What would stand in the padding of a clip that hardly varies is far beyond 65504 after a few layers."""
-    stem = make_stem(feat_extract_norm="group", conv_bias=False, **STEMS["hubert"])
+    feature_encoder = make_feature_encoder(feat_extract_norm="group", conv_bias=False, **FEATURE_ENCODERS["hubert"])
     wavs = 1.0 + 1e-3 * torch.randn(2, 4000)
     with torch.autocast("cpu", torch.float16):
-        feats = group_norm_features(stem, wavs, torch.tensor([4000, 2000]))
+        feats = group_norm_features(feature_encoder, wavs, torch.tensor([4000, 2000]))
     feats[:, :5].float().square().mean().backward()
-    assert feats.isfinite().all() and all(weight.grad.isfinite().all() for weight in stem.parameters())
+    assert feats.isfinite().all() and all(weight.grad.isfinite().all() for weight in feature_encoder.parameters())
 
 
 def test_group_norm_is_computed_in_double_precision_where_asked():
-    stem = make_stem(feat_extract_norm="group", **STEMS["hubert"]).double()
+    feature_encoder = make_feature_encoder(feat_extract_norm="group", **FEATURE_ENCODERS["hubert"]).double()
     wavs = torch.randn(2, 4000).double()
     with torch.no_grad():
-        alone = stem(wavs[1:, :2000]).transpose(1, 2)
-        rows = group_norm_features(stem, wavs, torch.tensor([4000, 2000]))
+        alone = feature_encoder(wavs[1:, :2000]).transpose(1, 2)
+        rows = group_norm_features(feature_encoder, wavs, torch.tensor([4000, 2000]))
     torch.testing.assert_close(rows[1:, : alone.shape[1]], alone, atol=1e-10, rtol=1e-10)
 
 

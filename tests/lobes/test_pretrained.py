@@ -57,7 +57,7 @@ def test_whole_saved_config_is_taken(tmp_path, small_config):
         assert TruncatedHuBERT(config=config, num_layers=3).embedding_dim == 32
 
 
-def test_stem_of_uneven_lists_is_refused(small_config):
+def test_feature_encoder_of_uneven_lists_is_refused(small_config):
     with pytest.raises(InputError, match="3 values in conv_dim, but 7 in conv_kernel"):
         TruncatedHuBERT(config={**small_config, "conv_dim": [16] * 3}, num_layers=1)
 

@@ -141,20 +141,22 @@ def test_eager_attention_equals_sdpa(small_config, clips):
     torch.testing.assert_close(eager(wavs, wav_lens), sdpa(wavs, wav_lens), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(("freeze_stem", "freeze"), [(True, False), (False, False), (True, True), (False, True)])
-def test_freezing_survives_train(small_config, freeze_stem, freeze):
+@pytest.mark.parametrize(
+    ("freeze_feature_encoder", "freeze"), [(True, False), (False, False), (True, True), (False, True)]
+)
+def test_freezing_survives_train(small_config, freeze_feature_encoder, freeze):
     encoder = TruncatedHuBERT(
-        config=small_config, num_layers=2, freeze_feature_extractor=freeze_stem, freeze=freeze
+        config=small_config, num_layers=2, freeze_feature_extractor=freeze_feature_encoder, freeze=freeze
     ).train()
-    stem = list(encoder.model.feature_extractor.parameters())
+    feature_encoder = list(encoder.model.feature_extractor.parameters())
     rest = [p for name, p in encoder.named_parameters() if "feature_extractor" not in name]
-    assert {p.requires_grad for p in stem} == {not (freeze_stem or freeze)}
+    assert {p.requires_grad for p in feature_encoder} == {not (freeze_feature_encoder or freeze)}
     assert {p.requires_grad for p in rest} == {not freeze}
     wavs = torch.randn(1, 4000)
     assert torch.equal(encoder(wavs), encoder(wavs)) is freeze
     if not freeze:
         encoder(wavs).sum().backward()
-        assert all((p.grad is not None) is not freeze_stem for p in stem)
+        assert all((p.grad is not None) is not freeze_feature_encoder for p in feature_encoder)
         assert all(p.grad is not None for p in rest)
 
 

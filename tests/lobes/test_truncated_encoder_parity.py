@@ -126,11 +126,13 @@ def test_paper_model_equals_torchaudio(tmp_path, small_config, num_layers, reduc
 
 def test_parameter_count_of_hubert_large():
     """22 layers of HuBERT-Large: 290.25 M with the final LayerNorm of the full model, which is not kept here."""
-    stem = 512 * 10 + 4 * 512 * 512 * 3 + 2 * 512 * 512 * 2 + 7 * 512 + 7 * 2 * 512  # kernels, biases, LayerNorms
+    feature_encoder = (
+        512 * 10 + 4 * 512 * 512 * 3 + 2 * 512 * 512 * 2 + 7 * 512 + 7 * 2 * 512
+    )  # kernels, biases, LayerNorms
     projection = 2 * 512 + 512 * 1024 + 1024
     positions = 1024 * (1024 // 16) * 128 + 128 + 1024  # weight norm: direction, length, bias
     layer = 4 * (1024 * 1024 + 1024) + 2 * 1024 * 4096 + 4096 + 1024 + 2 * 2 * 1024
-    expected = stem + projection + positions + 22 * layer
+    expected = feature_encoder + projection + positions + 22 * layer
     assert round((expected + 2 * 1024) / 1e6, 2) == 290.25
 
     config = {
