@@ -53,12 +53,11 @@ def read_rows(path: Path) -> list[Row]:
     rows, faults = [], []
     for number, fields in records:
         if len(fields) != len(header):
-            cure = (
-                f'Put a field that holds a {delimiter} in quotes: "...".'
-                if len(fields) > len(header)
-                else "Add the rest."
-            )
-            faults.append(f"row {number}: {len(fields)} fields in place of {len(header)}: {fields}. {cure}")
+            cure = "Add the rest."
+            if len(fields) > len(header):
+                cure = f'Put a field that holds a {delimiter} in quotes: "...".'
+            shown = str(fields) if len(str(fields)) < 200 else f"{str(fields)[:200]} ..."
+            faults.append(f"row {number}: {len(fields)} fields in place of {len(header)}: {shown}. {cure}")
             continue
         row = {column: fields[header.index(column)].strip() for column in COLUMNS}
         bad = next((column for column in COLUMNS if re.search(r"[\x00-\x1f\x7f]", row[column])), None)
