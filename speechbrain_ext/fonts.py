@@ -31,7 +31,7 @@ def fonts_for(texts: Iterable[str]) -> Iterator[set[str]]:
     ...     [escape_characters(text, missing) for text in ("anger", "wrath\U0010ffff")]
     ['anger', 'wrath\\U0010ffff']
     """
-    wanted = {character for text in texts for character in text if not character.isspace()}
+    wanted = set("".join(texts)) - set(" \n")
     families = list(matplotlib.rcParams["font.family"])
     missing = wanted - _characters(font_manager.findfont(font_manager.FontProperties()))
     if missing:

@@ -268,8 +268,8 @@ def test_titles_are_no_formulas(tmp_path, drawn, name):
 
 @pytest.mark.parametrize("name", DRAWERS)
 def test_titles_that_no_font_can_write_are_written_by_numbers(tmp_path, drawn, name):
-    DRAWERS[name](tmp_path / "x.png", "loso\U0010ffff")  # no warning, which would be an error here
-    assert title_of(drawn[0]).get_text() == "loso\\U0010ffff"
+    DRAWERS[name](tmp_path / "x.png", "lo\tso\U0010ffff")  # no warning, which would be an error here
+    assert title_of(drawn[0]).get_text() == "lo\\u0009so\\U0010ffff"
 
 
 def test_plot_confusion_labels_that_no_font_can_write_are_named_by_their_place(tmp_path, drawn):

@@ -4,6 +4,8 @@ import csv
 import json
 import os
 import re
+import runpy
+import sys
 from collections import defaultdict
 from datetime import date
 from html.parser import HTMLParser
@@ -614,11 +616,12 @@ def test_command_refuses_options_that_cannot_be(tmp_path, capsys, word, message)
     assert sorted(path.name for path in folder.iterdir()) == ["predictions.csv", "test_metrics.json"]
 
 
-def test_command_on_a_wrong_folder_says_one_sentence(tmp_path, capsys, monkeypatch):
+def test_script_on_a_wrong_folder_says_one_sentence(tmp_path, root, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["report", "nowhere"]) == 1
+    monkeypatch.setattr(sys, "argv", ["report.py", "nowhere"])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(root / "recipes" / "IEMOCAP" / "report.py"), run_name="__main__")
     printed = capsys.readouterr()
-    assert (printed.out, list(tmp_path.iterdir())) == ("", [])
-    assert printed.err == (
-        "speechbrain-ext report: the folder nowhere does not exist. Give one that holds tested runs.\n"
-    )
+    assert (ended.value.code, printed.out, list(tmp_path.iterdir())) == (1, "", [])
+    assert printed.err == "report.py: the folder nowhere does not exist. Give one that holds tested runs.\n"
