@@ -35,6 +35,7 @@ from recipes.IEMOCAP import train
 from speechbrain_ext.atomic_write import write_json
 from speechbrain_ext.dataio.dataset import collate_pairs
 from speechbrain_ext.errors import check_number, check_whole_number
+from speechbrain_ext.training.run import fold_of
 from speechbrain_ext.versions import versions
 
 OURS, PLAIN = "ours", "plain"
@@ -79,7 +80,7 @@ def write_corpus(folder, n_clips):
 
 def our_loader(recipe, manifest, n_workers):
     """Make the loader that `train.py` trains with."""
-    fold = train.fold_of(recipe.hparams, manifest)
+    fold = fold_of(recipe.hparams, manifest)
     recipe.brain.train_sampler = train.plan_batches(recipe.hparams, manifest, fold)
     return recipe.brain.make_dataloader(
         train.dataio_prep(recipe.hparams, manifest, fold)["train"],
@@ -93,7 +94,7 @@ def our_loader(recipe, manifest, n_workers):
 
 def plain_loader(recipe, manifest, n_workers):
     """Make the peer's loader over the same clips."""
-    paths = [manifest[utt_id]["wav"] for utt_id in train.fold_of(recipe.hparams, manifest).train]
+    paths = [manifest[utt_id]["wav"] for utt_id in fold_of(recipe.hparams, manifest).train]
     size = recipe.hparams["batch_size"]
     return torch.utils.data.DataLoader(PlainClips(paths), size, shuffle=True, num_workers=n_workers, collate_fn=pad)
 

@@ -91,7 +91,7 @@ def time_apart(*point):
 def measure(options):
     """Measure all points; return everything that is written."""
     config, _ = ours.sizes(options.size)
-    precision = ours.train.resolve_precision("auto", options.device)
+    precision = ours.resolve_precision("auto", options.device)
     found, known = {}, {}
     for what, values in GROWTH.items():
         found[what] = []

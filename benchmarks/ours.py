@@ -15,8 +15,10 @@ from hyperpyyaml import load_hyperpyyaml
 
 from recipes.IEMOCAP import train
 from speechbrain_ext.dataio.dataset import collate_pairs
+from speechbrain_ext.device import resolve_precision
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.training.run_folder import read_settings
+from speechbrain_ext.training.hparams_file import read_settings
+from speechbrain_ext.training.run import fold_of
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -112,7 +114,7 @@ class Recipe:
             "encoder_config": config,
             "num_layers": num_layers,
             "output_folder": self.folder.name,
-            "precision": train.resolve_precision(precision, device),
+            "precision": resolve_precision(precision, device),
             **(overrides or {}),
         }
         overrides = read_settings(LOSO, overrides)[1]
@@ -139,7 +141,7 @@ class Recipe:
         tuple
             (training batches, validation batches): lists of lists of (n_samples, n_samples of the partner or 0).
         """
-        fold = train.fold_of(self.hparams, manifest)
+        fold = fold_of(self.hparams, manifest)
         lengths = [self._n_samples(manifest[utt_id], "max_train_s") for utt_id in fold.train]
         batches = [
             [(lengths[draw.index], 0 if draw.partner is None else lengths[draw.partner]) for draw in batch]

@@ -28,14 +28,14 @@ from benchmarks import timing  # first: it says how OpenMP's threads wait
 # isort: split
 import numpy as np
 import soundfile
-import speechbrain as sb
 import torch
 
 from recipes.IEMOCAP import train
 from speechbrain_ext.atomic_write import write_json
 from speechbrain_ext.errors import InputError, check_whole_number
+from speechbrain_ext.training.command_line import read_command_line
 from speechbrain_ext.training.distributed import world_size_and_rank
-from speechbrain_ext.training.run_folder import read_settings
+from speechbrain_ext.training.hparams_file import read_settings
 from speechbrain_ext.versions import versions
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -114,8 +114,8 @@ def main(argv):
         arguments = [str(ROOT / "hparams" / yaml[0]), *yaml[1:], *arguments]
     if not on_gpu:
         arguments += ["--device=cpu", "--distributed_backend=gloo"]
-    hparams_file, run_opts, overrides = sb.parse_arguments(arguments)
-    batch_size = read_settings(hparams_file, overrides)[0]["batch_size"]
+    line = read_command_line(arguments)
+    batch_size = read_settings(line.hparams_file, line.overrides)[0]["batch_size"]
     n_clips = options.clips or (20 if on_gpu else 4) * n_processes * batch_size
     check_whole_number("--clips", n_clips, len(EMOTIONS))
 

@@ -1,7 +1,8 @@
 """The versions of what a result depends on."""
 
 import platform
-from importlib.metadata import version
+import sys
+from importlib.metadata import distributions, version
 
 from speechbrain_ext import __version__
 
@@ -25,3 +26,18 @@ def versions() -> dict[str, str]:
         "speechbrain_ext": __version__,
         **{name: version(name) for name in packages},
     }
+
+
+def environment() -> str:
+    """Describe this interpreter, its machine and the packages that it imports, a line each.
+
+    SpeechBrain's own description asks the first `pip` on the PATH, which may belong to another environment.
+
+    Example
+    -------
+    >>> "torch==" in environment()
+    True
+    """
+    found = {item.metadata["Name"]: item.version for item in distributions() if item.metadata["Name"]}
+    packages = (f"{name}=={found[name]}" for name in sorted(found, key=str.lower))
+    return "\n".join([f"Python {sys.version}", sys.executable, platform.platform(), *packages]) + "\n"

@@ -12,7 +12,7 @@ from speechbrain_ext.inference.bundle_writer import write_bundle
 from speechbrain_ext.inference.hub import bundle_files, check_hub_id, push_bundle
 from speechbrain_ext.inference.model_card import model_card, title_of
 from speechbrain_ext.training.checkpoints import AtomicCheckpointer
-from speechbrain_ext.training.run_folder import HYPERPARAMS_FILE, read_settings
+from speechbrain_ext.training.hparams_file import HYPERPARAMS_FILE, read_settings
 
 DESCRIPTION = """\
 Write a trained fold as a bundle: the folder that `speechbrain-ext predict`, `timeline` and `web` take, and that

@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "manifest": ["read_manifest", "build_manifest", "write_manifest"],
         "folds": ["Fold", "make_fold"],
         "sampler": ["PairedBatchSampler"],
+        "clip_reader": ["ClipReader"],
         "dataset": ["PairedDataset", "collate_pairs"],
         "waveform_cache": ["WaveformStore"],
         "waveform_scale": ["scale_waveforms"],

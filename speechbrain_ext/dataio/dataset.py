@@ -1,5 +1,6 @@
 """A dataset that serves each clip with its mixup partner, and the collation of both into padded batches."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -25,7 +26,7 @@ class PairedDataset(DynamicItemDataset):
         As for DynamicItemDataset.
     output_keys : list
         As for DynamicItemDataset. For a `PairedIndex`, each of `paired_keys` also comes as "partner_<key>"; without a
-        partner the waveform is empty. Its `share`, where it has one, comes as "share".
+        partner the waveform is empty. Its `shard`, where it has one, comes as "shard".
     paired_keys : tuple of str
         The waveform's key first, then others that a mixup needs.
     """
@@ -47,8 +48,8 @@ class PairedDataset(DynamicItemDataset):
             partner[self.paired_keys[0]] = outputs[self.paired_keys[0]].new_zeros(0)
         else:
             partner = self._outputs(index.partner, index.epoch, self.data_ids[index.index])
-        share = {"share": index.share} if index.share else {}
-        return {**outputs, **{f"partner_{key}": partner[key] for key in self.paired_keys}, **share}
+        shard = {"shard": index.shard} if index.shard else {}
+        return {**outputs, **{f"partner_{key}": partner[key] for key in self.paired_keys}, **shard}
 
     def _outputs(self, index: int, epoch: int, partner_of: str = "") -> dict[str, Any]:
         utt_id = self.data_ids[index]
@@ -82,3 +83,18 @@ def pad_right(tensors):
 
 # SpeechBrain's own padding takes no empty waveform, which stands for a missing partner.
 collate_pairs = partial(PaddedBatch, padding_func=pad_right)
+
+
+def one_hot_item(label_key: str, target_key: str, labels: Sequence[str]) -> dict[str, Any]:
+    """Make the pipeline item that turns a label into a one-hot target [C], in the order of `labels`.
+
+    Example
+    -------
+    >>> one_hot_item("emo", "target", ["ang", "sad"])["func"]("sad")
+    tensor([0., 1.])
+    """
+    return {"func": partial(_one_hot, labels=list(labels)), "takes": [label_key], "provides": [target_key]}
+
+
+def _one_hot(label: str, labels: list[str]) -> torch.Tensor:
+    return torch.nn.functional.one_hot(torch.tensor(labels.index(label)), len(labels)).float()

@@ -46,14 +46,14 @@ class PairedIndex:
         The clip that it is mixed with; None leaves it as it is.
     epoch : int
         The epoch, which seeds the clip's augmentation.
-    share : BatchShard, optional
+    shard : BatchShard, optional
         The part of the batch that the clip is in; None where one process computes whole batches.
     """
 
     index: int
     partner: Optional[int]
     epoch: int
-    share: Optional[BatchShard] = None
+    shard: Optional[BatchShard] = None
 
 
 class PairedBatchSampler(Sampler):
@@ -132,11 +132,11 @@ class PairedBatchSampler(Sampler):
         batches = order.split(self.batch_size)
         shuffled = torch.randperm(len(batches), generator=generator) if self.sort_window > 1 else range(len(batches))
         for b in shuffled:
-            part, share = share_batch(batches[int(b)].tolist(), self.n_processes, self.rank)
-            yield [PairedIndex(i, int(partners[i]) if paired[i] else None, self.epoch, share) for i in part]
+            part, shard = shard_batch(batches[int(b)].tolist(), self.n_processes, self.rank)
+            yield [PairedIndex(i, int(partners[i]) if paired[i] else None, self.epoch, shard) for i in part]
 
 
-def share_batch(batch, n_processes, rank):
+def shard_batch(batch, n_processes, rank):
     """Take one process's part out of a batch.
 
     Arguments
@@ -155,9 +155,9 @@ def share_batch(batch, n_processes, rank):
 
     Example
     -------
-    >>> share_batch(["a", "b", "c"], n_processes=2, rank=0)
+    >>> shard_batch(["a", "b", "c"], n_processes=2, rank=0)
     (['a', 'b'], BatchShard(start=0, n_clips=3, weight=1.3333333333333333))
-    >>> share_batch(["a", "b", "c"], n_processes=2, rank=1)
+    >>> shard_batch(["a", "b", "c"], n_processes=2, rank=1)
     (['c'], BatchShard(start=2, n_clips=3, weight=0.6666666666666666))
     """
     if n_processes == 1:

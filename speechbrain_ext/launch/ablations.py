@@ -28,9 +28,9 @@ from speechbrain_ext.launch.plan import (
     run_all,
     tell_failures,
 )
-from speechbrain_ext.results.plots import plot_bars, plot_sweep
-from speechbrain_ext.results.markdown_text import escape_markdown, percent, table, to_html
 from speechbrain_ext.results.comparability import published_results
+from speechbrain_ext.results.markdown_text import escape_markdown, percent, table, to_html
+from speechbrain_ext.results.plots import plot_bars, plot_sweep
 from speechbrain_ext.results.result_set import read_result_set
 from speechbrain_ext.results.summary import NAMES
 

@@ -19,24 +19,17 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import speechbrain as sb
 import torch
 
+from speechbrain_ext.corpora.base import PreparedCorpus
 from speechbrain_ext.errors import InputError, check_whole_number, parse_numbers
 from speechbrain_ext.launch.display import RunDisplay, WatchedRun
 from speechbrain_ext.launch.jobs import Job
 from speechbrain_ext.launch.local import run_jobs
-from speechbrain_ext.results.fold_results import check_epochs, is_finished
+from speechbrain_ext.results.fold_results import is_finished
 from speechbrain_ext.results.report import write_report
-from speechbrain_ext.training.run_folder import check_run_folder, settings_fingerprint
-from speechbrain_ext.training.settings import (
-    RESUMABLE_KEYS,
-    UNFINGERPRINTED_KEYS,
-    complete_settings,
-    describe_corpus,
-    fold_of,
-    identity_of,
-)
+from speechbrain_ext.training.command_line import read_command_line
+from speechbrain_ext.training.run import Run
 
 TRAIN = Path(__file__).resolve().parents[2] / "recipes" / "IEMOCAP" / "train.py"
 PATHS = ("data_folder", "corpus_csv", "encoder_source", "output_folder")
@@ -53,6 +46,7 @@ class PlannedRun:
     arguments: tuple
     settings: dict
     finished: bool
+    prepared: PreparedCorpus
 
     @property
     def folder(self):
@@ -82,29 +76,16 @@ def plan_run(arguments, labels, corpora=None):
     InputError
         If train.py would refuse it.
     """
-    hparams_file, run_opts, overrides = sb.parse_arguments(arguments)
-    settings, overrides = complete_settings(hparams_file, overrides, run_opts)
-    manifest = corpus_of(settings, {} if corpora is None else corpora)
-    fold_of(settings, manifest)
-    identity = identity_of(settings, manifest)
-    fingerprint = settings_fingerprint(hparams_file, overrides, leave_out=UNFINGERPRINTED_KEYS)
-    finished = is_finished(settings["output_folder"], identity, fingerprint)
+    line = read_command_line(arguments)
+    run = Run.read(line.hparams_file, line.overrides, corpora)
+    finished = is_finished(run.folder, run.identity, run.fingerprint)
     if not finished:
-        check_epochs(settings)
-        check_run_folder(settings["output_folder"], identity, hparams_file, overrides, RESUMABLE_KEYS)
+        run.check()
     # A worker on another machine has another working directory.
-    paths = [f"--{key}={check_path(key, overrides[key])}" for key in PATHS if overrides.get(key)]
-    arguments = (str(Path(hparams_file).resolve()), *arguments[1:], *paths)
+    paths = [f"--{key}={check_path(key, run.overrides[key])}" for key in PATHS if run.overrides.get(key)]
+    arguments = (str(line.hparams_file.resolve()), *arguments[1:], *paths)
     name = ", ".join(f"{key} {value}" for key, value in labels.items())
-    return PlannedRun(name, labels, arguments, settings, finished)
-
-
-def corpus_of(settings, corpora):
-    """Describe the corpus of a run, unless that has been done."""
-    key = tuple(settings[name] for name in ("data_folder", "corpus_csv", "sample_rate", "allow_incomplete"))
-    if key not in corpora:
-        corpora[key] = describe_corpus(settings)
-    return corpora[key]
+    return PlannedRun(name, labels, arguments, run.settings, finished, run.prepared)
 
 
 def check_path(name, path):
@@ -145,7 +126,7 @@ def plan_folds(arguments, seeds, folds, results_folder, labels=None, corpora=Non
         return plan_run([*arguments, *own], {**(labels or {}), "seed": seed, "fold": fold}, corpora)
 
     if folds == "all":
-        groups = {entry["group"] for entry in corpus_of(plan(seeds[0], 1).settings, corpora).values()}
+        groups = {entry["group"] for entry in plan(seeds[0], 1).prepared.manifest.values()}
         folds = range(1, len(groups) + 1)
     else:
         folds = parse_numbers("--folds", folds)

@@ -1,76 +1,21 @@
-"""What a fold leaves behind: epochs.json, and once tested test_metrics.json, predictions.csv and two pictures."""
+"""What a tested fold leaves behind: test_metrics.json, predictions.csv and two pictures."""
 
 import csv
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from speechbrain_ext.atomic_write import atomic_write, write_json
-from speechbrain_ext.errors import InputError
 from speechbrain_ext.results.plots import plot_confusion, plot_curves
-from speechbrain_ext.training.run_folder import HYPERPARAMS_FILE, RUN_FILE, settings_fingerprint
+from speechbrain_ext.training.hparams_file import HYPERPARAMS_FILE, settings_fingerprint
+from speechbrain_ext.training.run import Run
+from speechbrain_ext.training.run_folder import read_run
 from speechbrain_ext.training.settings import UNFINGERPRINTED_KEYS
 from speechbrain_ext.versions import versions
 
-EPOCHS_FILE = "epochs.json"
 
-
-def write_epochs(folder, epochs):
-    """Write the numbers of all epochs so far into a fold's folder, for whoever watches it."""
-    write_json(epochs, Path(folder) / EPOCHS_FILE)
-
-
-def read_epochs(folder):
-    """Read the numbers of a fold's epochs; an empty list where none has ended, or none can be read."""
-    try:
-        epochs = json.loads((Path(folder) / EPOCHS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    return epochs if isinstance(epochs, list) else []
-
-
-def check_epochs(settings):
-    """Refuse a fold's folder that has been trained for more epochs than the settings ask for."""
-    n_epochs = len(read_epochs(settings["output_folder"]))
-    if n_epochs > settings["number_of_epochs"]:
-        raise InputError(
-            f"{settings['output_folder']} has been trained for {n_epochs} epochs, more than number_of_epochs "
-            f"({settings['number_of_epochs']}). Raise it, or choose another --output_folder."
-        )
-
-
-def processes_of(folder, n_processes, test_only=False):
-    """Return with how many processes a fold is trained; refuse to go on with another number of them.
-
-    Each process takes `batch_size` clips of a batch, so with another number the batches would be others.
-    """
-    run = read_run(folder)
-    if not run or not any(Path(folder).glob("save/CKPT*")):
-        return n_processes
-    begun = run.get("n_processes", 1)
-    if begun != n_processes and not test_only:
-        raise InputError(
-            f"{folder} is trained by {begun} {'process' if begun == 1 else 'processes'}, of batch_size clips each, and "
-            f"this is a run of {n_processes}. Start {begun}, or choose another --output_folder."
-        )
-    return begun
-
-
-def note_processes(folder, n_processes):
-    """Note in a claimed folder with how many processes its fold is trained, where it is not one."""
-    if n_processes > 1:
-        write_json({**read_run(folder), "n_processes": n_processes}, Path(folder) / RUN_FILE)
-
-
-def read_run(folder):
-    """Read what makes a folder's run this one; an empty dict where nothing can be read."""
-    try:
-        run = json.loads((Path(folder) / RUN_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return run if isinstance(run, dict) else {}
-
-
-def is_finished(folder, identity, settings):
+def is_finished(folder: str | Path, identity: Mapping[str, Any], settings: str) -> bool:
     """Tell whether a folder holds the results of this very run, given its identity and settings' fingerprint."""
     try:
         found = json.loads((Path(folder) / "test_metrics.json").read_text(encoding="utf-8"))
@@ -82,7 +27,7 @@ def is_finished(folder, identity, settings):
     return all({"debug": False, **found}.get(key) == value for key, value in asked.items())
 
 
-def write_results(brain, hparams, manifest, fold):
+def write_results(brain: Any, hparams: Mapping[str, Any], run: Run) -> None:
     """Write predictions.csv, the pictures and, last, test_metrics.json into the fold's folder; print the result.
 
     Arguments
@@ -91,13 +36,11 @@ def write_results(brain, hparams, manifest, fold):
         After `evaluate`: what it found, its predictions, epochs, test_loss and tested_epoch are written.
     hparams : dict
         The hyperparameters.
-    manifest : dict
-        The corpus.
-    fold : speechbrain_ext.dataio.folds.Fold
-        The fold.
+    run : Run
+        What was run.
     """
-    folder = Path(hparams["output_folder"])
-    identity = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    folder, fold, manifest = run.folder, run.fold, run.prepared.manifest
+    identity = read_run(folder)
     if brain.debug:
         identity["debug"] = True  # a few batches only: no result
     # The settings are those of one process with batches as large.

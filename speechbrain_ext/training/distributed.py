@@ -3,21 +3,25 @@
 import contextlib
 import os
 import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Optional, TypeVar
 
 import torch
 from speechbrain.utils.distributed import ddp_broadcast, ddp_init_group, if_main_process, is_distributed_initialized
 
 from speechbrain_ext.errors import InputError
 
+T = TypeVar("T")
 
-def world_size_and_rank():
+
+def world_size_and_rank() -> tuple[int, int]:
     """Return (how many processes train together, which of them this is, from 0)."""
     if not is_distributed_initialized():
         return 1, 0
     return torch.distributed.get_world_size(), torch.distributed.get_rank()
 
 
-def gather(value):
+def gather(value: T) -> list[T]:
     """Collect what each process has, in the order of their ranks; alone, a process has its own.
 
     Arguments
@@ -37,12 +41,12 @@ def gather(value):
     """
     if not is_distributed_initialized():
         return [value]
-    values = [None] * torch.distributed.get_world_size()
+    values: list[Any] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(values, value)
     return values
 
 
-def join_processes(run_opts):
+def join_processes(run_opts: Mapping[str, Any]) -> None:
     """Join the other processes that torchrun has started, if it has; refuse what they cannot run on."""
     if "LOCAL_RANK" not in os.environ:
         return
@@ -59,22 +63,36 @@ def join_processes(run_opts):
     ddp_init_group(run_opts)
 
 
-def on_main(function, *args):
-    """Call a function in the main process alone; what it refuses, all processes refuse."""
-    refusal = None
+def on_main(function: Callable[[], T]) -> T:
+    """Call a function in the main process alone; all processes get what it returns, or refuse what it refuses.
+
+    Arguments
+    ---------
+    function : callable
+        Takes nothing; what it returns can be pickled.
+
+    Raises
+    ------
+    InputError
+        What the main process raised.
+    """
+    answer: tuple[Any, Optional[InputError]] = (None, None)
     if if_main_process():
         try:
-            function(*args)
+            answer = function(), None
         except InputError as error:
-            refusal = error
-    refusal = ddp_broadcast(refusal)
+            answer = None, error
+    if is_distributed_initialized():
+        answer = ddp_broadcast(answer)
+    value, refusal = answer
     if refusal is not None:
         raise refusal
+    return value
 
 
 @contextlib.contextmanager
-def report_once_per_node():
-    """Let one process of each machine say what all refuse; torchrun stops all at the first that ends with an error."""
+def report_once_per_node() -> Iterator[None]:
+    """Report an InputError once per node; torchrun stops all processes at the first that ends with an error."""
     try:
         yield
     except InputError:

@@ -1,21 +1,18 @@
-"""The settings of one fold: read, completed and checked before anything is built; the corpus and split they name."""
+"""The settings of one fold: completed and checked before anything is read or built."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Optional
 
-from speechbrain_ext.corpora.base import prepare_corpus
+from speechbrain_ext.corpora import get_corpus
 from speechbrain_ext.dataio.audio import SHORTEST_S
-from speechbrain_ext.dataio.folds import make_fold
-from speechbrain_ext.dataio.manifest import fingerprint
-from speechbrain_ext.dataio.waveform_scale import SCALES
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
-from speechbrain_ext.training.run_folder import read_settings
+from speechbrain_ext.training.command_line import LABEL_KEYS
+from speechbrain_ext.training.hparams_file import PathLike, read_settings
 
-NO_CORPUS = (
-    "no corpus was given. Set --data_folder=/path/to/IEMOCAP_full_release (or the variable IEMOCAP_ROOT). IEMOCAP is "
-    "free for research and is requested at https://sail.usc.edu/iemocap/iemocap_release.htm. Without it, `make demo` "
-    "makes a synthetic corpus and runs everything."
-)
+SCALES = ("peak", "layer", None)
+PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 
 # A resumed run may differ in these: they change nothing in its results.
 RESUMABLE_KEYS = (
@@ -35,85 +32,105 @@ RESUMABLE_KEYS = (
 
 # What a run's results do not depend on, or what names the run; all other keys make up its settings' fingerprint.
 UNFINGERPRINTED_KEYS = tuple(key for key in RESUMABLE_KEYS if key != "number_of_epochs") + ("fold", "seed")
+OWN_CHECKS = ("fold", "seed")
 
 
-def describe_corpus(settings):
-    """Describe and check the corpus that the settings name; the paths in the manifest begin with "{data_root}"."""
-    name, source = ("csv", settings["corpus_csv"]) if settings["corpus_csv"] else ("iemocap", settings["data_folder"])
-    allow, rate = settings["allow_incomplete"], settings["sample_rate"]
-    return prepare_corpus(name, source, allow_incomplete=allow, sample_rate_hz=rate).manifest
+def complete_settings(
+    hparams_file: PathLike, overrides: Optional[Mapping[str, Any]] = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read the settings, with absolute paths and with the corpus that the options name.
 
-
-def data_root(settings):
-    """Return the folder that the manifest's paths are relative to."""
-    return Path(settings["corpus_csv"]).parent if settings["corpus_csv"] else Path(settings["data_folder"])
-
-
-def fold_of(settings, manifest):
-    """Split the corpus as the settings say."""
-    return make_fold(
-        manifest,
-        settings["fold"],
-        validation=settings["validation"],
-        valid_fraction=settings["valid_fraction"],
-        seed=settings["seed"],
-        emotions=list(settings["emotions"]),
-    )
-
-
-def identity_of(settings, manifest):
-    """Return what makes a run this one: its fold, its seed and its corpus."""
-    return {"fold": settings["fold"], "seed": settings["seed"], "manifest": fingerprint(manifest)}
-
-
-def complete_settings(hparams_file, overrides, run_opts):
-    """Read the settings, with absolute paths and with SpeechBrain's options where the file has a key for them.
+    Arguments
+    ---------
+    hparams_file : str or pathlib.Path
+        The YAML file.
+    overrides : dict, optional
+        Values that replace the file's.
 
     Returns
     -------
     tuple
-        (settings, overrides), as `read_settings` returns them.
+        (settings, overrides), as `read_settings` returns them. Where another corpus than the file's is named and no
+        emotions are, `emotions` is None: those of the corpus.
+
+    Raises
+    ------
+    InputError
+        For a value that no run can use.
     """
-    settings, overrides = read_settings(hparams_file, overrides, own_checks=("fold", "seed"))
-    given = {key: run_opts[key] for key in run_opts.overridden_args if key in settings}
-    overrides.update(given)  # they change the results, so they are saved and compared like any other key
-    check_settings({**settings, **given})
-    corpus = settings["data_folder"] or os.environ.get("IEMOCAP_ROOT")
-    if not corpus and not settings["corpus_csv"]:
-        raise InputError(NO_CORPUS)
-    paths = {"data_folder": corpus, **{key: settings[key] for key in ("corpus_csv", "output_folder")}}
-    overrides.update({key: str(Path(path).expanduser().resolve()) for key, path in paths.items() if path})
-    source = settings["encoder_source"]
-    if source and Path(source).is_dir():  # else it is a Hub id
-        overrides["encoder_source"] = str(Path(source).resolve())
-    return read_settings(hparams_file, overrides, own_checks=("fold", "seed"))
+    settings, given = read_settings(hparams_file, dict(overrides or {}), OWN_CHECKS)
+    if given.get("corpus_csv") and "corpus" not in given:
+        given["corpus"] = "csv"
+    own_corpus = read_settings(hparams_file)[0]["corpus"]
+    settings, given = read_settings(hparams_file, given, OWN_CHECKS)
+    corpus = get_corpus(settings["corpus"])
+    if corpus.name != own_corpus:
+        given.setdefault("emotions", list(corpus.emotions) or None)
+    source_key = "corpus_csv" if corpus.name == "csv" else "data_folder"
+    source = settings[source_key] or os.environ.get(f"{corpus.name.upper()}_ROOT")
+    if not source:
+        raise InputError(
+            f"no corpus was given. Set --{source_key}=PATH (or the variable {corpus.name.upper()}_ROOT) for "
+            f"{corpus.title}: {corpus.source} Without it, `make demo` makes a synthetic corpus and runs everything."
+        )
+    paths = {source_key: source, "output_folder": settings["output_folder"]}
+    given.update({key: str(Path(path).expanduser().resolve()) for key, path in paths.items() if path})
+    encoder = settings["encoder_source"]
+    if encoder and Path(encoder).expanduser().is_dir():  # else it is a Hub id
+        given["encoder_source"] = str(Path(encoder).expanduser().resolve())
+    settings, given = read_settings(hparams_file, given, OWN_CHECKS)
+    check_settings(settings)
+    return settings, given
 
 
-def check_settings(settings):
+def check_settings(settings: Mapping[str, Any]) -> None:
     """Refuse, before anything is read or built, values that no run can use."""
     check_whole_number("seed", settings["seed"], 0)
-    if settings["tested_weights"] not in ("best", "last"):
-        raise InputError(f"tested_weights must be best or last, got {settings['tested_weights']!r}.")
-    if settings["mixup_method"] not in ("label_adaptive", "conventional"):
-        raise InputError(f"mixup_method must be label_adaptive or conventional, got {settings['mixup_method']!r}.")
-    if settings["waveform_scale"] not in SCALES:
-        raise InputError(f"waveform_scale must be one of {SCALES}, got {settings['waveform_scale']!r}.")
-    emotions = settings["emotions"]
-    if not isinstance(emotions, list) or len(emotions) < 2 or len(set(emotions)) < len(emotions):
-        raise InputError(f"emotions must be a list of at least two different labels, got {emotions}.")
+    check_whole_number("fold", settings["fold"], 1)
+    for key, known in (
+        ("tested_weights", ("best", "last")),
+        ("validation", ("random", "group", "none")),
+        ("mixup_method", ("label_adaptive", "conventional")),
+        ("waveform_scale", SCALES),
+        ("feature_reduction", ("first", "mean")),
+        ("precision", PRECISIONS),
+        ("eval_precision", PRECISIONS[1:]),
+    ):
+        if settings[key] not in known:
+            raise InputError(f"{key} must be one of {', '.join(map(str, known))}, got {settings[key]!r}.")
+    for key in LABEL_KEYS:
+        _check_labels(key, settings[key])
+    augmentations = settings["augmentations"]
+    if augmentations is not None and not isinstance(augmentations, list):
+        raise InputError(f"augmentations must be a list, such as [gain, pitch_shift], got {augmentations!r}.")
     if not settings["output_folder"] or Path(settings["output_folder"]).is_file():
         raise InputError(f"output_folder must name a folder, got {settings['output_folder']!r}.")
     for key in ("augment_prob", "mixup_prob"):
         check_number(key, settings[key], 0, 1)
-    for key in ("batch_size", "eval_batch_size", "number_of_epochs", "num_layers", "sort_window", "emb_dim"):
+    for key in (
+        "batch_size", "eval_batch_size", "number_of_epochs", "num_layers", "sort_window", "emb_dim",
+        "grad_accumulation_factor",
+    ):  # fmt: skip
         check_whole_number(key, settings[key], 1)
-    for key in ("num_workers", "patience"):
+    for key in ("num_workers", "patience", "lr_last_epoch", "nonfinite_patience"):
         check_whole_number(key, settings[key], 0)
     check_number("lambda_c", settings["lambda_c"], 0, float("inf"))
-    for key in ("lr", "lr_centers", "lr_divisor"):
+    check_number("valid_fraction", settings["valid_fraction"], 0, 1, inclusive=False)
+    check_number("projection_dropout", settings["projection_dropout"], 0, 1)
+    for key in ("lr", "lr_centers", "lr_divisor", "adam_eps"):
         check_number(key, settings[key], 0, float("inf"), inclusive=False)
     for key in ("max_train_s", "max_eval_s", "fixed_length_s"):
         if settings[key] is not None:
             check_number(key, settings[key], SHORTEST_S, float("inf"))
     if not settings["max_grad_norm"] > 0:  # SpeechBrain would go up the gradient
         raise InputError(f"max_grad_norm must be positive, got {settings['max_grad_norm']}; .inf does not clip.")
+
+
+def _check_labels(key: str, labels: Any) -> None:
+    if labels is None:  # the corpus's own
+        return
+    if not isinstance(labels, list) or len(labels) < 2 or len(set(map(str, labels))) < len(labels):
+        raise InputError(f"{key} must be a list of at least two different labels, got {labels}.")
+    for label in labels:
+        if not isinstance(label, str):
+            raise InputError(f'{key} must be texts, got {label!r}: write it in quotes in the YAML file, "{label}".')

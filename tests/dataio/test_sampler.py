@@ -12,7 +12,7 @@ from speechbrain.utils.data_pipeline import provides, takes
 from torch.utils.data import DataLoader
 
 from speechbrain_ext.dataio.dataset import PairedDataset, collate_pairs, pad_right
-from speechbrain_ext.dataio.sampler import BatchShard, PairedBatchSampler, PairedIndex, share_batch, share_whole_batches
+from speechbrain_ext.dataio.sampler import BatchShard, PairedBatchSampler, PairedIndex, shard_batch, share_whole_batches
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.training.distributed import world_size_and_rank
 
@@ -188,15 +188,15 @@ def test_sampler_shares_are_the_batches_of_one_process(n_samples, batch_size, n_
     ]
     assert {len(sampler) for sampler in samplers} == {len(whole)}
     for batch, *shares in zip(whole, *(plan(sampler, epoch) for sampler in samplers)):
-        union = [draw for share in shares for draw in share if draw.share.weight > 0]
+        union = [draw for share in shares for draw in share if draw.shard.weight > 0]
         assert [(draw.index, draw.partner, draw.epoch) for draw in union] == [
             (draw.index, draw.partner, draw.epoch) for draw in batch
         ]
         assert all(0 < len(share) <= batch_size for share in shares)
-        assert sum(share[0].share.weight for share in shares) == pytest.approx(n_processes)
+        assert sum(share[0].shard.weight for share in shares) == pytest.approx(n_processes)
         for share in shares:
-            assert len({draw.share for draw in share}) == 1
-            found = share[0].share
+            assert len({draw.shard for draw in share}) == 1
+            found = share[0].shard
             assert found.n_clips == len(batch)
             own = batch[found.start : found.start + len(share)]
             assert [draw.index for draw in own] == [draw.index for draw in share]
@@ -216,13 +216,13 @@ def test_sampler_shares_pad_less_than_the_whole_batch():
 
 def test_share_batch_weights_make_the_mean_of_the_processes_that_of_the_clips():
     """Losses 1, 2 and 6 in two shares: ((1 + 2) / 2 * 4/3 + 6 * 2/3) / 2 = (1 + 2 + 6) / 3 = 3."""
-    parts = [share_batch([1.0, 2.0, 6.0], 2, rank) for rank in range(2)]
+    parts = [shard_batch([1.0, 2.0, 6.0], 2, rank) for rank in range(2)]
     assert parts == [([1.0, 2.0], BatchShard(0, 3, 4 / 3)), ([6.0], BatchShard(2, 3, 2 / 3))]
     assert sum(sum(clips) / len(clips) * share.weight for clips, share in parts) / 2 == pytest.approx(3)
 
 
 def test_share_batch_gives_a_process_without_a_clip_the_first_one_without_weight():
-    assert [share_batch(["a", "b"], 3, rank) for rank in range(3)] == [
+    assert [shard_batch(["a", "b"], 3, rank) for rank in range(3)] == [
         (["a"], BatchShard(0, 2, 1.5)),
         (["b"], BatchShard(1, 2, 1.5)),
         (["a"], BatchShard(0, 2, 0.0)),
@@ -230,7 +230,7 @@ def test_share_batch_gives_a_process_without_a_clip_the_first_one_without_weight
 
 
 def test_share_batch_of_one_process_is_the_batch_itself():
-    assert share_batch(["a", "b"], 1, 0) == (["a", "b"], None)
+    assert shard_batch(["a", "b"], 1, 0) == (["a", "b"], None)
     assert world_size_and_rank() == (1, 0)
 
 
@@ -307,8 +307,8 @@ def test_dataset_serves_the_partner_keys_that_are_asked_for():
 def test_dataset_share_of_a_draw_reaches_the_batch(n_workers):
     sampler = PairedBatchSampler([1, 2, 3], 2, n_processes=2, rank=0)
     batches = list(DataLoader(dataset("123"), batch_sampler=sampler, collate_fn=collate_pairs, num_workers=n_workers))
-    assert [batch.share for batch in batches] == [[BatchShard(0, 3, 4 / 3)] * 2]
-    assert not hasattr(next(iter(loader(0))), "share")
+    assert [batch.shard for batch in batches] == [[BatchShard(0, 3, 4 / 3)] * 2]
+    assert not hasattr(next(iter(loader(0))), "shard")
 
 
 def test_dataset_leaves_the_data_as_it_was():

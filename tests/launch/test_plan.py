@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import speechbrain_ext.launch.plan as run_loso
-from speechbrain_ext.launch import on_ray as ray_pool
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.launch import on_ray as ray_pool
 from speechbrain_ext.launch.on_ray import run_jobs_on_ray
 from tests.launch.test_on_ray import NODE, cluster, ray_folder  # noqa: F401
 from tests.recipes.fold_reading import SMALL, results

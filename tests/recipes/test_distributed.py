@@ -1,5 +1,6 @@
 """Several processes under torchrun, on the CPU: the numbers of one process whose batches are as large."""
 
+import json
 import os
 import signal
 import socket
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from recipes.IEMOCAP import train
+from speechbrain_ext.atomic_write import write_json
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.results.fold_results import note_processes, processes_of
+from speechbrain_ext.training import run
+from speechbrain_ext.training.run_folder import processes_of
 from tests.recipes.fold_reading import SMALL, assert_same_weights, history, last_checkpoint, posteriors, results
 
 ON_CPU = ["--device=cpu", "--distributed_backend=gloo"]
@@ -213,7 +215,7 @@ def test_what_all_processes_refuse_is_said_by_the_first_of_a_machine(fit, monkey
 
 def test_another_number_of_processes_is_refused(tmp_path):
     assert processes_of(tmp_path, 2) == 2  # nothing has begun
-    note_processes(tmp_path, 2)
+    write_json({"n_processes": 2}, tmp_path / "run.json")
     assert processes_of(tmp_path, 1) == 1  # without a checkpoint the settings may still be corrected
     (tmp_path / "save" / "CKPT+1").mkdir(parents=True)
     assert processes_of(tmp_path, 2) == 2
@@ -224,8 +226,8 @@ def test_another_number_of_processes_is_refused(tmp_path):
 
 def test_fold_of_one_process_is_not_taken_up_by_two(fit, monkeypatch):
     folder = fit("fold", "--number_of_epochs=1")
-    assert "n_processes" not in (folder / "run.json").read_text()
-    monkeypatch.setattr(train, "world_size_and_rank", lambda: (2, 0))
+    assert json.loads((folder / "run.json").read_text())["n_processes"] == 1
+    monkeypatch.setattr(run, "world_size_and_rank", lambda: (2, 0))
     with pytest.raises(InputError, match="trained by 1 process, .* and this is a run of 2. Start 1, or choose"):
         fit("fold")
 

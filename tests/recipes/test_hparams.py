@@ -8,8 +8,9 @@ from hyperpyyaml import load_hyperpyyaml, resolve_references
 from ruamel.yaml import YAML
 from speechbrain.utils.run_opts import RunOptions
 
+from speechbrain_ext.training.hparams_file import WIRING, hparams_text, plain_settings
+
 FILES = ("loso.yaml", "authors_code.yaml", "demo.yaml")
-MARK = "# ==== How it is put together"
 TINY = {
     "encoder_source": None,
     "num_layers": 1,
@@ -29,15 +30,22 @@ TINY = {
 
 def choices(root, name):
     """Read the plain keys of a file, those above the mark."""
-    text = (root / "hparams" / name).read_text()
-    return YAML().load(resolve_references(text.split(MARK)[0]))
+    return YAML().load(resolve_references(hparams_text(root / "hparams" / name).split(WIRING)[0]))
 
 
 @pytest.mark.parametrize("name", FILES[1:])
-def test_files_differ_in_their_choices_alone(root, name):
-    parts = [(root / "hparams" / file).read_text().split(MARK) for file in (name, "loso.yaml")]
-    assert parts[0][1] == parts[1][1]
-    assert list(choices(root, name)) == list(choices(root, "loso.yaml"))
+def test_other_files_say_what_differs_alone(root, name):
+    keys = YAML(typ="safe").load(re.sub("!(ref|new)\\S*", "", (root / "hparams" / name).read_text()))
+    assert keys.pop("base") == "loso.yaml"
+    loso, own = (plain_settings(hparams_text(root / "hparams" / file)) for file in ("loso.yaml", name))
+    assert list(own) == list(loso)
+    assert {key for key in own if own[key] != loso[key]} == set(keys)
+
+
+def test_loso_is_whole(root):
+    text = (root / "hparams/loso.yaml").read_text()
+    assert "base" not in YAML().load(text)
+    load_hyperpyyaml(text, {**TINY, "output_folder": "unused"})
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -48,12 +56,12 @@ def test_first_line_is_the_command(root, name):
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_key_is_used(root, name):
-    text = (root / "hparams" / name).read_text()
-    scripts = ("train.py", "fold_settings.py", "fold_results.py")
-    code = "".join((root / "recipes/IEMOCAP" / script).read_text() for script in scripts)
+    text = hparams_text(root / "hparams" / name)
+    library = [path for room in ("training", "results") for path in (root / "speechbrain_ext" / room).glob("*.py")]
+    code = "".join(path.read_text() for path in [root / "recipes/IEMOCAP/train.py", *library])
     for key in YAML().load(text):
         referred = re.search(rf"!ref .*<{key}(\.\w+)?>", text)
-        read = re.search(rf"""(\["{key}"\]|hparams\.{key}\b)""", code)
+        read = re.search(rf"""(\["{key}"\]|"{key}",|hparams\.{key}\b)""", code)
         read_by_brain = key in RunOptions().as_dict()
         assert referred or read or read_by_brain or key.startswith("__"), key
 
@@ -63,14 +71,15 @@ def test_no_key_is_swallowed_by_a_run_option(root, name):
     """argparse takes an unambiguous prefix of a run option for the option itself."""
     options = [action.option_strings for action in RunOptions._create_parser()._actions]
     names = {option.lstrip("-") for strings in options for option in strings}
-    for key in YAML().load((root / "hparams" / name).read_text()):
+    for key in YAML().load(hparams_text(root / "hparams" / name)):
         assert key in names or not any(option.startswith(key) for option in names), key
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_file_builds_its_objects(root, tmp_path, name):
-    with open(root / "hparams" / name) as file:
-        hparams = load_hyperpyyaml(file, {**TINY, "output_folder": str(tmp_path), "emb_dim": 8})
+    hparams = load_hyperpyyaml(
+        hparams_text(root / "hparams" / name), {**TINY, "output_folder": str(tmp_path), "emb_dim": 8}
+    )
     assert hparams["f_0"].weight.shape == (8, 16)
     assert hparams["f_1"].weight.shape == (4, 8)
     assert hparams["center_loss"].centers.shape == (4, 8)
@@ -134,8 +143,7 @@ def test_authors_code_differs_where_it_is_documented(root):
 
 @pytest.mark.parametrize("name", ["loso.yaml", "authors_code.yaml"])
 def test_optimizers_are_those_of_the_paper(root, tmp_path, name):
-    with open(root / "hparams" / name) as file:
-        hparams = load_hyperpyyaml(file, {**TINY, "output_folder": str(tmp_path)})
+    hparams = load_hyperpyyaml(hparams_text(root / "hparams" / name), {**TINY, "output_folder": str(tmp_path)})
     for key, lr in (("opt_class", 1e-4), ("center_opt_class", 1e-3)):
         optimizer = hparams[key]([torch.nn.Parameter(torch.zeros(1))])
         assert type(optimizer) is torch.optim.Adam
@@ -145,11 +153,18 @@ def test_optimizers_are_those_of_the_paper(root, tmp_path, name):
         assert optimizer.defaults["weight_decay"] == 0
 
 
-@pytest.mark.parametrize("name", ["loso.yaml", "authors_code.yaml"])
-def test_augmentation_is_the_authors(root, tmp_path, name):
+def test_augmentations_are_the_papers_nine(root):
+    """Sec. 3.4: Gaussian noise, clipping distortion, gain, gain transition, polarity inversion, tanh distortion, ..."""
+    assert choices(root, "loso.yaml")["augmentations"] == [
+        "gaussian_noise", "clipping_distortion", "gain", "gain_transition", "polarity_inversion", "tanh_distortion",
+        "time_mask", "time_stretch", "pitch_shift",
+    ]  # fmt: skip
+
+
+def test_augmentations_of_the_authors_code_are_two(root, tmp_path):
     """Gain of -10 to 10 dB with probability 0.3, then polarity inversion with 0.9; each clip with 0.8."""
-    with open(root / "hparams" / name) as file:
-        compose = load_hyperpyyaml(file, {**TINY, "output_folder": str(tmp_path)})["augment"].compose
+    text = hparams_text(root / "hparams/authors_code.yaml", {**TINY, "output_folder": str(tmp_path)})
+    compose = load_hyperpyyaml(text)["augment"].compose
     gain, polarity = compose.transforms
     assert (type(gain).__name__, gain.min_gain_db, gain.max_gain_db, gain.p) == ("Gain", -10.0, 10.0, 0.3)
     assert (type(polarity).__name__, polarity.p) == ("PolarityInversion", 0.9)

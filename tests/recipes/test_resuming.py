@@ -7,9 +7,10 @@ import filelock
 import pytest
 
 from recipes.IEMOCAP import train
-from speechbrain_ext.training import checkpoints as atomic_checkpointer
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.results.fold_results import read_epochs
+from speechbrain_ext.training import checkpoints as atomic_checkpointer
+from speechbrain_ext.training import run
+from speechbrain_ext.training.history import read_epochs
 from speechbrain_ext.training.run_lock import hold_run_folder
 from tests.recipes.fold_reading import assert_same_weights, history, last_checkpoint, results
 
@@ -71,7 +72,7 @@ def test_fewer_epochs_than_trained_are_refused(fit):
 
 
 def test_folder_in_use_is_refused_and_kept(fit, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(train, "hold_run_folder", functools.partial(hold_run_folder, timeout_s=0.1))
+    monkeypatch.setattr(run, "hold_run_folder", functools.partial(hold_run_folder, timeout_s=0.1))
     (tmp_path / "fold").mkdir()
     with filelock.FileLock(tmp_path / "fold" / ".lock"):
         with pytest.raises(InputError, match="fold is in use by another process. Wait until it has ended, or choose"):
@@ -108,3 +109,38 @@ def test_epochs_are_told_of_what_is_saved_alone(fit, monkeypatch, in_background)
     assert len(read_epochs(full)) == 1 < len(read_epochs(whole))
     assert not (full / "test_metrics.json").exists()
     assert results(fit("full", option)) == results(whole)
+
+
+@pytest.mark.parametrize("weights", ["best", "last"])
+def test_early_stopping_remembers_over_every_resume(fit, monkeypatch, weights):
+    """Validation WA of the epochs: .5, .6, .6, .55: the best is epoch 2, and patience 2 ends after epoch 4."""
+    scores = {1: 0.5, 2: 0.6, 3: 0.6, 4: 0.55}
+    close_epoch, fit_batch = train.EmotionBrain.close_epoch, train.EmotionBrain.fit_batch
+    monkeypatch.setattr(
+        train.EmotionBrain,
+        "close_epoch",
+        lambda brain, epoch, stats, error: close_epoch(
+            brain, epoch, {**stats, "valid_WA": scores.get(epoch, 0.9)}, 1 - scores.get(epoch, 0.9)
+        ),
+    )
+    options = ["--patience=2", "--number_of_epochs=9", f"--tested_weights={weights}"]
+    whole = fit("whole", *options)
+    assert len(history(whole)) == 4
+    assert results(whole)[0]["tested_epoch"] == {"best": 2, "last": 4}[weights]
+    for epoch in (2, 3, 4):  # killed in the epoch of the best, and in each later one
+
+        def killed(brain, batch, epoch=epoch):
+            if brain.hparams.epoch_counter.current == epoch:
+                raise KeyboardInterrupt
+            return fit_batch(brain, batch)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(train.EmotionBrain, "fit_batch", killed)
+            with pytest.raises(KeyboardInterrupt):
+                fit("killed", *options)
+    resumed = fit("killed", *options)
+    assert history(resumed) == history(whole)
+    assert results(resumed) == results(whole)
+    before = results(whole)
+    assert results(fit("whole", *options)) == before  # given again after the end, nothing is trained
+    assert len(history(whole)) == 4

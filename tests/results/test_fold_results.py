@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from speechbrain_ext.results.fold_results import is_finished, read_epochs, write_epochs
-from speechbrain_ext.training.run_folder import settings_fingerprint
+from speechbrain_ext.results.fold_results import is_finished
+from speechbrain_ext.training.history import read_epochs, write_epochs
+from speechbrain_ext.training.hparams_file import settings_fingerprint
 from speechbrain_ext.training.settings import UNFINGERPRINTED_KEYS
 
 IDENTITY = {"fold": 1, "seed": 2, "manifest": "ab"}

@@ -1,0 +1,136 @@
+"""FoldBrain: what training needs so that a resumed run, or one of several processes, ends as an uninterrupted one."""
+
+from collections.abc import Callable
+from typing import Any, Optional
+
+import speechbrain as sb
+import torch
+from speechbrain.utils.distributed import ddp_all_reduce
+from speechbrain.utils.train_logger import FileTrainLogger
+
+from speechbrain_ext.errors import InputError
+from speechbrain_ext.seeding import derive_seed
+from speechbrain_ext.training.distributed import world_size_and_rank
+from speechbrain_ext.training.history import write_epochs
+from speechbrain_ext.training.wait_meter import WaitMeter
+
+
+class FoldBrain(sb.Brain):
+    """A Brain that seeds each step, closes each epoch with a checkpoint, and tests the weights that the protocol says.
+
+    Its hyperparameters have seed, epoch_counter, history, train_loggers, number of workers and the protocol's keys;
+    `schedulers` (name -> learning-rate scheduler) is filled by the subclass.
+    """
+
+    schedulers: dict[str, Any]
+    train_loss: float
+    tested_epoch: int
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.wait_meter = WaitMeter()
+
+    def step_seed(self, *parts: Any) -> int:
+        """Derive a seed for what is drawn in this step."""
+        return derive_seed("step", self.hparams.seed, self.hparams.epoch_counter.current, self.step, *parts)
+
+    def on_fit_batch_start(self, batch: Any, should_step: bool) -> None:
+        """Seed each step by itself, so that a resumed run draws the numbers of one that was never interrupted."""
+        torch.manual_seed(self.step_seed())
+
+    def fit_batch(self, batch: Any) -> torch.Tensor:
+        """Make a step; return the mean loss over all processes, so that they log and save the same."""
+        self.wait_meter.begin_batch()
+        loss = super().fit_batch(batch)  # on the CPU: the device has done all of its work then
+        n_processes, _ = world_size_and_rank()
+        if n_processes > 1:
+            loss = ddp_all_reduce(loss.to(self.device), torch.distributed.ReduceOp.SUM).cpu() / n_processes
+        self.wait_meter.end_batch()
+        return loss
+
+    def mix(self, wavs: Any, wav_lens: Any, targets: Any, partner: Any, shard: Any) -> tuple:
+        """Mix clips with their partners; of several processes, each uses its slice of the single-process draws."""
+        mixup = self.modules.mixup
+        if shard is None:
+            return mixup(wavs, wav_lens, targets, partner)
+        chosen = torch.rand(shard.n_clips, device=self.device) < mixup.prob
+        lam = mixup.sample_lam(shard.n_clips, self.device)
+        own = slice(shard.start, shard.start + len(wavs))
+        torch.manual_seed(self.step_seed("rank", torch.distributed.get_rank()))  # no two processes drop out alike
+        return mixup.mix(wavs, wav_lens, targets, partner, chosen[own], lam[own])
+
+    def close_epoch(self, epoch: int, valid_stats: dict[str, float], error: Optional[float] = None) -> None:
+        """Log an epoch, step the schedules, decide about stopping, and save: the best epoch and the last one are kept.
+
+        Arguments
+        ---------
+        epoch : int
+            The epoch that has ended.
+        valid_stats : dict
+            The numbers of its validation; empty where nothing validates.
+        error : float, optional
+            What the best epoch has least of, a plain number: the checkpointer cannot list meta data with tensors.
+        """
+        lr = self.schedulers["network"].get_last_lr()[0]
+        test_stats = self.track_test() if self.hparams.track_test else {}
+        self.hparams.history.add(epoch=epoch, lr=lr, train_loss=self.train_loss, **valid_stats, **test_stats)
+        for train_logger in self.hparams.train_loggers:
+            shown = in_percent if isinstance(train_logger, FileTrainLogger) else dict  # a board takes numbers only
+            train_logger.log_stats(
+                stats_meta={"epoch": epoch, "lr": lr},
+                train_stats={"loss": self.train_loss},
+                valid_stats=shown({key.replace("valid_", ""): value for key, value in valid_stats.items()}),
+                test_stats=shown({key.replace("test_", ""): value for key, value in test_stats.items()}),
+            )
+        for scheduler in self.schedulers.values():
+            scheduler.step()
+        meta: dict[str, Any] = {"epoch": epoch}
+        if error is not None:
+            meta["error"] = error
+            self.hparams.epoch_counter.update_metric(error)
+        epochs = list(self.hparams.history.epochs)
+        self.checkpointer.save_and_keep_only(
+            meta=meta,
+            importance_keys=[first_best] if error is not None else [],
+            when_saved=lambda: write_epochs(self.hparams.output_folder, epochs),  # never ahead of the checkpoints
+        )
+
+    def track_test(self) -> dict[str, float]:
+        """Measure what choosing the epoch on the test fold would give; nothing in the run depends on it."""
+        self.on_stage_start(sb.Stage.TEST)
+        self.modules.eval()
+        for batch in self.tracked_test:
+            self.evaluate_batch(batch, sb.Stage.TEST)
+        found = self.metrics.compute()
+        return {"test_WA": found["WA"], "test_UA": found["UA"]}
+
+    def on_evaluate_start(self, max_key: Optional[str] = None, min_key: Optional[str] = None) -> None:
+        """Load the weights that the protocol tests: those of the first best epoch, or of the last."""
+        checkpoint = self.checkpointer.recover_if_possible(
+            importance_key=tested_weights_key(self.hparams),
+            ckpt_predicate=lambda checkpoint: "epoch" in checkpoint.meta,  # not one from within an epoch
+        )
+        if checkpoint is None:
+            raise InputError(f"{self.hparams.output_folder} holds no finished epoch to test. Run without --test_only.")
+        self.tested_epoch = checkpoint.meta["epoch"]
+
+
+def in_percent(stats: dict[str, float]) -> dict[str, float | str]:
+    """Write WA and UA in percent, and leave other numbers.
+
+    Example
+    -------
+    >>> in_percent({"loss": 1.5, "WA": 0.318})
+    {'loss': 1.5, 'WA': '31.80%'}
+    """
+    return {key: f"{100 * value:.2f}%" if key in ("WA", "UA") else value for key, value in stats.items()}
+
+
+def first_best(checkpoint: Any) -> tuple[float, int]:
+    """Rank a checkpoint by its validation error; of equals the earliest epoch is best."""
+    return -checkpoint.meta.get("error", float("inf")), -checkpoint.meta.get("epoch", 0)
+
+
+def tested_weights_key(hparams: Any) -> Optional[Callable[[Any], tuple[float, int]]]:
+    """Return the checkpointer's key for the weights to test; None stands for the last."""
+    return first_best if hparams.tested_weights == "best" and hparams.validation != "none" else None

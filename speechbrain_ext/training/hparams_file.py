@@ -1,0 +1,226 @@
+"""A hyperparameter file: read together with its `base:`, options put in, and what of it counts as a setting.
+
+base: loso.yaml      # everything that this file does not say itself; relative to this file
+lr: 0.002
+"""
+
+import difflib
+import hashlib
+import io
+import json
+import re
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any, Optional
+
+import ruamel.yaml
+from hyperpyyaml import resolve_references
+from hyperpyyaml.core import recursive_update
+
+from speechbrain_ext.errors import InputError
+
+HYPERPARAMS_FILE = "hyperparams.yaml"  # its name in a run's folder
+RUN_FILE = "run.json"
+WIRING = "\n# ===="  # how the line begins below which a file says how the objects are built
+
+PathLike = str | Path
+
+
+def read_settings(
+    hparams_file: PathLike, overrides: Optional[dict[str, Any]] = None, own_checks: Collection[str] = ()
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read what a HyperPyYAML file says, with overrides and references resolved, without building any object.
+
+    Arguments
+    ---------
+    hparams_file : str or pathlib.Path
+        The YAML file. A run folder's own hyperparams.yaml resumes in that folder, also when it has been moved.
+    overrides : dict
+        Values that replace the file's.
+    own_checks : tuple of str
+        Keys whose values the caller checks with more to say than that they are no numbers.
+
+    Returns
+    -------
+    tuple
+        (settings: top-level key -> plain value or tagged node; overrides: dict, complete).
+
+    Raises
+    ------
+    InputError
+        If the file is missing or is no YAML, or an override names a key that the file does not have or is a text
+        where the file has a number or a truth value.
+    """
+    hparams_file, overrides = Path(hparams_file), dict(overrides or {})
+    keys, _ = _load(hparams_file)
+    folder = hparams_file.resolve().parent
+    if hparams_file.name == HYPERPARAMS_FILE and (folder / RUN_FILE).exists() and "output_folder" in keys:
+        overrides.setdefault("output_folder", str(folder))
+    for key in overrides:
+        if key not in keys:
+            raise InputError(f"--{key} is unknown: {hparams_file} has no such key.{did_you_mean(key, keys)}")
+    _check_types(keys, {key: value for key, value in overrides.items() if key not in own_checks})
+    text = hparams_text(hparams_file, overrides)
+    try:
+        return ruamel.yaml.YAML().load(resolve_references(text)), overrides
+    except ValueError as error:  # a reference to nothing
+        raise InputError(
+            f"{hparams_file} and the options do not fit together: {' '.join(map(str, error.args))}"
+        ) from error
+
+
+def hparams_text(hparams_file: PathLike, overrides: Optional[dict[str, Any]] = None) -> str:
+    """Write a hyperparameter file as one whole file, with the overrides in it; references stay.
+
+    Arguments
+    ---------
+    hparams_file : str or pathlib.Path
+        The YAML file; what its `base:` says is filled in.
+    overrides : dict, optional
+        Values that replace the file's; mappings are merged, as HyperPyYAML does.
+
+    Returns
+    -------
+    str
+        YAML, as `load_hyperpyyaml` takes it.
+    """
+    keys, wiring = _load(Path(hparams_file))
+    try:
+        recursive_update(keys, overrides or {})
+    except (TypeError, AttributeError) as error:
+        raise InputError(f"an option is a mapping where {hparams_file} has none: {error}") from error
+    yaml, stream = ruamel.yaml.YAML(), io.StringIO()
+    yaml.width = 10**6  # no line breaks within values
+    yaml.dump(keys, stream)
+    text = stream.getvalue()
+    if wiring and WIRING not in text:  # ruamel.yaml has it as a comment on the setting before, which may be replaced
+        text = text.replace(f"\n{wiring}:", f"\n{WIRING}\n{wiring}:", 1)
+    return text
+
+
+def plain_settings(text: str) -> dict[str, Any]:
+    r"""Take the settings out of a whole file: the values above its line `# ====`, which begins the wiring.
+
+    Arguments
+    ---------
+    text : str
+        YAML, such as `hparams_text` returns.
+
+    Returns
+    -------
+    dict
+        Key -> plain value, a tagged node as {tag: value}. A file without that line has settings only.
+
+    Example
+    -------
+    >>> plain_settings("lr: 0.1\n# ==== Wiring\nloss: !name:torch.nn.functional.mse_loss\n")
+    {'lr': 0.1}
+    """
+    return _plain(ruamel.yaml.YAML().load(text.split(WIRING)[0]))
+
+
+def settings_fingerprint(
+    hparams_file: PathLike, overrides: Optional[dict[str, Any]] = None, leave_out: Collection[str] = ()
+) -> str:
+    """Compute a fingerprint of a run's settings, alike for the file with overrides and for the saved one.
+
+    Arguments
+    ---------
+    hparams_file : str or pathlib.Path
+        The YAML file.
+    overrides : dict, optional
+        Values that replace the file's.
+    leave_out : tuple of str
+        Keys that do not count.
+
+    Returns
+    -------
+    str
+        SHA-256 as a hexadecimal number.
+    """
+    settings = plain_settings(hparams_text(hparams_file, overrides))
+    counted = {key: value for key, value in settings.items() if key not in leave_out}
+    return hashlib.sha256(json.dumps(_numbers_alike(counted), sort_keys=True).encode()).hexdigest()
+
+
+def did_you_mean(word: str, known: Iterable[str], prefix: str = "--") -> str:
+    """Suggest known words that are near one: " Did you mean --fold?", or nothing.
+
+    Example
+    -------
+    >>> did_you_mean("flod", ["fold", "seed"])
+    ' Did you mean --fold?'
+    """
+    near = difflib.get_close_matches(str(word), list(known), n=3)
+    return f" Did you mean {' or '.join(prefix + name for name in near)}?" if near else ""
+
+
+def _load(hparams_file: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], Optional[str]]:
+    """Load a file, what it says in place of what its base says; also return the first key of the wiring, if any."""
+    if hparams_file.is_dir():
+        raise InputError(f"{hparams_file} is a folder. Give a hyperparameter file, such as hparams/loso.yaml.")
+    if not hparams_file.is_file():
+        named_by = f", which {above[-1]} names as its base," if above else ""
+        raise InputError(
+            f"the hyperparameter file {hparams_file}{named_by} does not exist. Give for instance hparams/loso.yaml."
+        )
+    try:
+        text = hparams_file.read_text(encoding="utf-8")
+        keys = ruamel.yaml.YAML().load(text)
+    except (ruamel.yaml.error.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{hparams_file} is no YAML: {error}") from error
+    except OSError as error:
+        raise InputError(f"the hyperparameter file cannot be read: {error}") from error
+    if not isinstance(keys, dict):
+        raise InputError(f"{hparams_file} holds no settings (key: value).")
+    if "base" not in keys:
+        first = re.search(r"^(\w+):", text.partition(WIRING)[2], re.MULTILINE)
+        return keys, first and first[1]
+    base_file = hparams_file.parent / str(keys.pop("base"))
+    if base_file in above:
+        raise InputError(f"{hparams_file} and {base_file} name each other as their base.")
+    whole, wiring = _load(base_file, (*above, hparams_file))
+    for key in keys:
+        if key not in whole:
+            raise InputError(f"{hparams_file}: the key {key} is not in {base_file}.{did_you_mean(key, whole, '')}")
+    recursive_update(whole, keys)
+    return whole, wiring
+
+
+def _check_types(defaults: dict[str, Any], overrides: dict[str, Any]) -> None:
+    """Refuse a text where the file has a number, and anything but True and False where it has one of them."""
+    for key, value in overrides.items():
+        default = defaults[key]
+        if isinstance(default, bool) and not isinstance(value, bool):
+            raise InputError(f"{key} must be True or False, got {value!r}.")
+        if isinstance(default, (int, float)) and not isinstance(default, bool) and isinstance(value, str):
+            raise InputError(f"{key} must be a number (in the file it is {default}), got {value!r}.")
+
+
+def _numbers_alike(node: Any) -> Any:
+    """Turn whole numbers into floats: 0 and 0.0 are the same setting."""
+    if isinstance(node, dict):
+        return {key: _numbers_alike(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_numbers_alike(value) for value in node]
+    return float(node) if isinstance(node, int) and not isinstance(node, bool) else node
+
+
+def _plain(node: Any) -> Any:
+    """Turn a YAML node into plain values, with its tag and without comments and ways of writing."""
+    tag = getattr(getattr(node, "tag", None), "value", None)
+    value: Any
+    if isinstance(node, dict):
+        value = {str(key): _plain(item) for key, item in node.items()}
+    elif isinstance(node, list):
+        value = [_plain(item) for item in node]
+    elif isinstance(node, ruamel.yaml.comments.TaggedScalar):
+        value = node.value
+    elif isinstance(node, float):
+        value = float(node)
+    elif isinstance(node, str):
+        value = str(node)
+    else:
+        return node
+    # hyperpyyaml tags a text in parentheses by itself once it has been used.
+    return value if not tag or not tag.startswith("!") or tag == "!tuple" else {tag: value}

@@ -1,0 +1,287 @@
+"""One run: its settings, corpus and fold, read and checked before a model is built, and the folder it works in."""
+
+import contextlib
+import errno
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+import speechbrain as sb
+import torch
+from speechbrain.utils.distributed import is_distributed_initialized
+
+from speechbrain_ext.corpora import prepare_corpus
+from speechbrain_ext.corpora.base import PreparedCorpus
+from speechbrain_ext.dataio.folds import Fold, make_fold
+from speechbrain_ext.dataio.manifest import describe_changes, fingerprint, read_manifest, write_manifest
+from speechbrain_ext.device import check_device
+from speechbrain_ext.errors import InputError
+from speechbrain_ext.training.command_line import read_command_line
+from speechbrain_ext.training.distributed import (
+    gather,
+    join_processes,
+    on_main,
+    report_once_per_node,
+    world_size_and_rank,
+)
+from speechbrain_ext.training.history import check_epochs
+from speechbrain_ext.training.hparams_file import PathLike, hparams_text, settings_fingerprint
+from speechbrain_ext.training.run_folder import check_run_folder, claim_run_folder, processes_of
+from speechbrain_ext.training.run_lock import hold_run_folder
+from speechbrain_ext.training.settings import RESUMABLE_KEYS, UNFINGERPRINTED_KEYS, complete_settings
+from speechbrain_ext.versions import environment
+
+logger = logging.getLogger(__name__)
+MANIFEST_FILE = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run is made of.
+
+    Attributes
+    ----------
+    hparams_file : pathlib.Path
+        The hyperparameter file.
+    overrides : dict
+        All values that replace the file's.
+    settings : dict
+        The file's values with the overrides, resolved.
+    prepared : PreparedCorpus
+        The corpus; paths in its manifest begin with "{data_root}".
+    fold : Fold
+        The ids of each part.
+    """
+
+    hparams_file: Path
+    overrides: dict[str, Any]
+    settings: dict[str, Any]
+    prepared: PreparedCorpus
+    fold: Fold
+
+    @classmethod
+    def read(
+        cls,
+        hparams_file: PathLike,
+        overrides: Optional[Mapping[str, Any]] = None,
+        corpora: Optional[MutableMapping[tuple, PreparedCorpus]] = None,
+    ) -> "Run":
+        """Read and check all that can be checked before a model is built.
+
+        Arguments
+        ---------
+        hparams_file : str or pathlib.Path
+            The YAML file.
+        overrides : dict, optional
+            Values that replace the file's.
+        corpora : dict, optional
+            Corpora that were read before, so that many runs read one once; it is added to.
+
+        Raises
+        ------
+        InputError
+            If train.py would refuse the run.
+        """
+        settings, overrides = complete_settings(hparams_file, overrides)
+        corpora = {} if corpora is None else corpora
+        source = corpus_source(settings)
+        emotions = settings["emotions"]
+        key = (settings["corpus"], source, str(emotions), settings["allow_incomplete"], settings["sample_rate"])
+        if key not in corpora:
+            corpora[key] = prepare_corpus(
+                settings["corpus"], source, emotions, settings["allow_incomplete"], settings["sample_rate"]
+            )
+        prepared = corpora[key]
+        if emotions is None:
+            overrides["emotions"] = settings["emotions"] = list(prepared.emotions)
+        fold = fold_of(settings, prepared.manifest)
+        return cls(Path(hparams_file), overrides, settings, prepared, fold)
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return Path(self.settings["output_folder"])
+
+    @property
+    def data_root(self) -> Path:
+        """The folder that the manifest's paths are relative to."""
+        source = Path(corpus_source(self.settings))
+        return source.parent if self.settings["corpus"] == "csv" else source
+
+    @property
+    def text(self) -> str:
+        """The whole hyperparameter file with all overrides in it, as `load_hyperpyyaml` takes it."""
+        return hparams_text(self.hparams_file, self.overrides)
+
+    @property
+    def manifest(self) -> dict[str, dict[str, Any]]:
+        """The corpus, with the paths of this machine."""
+        return read_manifest(self.folder / MANIFEST_FILE, self.data_root)
+
+    @property
+    def fingerprint(self) -> str:
+        """What its settings are, apart from its fold, its seed and what changes no number."""
+        return settings_fingerprint(self.hparams_file, self.overrides, UNFINGERPRINTED_KEYS)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What makes the run this one: its corpus, fold and seed."""
+        return {
+            "corpus": self.settings["corpus"],
+            "fold": self.settings["fold"],
+            "seed": self.settings["seed"],
+            "manifest": fingerprint(self.prepared.manifest),
+        }
+
+    def check(self) -> None:
+        """Refuse a folder that cannot become, or is not, this run's; write nothing.
+
+        Raises
+        ------
+        InputError
+            Says what the folder holds.
+        """
+        check_epochs(self.folder, self.settings["number_of_epochs"])
+        check_run_folder(self.folder, self.identity, self.text, RESUMABLE_KEYS, {"manifest": self._what_changed})
+
+    def claim(self, n_processes: int = 1) -> None:
+        """Take the folder for this run, with its settings and its manifest in it.
+
+        Arguments
+        ---------
+        n_processes : int
+            How many processes train it together.
+
+        Raises
+        ------
+        InputError
+            As `check` does.
+        """
+        check_epochs(self.folder, self.settings["number_of_epochs"])
+        facts = {"corpus_faults": list(self.prepared.faults), "n_processes": n_processes}
+        explain = {"manifest": self._what_changed}
+        claim_run_folder(self.folder, self.identity, self.text, RESUMABLE_KEYS, facts, explain)
+        write_manifest(self.prepared.manifest, self.folder / MANIFEST_FILE)
+
+    def _what_changed(self) -> str:
+        before = read_manifest(self.folder / MANIFEST_FILE)
+        return f"the corpus has changed: {describe_changes(before, self.prepared.manifest)}"
+
+
+def fold_of(settings: Mapping[str, Any], manifest: Mapping[str, Mapping[str, Any]]) -> Fold:
+    """Split a corpus as the settings say, see `make_fold`."""
+    return make_fold(
+        manifest,
+        settings["fold"],
+        validation=settings["validation"],
+        valid_fraction=settings["valid_fraction"],
+        seed=settings["seed"],
+        emotions=list(settings["emotions"]),
+    )
+
+
+def corpus_source(settings: Mapping[str, Any]) -> str:
+    """Return where the corpus lies that the settings name: its folder, or its CSV."""
+    return settings["corpus_csv"] if settings["corpus"] == "csv" else settings["data_folder"]
+
+
+@contextlib.contextmanager
+def run_context(words: Sequence[str]) -> Iterator[tuple[Run, Any]]:
+    """Hold the folder of the run that a command line asks for, as the only process or as one of those of torchrun.
+
+    Within it the run's settings and corpus are checked and saved, SpeechBrain logs into the folder, and no other
+    program can work there.
+
+    Arguments
+    ---------
+    words : list of str
+        train.py's words.
+
+    Yields
+    ------
+    tuple
+        (Run, SpeechBrain's run options), the same in all processes.
+
+    Raises
+    ------
+    InputError
+        If the run is refused; all processes raise, and one of each machine says it.
+    """
+    with contextlib.ExitStack() as stack:
+        with report_once_per_node():
+            hparams_file, overrides, host_words = read_command_line(words)
+            _, run_opts, _ = sb.parse_arguments([str(hparams_file), *host_words])
+            if run_opts["data_parallel_backend"]:
+                raise InputError("data_parallel_backend is not supported: use torchrun for several GPUs.")
+            if run_opts["device"]:
+                check_device(run_opts["device"])
+            join_processes(run_opts)
+            run = on_main(lambda: stack.enter_context(_claimed_run(hparams_file, overrides, run_opts)))
+            if not all(gather((run.folder / MANIFEST_FILE).is_file())):
+                raise InputError(
+                    f"output_folder must be one folder for all machines, on a file system that they share; not all "
+                    f"see what was written to {run.folder}."
+                )
+        on_main(lambda: (run.folder / "env.log").write_text(environment(), encoding="utf-8"))
+        yield run, run_opts
+    if is_distributed_initialized():
+        torch.distributed.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _claimed_run(hparams_file: Path, overrides: Mapping[str, Any], run_opts: Any) -> Iterator[Run]:
+    """Read a run, and hold its folder with its settings and its manifest in it."""
+    if run_opts["debug"]:  # a few batches: in a folder of its own, where no real run will find it
+        settings, overrides = complete_settings(hparams_file, overrides)
+        overrides = {**overrides, "output_folder": f"{settings['output_folder']}/debug"}
+    run = Run.read(hparams_file, overrides)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(hold_run_folder(run.folder))
+            run.claim(processes_of(run.folder, world_size_and_rank()[0], run_opts["test_only"]))
+        except OSError as error:
+            raise InputError(
+                f"output_folder {run.folder} cannot be written: {error.strerror or error}. Choose another "
+                "--output_folder, or make room there."
+            ) from error
+        yield run
+
+
+def end_in_a_sentence(main: Any, words: Sequence[str], name: str = "train.py") -> int:
+    """Run a program's main function; a refusal, a full disk and an interrupt end it with a sentence.
+
+    Arguments
+    ---------
+    main : callable
+        Takes the words.
+    words : list of str
+        The words after the program's name.
+    name : str
+        What the program calls itself.
+
+    Returns
+    -------
+    int
+        The exit status: 0, 1, or 130 for an interrupted program.
+    """
+    if "LOCAL_RANK" not in os.environ:  # else torchrun ends its processes, and those wait for each other
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    try:
+        main(words)
+        return 0
+    except InputError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        print(f"{name}: {error}. What was saved before stays; the same command resumes the run.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted. The same command resumes the run.", file=sys.stderr)
+        return 130

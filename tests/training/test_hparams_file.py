@@ -1,0 +1,154 @@
+"""A hyperparameter file: its base, its options, and what of it counts as a setting."""
+
+import re
+import shutil
+
+import pytest
+
+from speechbrain_ext.errors import InputError
+from speechbrain_ext.training.hparams_file import read_settings, settings_fingerprint
+from tests.training.run_files import HPARAMS, load, options
+
+
+def test_read_settings_resolves_overrides_and_references_without_building(hparams_file):
+    settings, overrides = read_settings(hparams_file, options(hparams_file, "seed: 7\ndata_folder: /corpus\n"))
+    assert overrides == {"seed": 7, "data_folder": "/corpus"}
+    assert (settings["seed"], settings["fold"], settings["lr"]) == (7, 1, 0.0001)
+    assert settings["output_folder"] == "results/seed7/fold1"
+    assert settings["log"] == "results/seed7/fold1/log.txt"
+    assert settings["corpus"] == "/corpus"
+    assert settings["emotions"] == ["ang", "sad"]
+    assert settings["schedule"].tag.value == "!new:collections.Counter"
+
+
+@pytest.mark.parametrize("overrides", [None, {}])
+def test_read_settings_without_overrides_is_the_file(hparams_file, overrides):
+    settings, found = read_settings(str(hparams_file), overrides)
+    assert found == {}
+    assert settings["output_folder"] == "results/seed1/fold1"
+    assert settings["data_folder"] is None
+
+
+def test_read_settings_takes_overrides_as_a_dict_and_leaves_it_as_it_was(hparams_file, claim):
+    given = {"seed": 2}
+    assert read_settings(hparams_file, given)[0]["output_folder"] == "results/seed2/fold1"
+    read_settings(claim() / "hyperparams.yaml", given)
+    assert given == {"seed": 2}
+
+
+@pytest.mark.parametrize(
+    ("option", "hint"),
+    [("sed", "Did you mean --seed"), ("number_of_epoch", "Did you mean --number_of_epochs"), ("qqq", "no such key.$")],
+)
+def test_read_settings_refuses_an_unknown_key_and_suggests_a_near_one(hparams_file, option, hint):
+    with pytest.raises(InputError, match=f"^--{option} is unknown: .*{re.escape(str(hparams_file))}.*{hint}") as error:
+        read_settings(hparams_file, {"seed": 2, option: 3})
+    assert ("Did you mean" in str(error.value)) == (option != "qqq")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("nowhere.yaml", "nowhere.yaml does not exist. Give for instance hparams/"), (".", "is a folder. Give a hyper")],
+)
+def test_read_settings_refuses_a_missing_file(tmp_path, name, message):
+    with pytest.raises(InputError, match=message):
+        read_settings(tmp_path / name)
+
+
+@pytest.mark.parametrize("text", ["a: [1", "a: 1\na: 2\n", "a: b: c"])
+def test_read_settings_refuses_a_file_that_is_no_yaml(tmp_path, text):
+    (tmp_path / "broken.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"broken\.yaml is no YAML: (.|\n)*line"):
+        read_settings(tmp_path / "broken.yaml")
+
+
+def test_read_settings_of_a_moved_folder_points_to_its_new_place(claim, tmp_path):
+    folder = claim("output_folder: /old/place\n")
+    moved = tmp_path / "elsewhere" / "run1"
+    shutil.move(folder, moved)
+    settings, overrides = read_settings(
+        moved / "hyperparams.yaml", options(moved / "hyperparams.yaml", "number_of_epochs: 7")
+    )
+    assert overrides == {"number_of_epochs": 7, "output_folder": str(moved)}
+    assert (settings["output_folder"], settings["log"]) == (str(moved), f"{moved}/log.txt")
+    claim(file=moved / "hyperparams.yaml", folder=moved)
+    assert load(moved / "hyperparams.yaml")["output_folder"] == str(moved)
+
+
+def test_read_settings_of_a_run_folder_leaves_a_given_output_folder(claim):
+    settings, _ = read_settings(
+        claim() / "hyperparams.yaml", options(claim() / "hyperparams.yaml", "output_folder: /given")
+    )
+    assert settings["output_folder"] == "/given"
+
+
+def test_read_settings_of_a_file_outside_a_run_folder_keeps_its_output_folder(tmp_path, claim):
+    (tmp_path / "hyperparams.yaml").write_text(HPARAMS)  # the name alone makes no run folder
+    assert read_settings(tmp_path / "hyperparams.yaml")[1] == {}
+    folder = claim()
+    (folder / "other.yaml").write_text(HPARAMS)
+    assert read_settings(folder / "other.yaml")[1] == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds no settings"),
+        ("- 1\n", "holds no settings"),
+        ("a: [1\n", "is no YAML"),
+        ("a: !ref <b>\n", "do not fit together: .*b"),
+        ("a: !PLACEHOLDER\n", "do not fit together"),
+    ],
+)
+def test_read_settings_refuses_a_file_without_settings(tmp_path, text, message):
+    (tmp_path / "h.yaml").write_text(text)
+    with pytest.raises(InputError, match=f"h.yaml.*{message}"):
+        read_settings(tmp_path / "h.yaml")
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("flag: no", "flag must be True or False, got 'no'"),
+        ("flag: 1", "flag must be True or False, got 1"),
+        ("lr: fast", r"lr must be a number \(in the file it is 0.5\), got 'fast'"),
+    ],
+)
+def test_read_settings_refuses_a_value_of_another_kind(tmp_path, option, message):
+    (tmp_path / "h.yaml").write_text("flag: False\nlr: 0.5\nname: x\nlist: [1]\n")
+    with pytest.raises(InputError, match=message):
+        read_settings(tmp_path / "h.yaml", options(tmp_path / "h.yaml", option))
+    overrides = "flag: true\nlr: 2\nname: 3\nlist: []"
+    assert read_settings(tmp_path / "h.yaml", options(tmp_path / "h.yaml", overrides))[0] == {
+        "flag": True,
+        "lr": 2,
+        "name": 3,
+        "list": [],
+    }
+    assert read_settings(tmp_path / "h.yaml", options(tmp_path / "h.yaml", "lr: fast"), own_checks=("lr",))[1] == {
+        "lr": "fast"
+    }
+
+
+def test_fingerprint_is_that_of_the_saved_settings(claim, hparams_file):
+    given = "lr: 1\nemotions: [joy, rage]\ndata_folder: /here\n"
+    saved = claim(given) / "hyperparams.yaml"
+    overrides = options(hparams_file, given)
+    leave_out = ("data_folder", "seed")
+    found = settings_fingerprint(saved, leave_out=leave_out)
+    assert re.fullmatch("[0-9a-f]{64}", found)
+    assert settings_fingerprint(hparams_file, overrides, leave_out) == found
+    same = {**overrides, "lr": 1.0, "data_folder": "/there", "seed": 9}
+    assert settings_fingerprint(hparams_file, same, leave_out) == found
+    for changed in ({"lr": 2}, {"emotions": ["rage", "joy"]}, {"augmentations": []}, {"note": 0}, {"note": False}):
+        assert settings_fingerprint(hparams_file, {**overrides, **changed}, leave_out) != found, changed
+    assert settings_fingerprint(hparams_file, {**overrides, "seed": 9}) != settings_fingerprint(hparams_file, overrides)
+
+
+def test_fingerprint_sees_classes_and_not_comments(hparams_file):
+    found = settings_fingerprint(hparams_file)
+    text = hparams_file.read_text()
+    hparams_file.write_text(text.replace("# 1 to 5", "# or another"))
+    assert settings_fingerprint(hparams_file) == found
+    hparams_file.write_text(text.replace("Counter {gain: 1}", "OrderedDict {gain: 1}"))
+    assert settings_fingerprint(hparams_file) != found
