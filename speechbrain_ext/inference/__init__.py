@@ -9,6 +9,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "classifier": ["load_classifier"],
+        "bundle": ["check_bundle"],
+        "bundle_settings": ["BundleSettings"],
         "bundle_writer": ["write_bundle"],
         "timeline": ["make_timeline"],
         "embedding_model": ["EmbeddingModel"],

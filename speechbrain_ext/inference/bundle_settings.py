@@ -21,7 +21,8 @@ _repr.maxstring = _repr.maxlong = 100
 shown = _repr.repr
 
 LONGEST_TEXT = 1000
-MOST_SAMPLES_A_FRAME = 100_000  # the product of the strides: HuBERT's is 320
+JOINERS = dict.fromkeys(map(ord, "\u200c\u200d"))  # within words, in Persian and Hindi for instance
+SAMPLES_A_FRAME = (10, 100_000)  # bounds of the product of the strides: HuBERT's is 320
 
 
 class Rule(NamedTuple):
@@ -69,7 +70,7 @@ def _mapping_of(rule: Rule) -> Rule:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= LONGEST_TEXT and value.isprintable()
+    return isinstance(value, str) and len(value) <= LONGEST_TEXT and value.translate(JOINERS).isprintable()
 
 
 TEXT = Rule(f"a printable text of at most {LONGEST_TEXT} characters", _is_text)
@@ -110,7 +111,7 @@ ENCODER_CONFIG = {
     "num_conv_pos_embedding_groups": _whole(1, 4096),
     "do_stable_layer_norm": TRUTH,
 }
-NEEDED_OF_ENCODER = ("model_type", "hidden_size", "num_hidden_layers")
+NEEDED_OF_ENCODER = ("model_type", "hidden_size", "num_hidden_layers", "conv_dim", "conv_kernel", "conv_stride")
 # What else bundle.json says, for people: nothing is built from it.
 FACTS = {
     "corpus": _optional(TEXT),
@@ -147,7 +148,8 @@ class BundleSettings:
 
     Example
     -------
-    >>> config = {"model_type": "hubert", "hidden_size": 16, "num_hidden_layers": 2}
+    >>> config = {"model_type": "hubert", "hidden_size": 16, "num_hidden_layers": 2, "conv_dim": [8, 8],
+    ...           "conv_kernel": [400, 4], "conv_stride": [160, 2]}
     >>> BundleSettings(["ang", "sad"], emb_dim=64, encoder_config=config).n_classes
     2
     >>> BundleSettings(["ang", "sad"], emb_dim=0, encoder_config=config)
@@ -170,11 +172,10 @@ class BundleSettings:
         check_values(self.encoder_config, ENCODER_CONFIG, NEEDED_OF_ENCODER, "encoder_config.")
         if len(set(self.emotions)) < len(self.emotions):
             raise InputError(f"emotions must differ from one another, got {shown(self.emotions)}.")
-        n_samples = math.prod(self.encoder_config.get("conv_stride", []))
-        if n_samples > MOST_SAMPLES_A_FRAME:
+        n_samples, (lowest, highest) = math.prod(self.encoder_config["conv_stride"]), SAMPLES_A_FRAME
+        if not lowest <= n_samples <= highest:
             raise InputError(
-                f"encoder_config.conv_stride must make a frame of at most {MOST_SAMPLES_A_FRAME} samples, got "
-                f"{n_samples}."
+                f"encoder_config.conv_stride must make a frame of {lowest} to {highest} samples, got {n_samples}."
             )
 
     @property

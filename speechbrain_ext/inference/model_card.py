@@ -1,7 +1,9 @@
 """The model card of an exported fold: what was trained on what, how it was tested, and what it is not for."""
 
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Optional
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
@@ -33,14 +35,13 @@ def model_card(metrics: Mapping[str, Any], settings: Mapping[str, Any], name: st
         Markdown with metadata.
     """
     corpus = get_corpus(metrics["corpus"])
-    source = settings["encoder_source"]
     data = ModelCardData(
         library_name="speechbrain",
         pipeline_tag="audio-classification",
         language=corpus.language,
         license="other",
         license_name="terms-of-the-corpus",
-        base_model=source if source and source.count("/") == 1 and not source.startswith((".", "/", "~")) else None,
+        base_model=_hub_id(settings["encoder_source"]),
         tags=[
             "speech-emotion-recognition",
             metrics["encoder_config"]["model_type"],
@@ -149,8 +150,13 @@ seeds give other numbers, and the mean over all is the result of the method, not
 
 def _method(settings: Mapping[str, Any]) -> str:
     source = settings["encoder_source"]
-    encoder = f"`{source}`" if source else "an encoder that was never pretrained"
+    encoder = f"`{_hub_id(source) or Path(source).name}`" if source else "an encoder that was never pretrained"
     return ", ".join([f"the first {settings['num_layers']} layers of {encoder}", *_techniques(settings)])
+
+
+def _hub_id(source: Optional[str]) -> Optional[str]:
+    """Tell a Hub id from a folder, which a run's settings hold as a whole path: the card shows no path."""
+    return source if source and re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", source) else None
 
 
 def _techniques(settings: Mapping[str, Any]) -> list[str]:

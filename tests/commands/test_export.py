@@ -116,6 +116,8 @@ def test_the_bundle_says_what_it_is(fold, tmp_path):
     assert about["result"]["UA"] == metrics["UA"] and about["trained_with"] == metrics["versions"]
     names = {path.name for path in (tmp_path / "exported").iterdir()} - {"bundle.json"}
     assert about["files"] == {name: sha256_of(tmp_path / "exported" / name) for name in names}
+    for path in (tmp_path / "exported").iterdir():  # no path of this machine
+        assert str(fold.parent).encode() not in path.read_bytes()
 
 
 def test_the_card_holds_the_results_and_says_what_they_are_of(fold, tmp_path):

@@ -98,9 +98,24 @@ def test_stem_that_no_encoder_has_is_refused(bundle, key, value):
     refused(bundle, f"encoder_config.{key} must be a list of 1 to 20 values, each a whole number from 1 to 4096, got [")
 
 
-def test_frames_of_an_absurd_length_are_refused(bundle):
-    edit_config(bundle, conv_stride=[1000, 101])
-    refused(bundle, "conv_stride must make a frame of at most 100000 samples, got 101000")
+@pytest.mark.parametrize(("strides", "n_samples"), [([1000, 101], 101000), ([3, 3], 9)])
+def test_frames_of_an_absurd_length_are_refused(bundle, strides, n_samples):
+    edit_config(bundle, conv_stride=strides)
+    refused(bundle, f"conv_stride must make a frame of 10 to 100000 samples, got {n_samples}")
+
+
+@pytest.mark.parametrize("key", ["model_type", "hidden_size", "num_hidden_layers", "conv_dim", "conv_stride"])
+def test_missing_key_of_the_encoder_is_refused(bundle, key):
+    config = json.loads((bundle / BUNDLE_FILE).read_text())["encoder_config"]
+    del config[key]
+    edit_json(bundle, encoder_config=config)
+    refused(bundle, f"encoder_config.{key} is missing")
+
+
+def test_labels_of_any_script_pass(bundle):
+    emotions = ["ärgerlich", "怒り", "خوش\u200cحال", "क्\u200dष", "😀", "happy / excited"]
+    edit_json(bundle, emotions=emotions)
+    assert check_bundle(bundle).settings.emotions == emotions
 
 
 @pytest.mark.parametrize(

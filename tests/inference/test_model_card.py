@@ -60,6 +60,12 @@ def test_method_is_that_of_the_settings():
     assert "conventional mixup" in card({**SETTINGS, "mixup_method": "conventional"}).text
 
 
+def test_no_path_of_this_machine_is_shown():
+    made = card({**SETTINGS, "encoder_source": "/home/ann/models/my-hubert"})
+    assert "22 layers of `my-hubert`, " in made.text and "/home" not in made.text
+    assert made.data.base_model is None
+
+
 @pytest.mark.parametrize("name", ["iemocap", "synthetic", "csv"])
 def test_title_language_terms_and_note_are_the_corpus_own(name):
     corpus, made = get_corpus(name), card(corpus=name)
