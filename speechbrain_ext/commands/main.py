@@ -55,14 +55,14 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     )  # fmt: skip
     parser.add_argument("--version", action="store_true", help="print the version and end")
     parser.add_argument("command", metavar="COMMAND", nargs="?", help="one of those below")
-    options = parser.parse_args(argv)
+    options, others = parser.parse_known_args(argv)
     if options.version:
         from speechbrain_ext import __version__
 
         print(f"speechbrain-ext {__version__}")
         return 0
     if options.command is None:
-        parser.error("a COMMAND is missing.")
+        parser.error(f"a COMMAND is missing{f' before {others[0]}' if others else ''}.")
     near = difflib.get_close_matches(options.command, COMMANDS, n=1)
     hint = f"Did you mean {near[0]}?" if near else f"It must be one of {', '.join(COMMANDS)}."
     parser.error(f"{options.command!r} is no command. {hint}")

@@ -186,3 +186,8 @@ def page_style(max_mb: float = 50.0) -> dict[str, Any]:
     """Return what `gradio.Blocks.launch` takes for the page's looks and its script: theme, css and js."""
     theme = import_gradio().themes.Default(primary_hue="blue", **FONTS).set(**BUTTON)
     return {"theme": theme, "css": CSS, "js": JS.replace("MAX_MB", f"{max_mb:g}")}
+
+
+def translations() -> Any:
+    """Return the words that Gradio says to screen readers and has no translation for; other languages fall back to it."""
+    return import_gradio().I18n(en={"common.complete": "Done"})

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Optional
 
 from speechbrain_ext.errors import InputError, check_number
-from speechbrain_ext.web.page import build_page, import_gradio, page_style
+from speechbrain_ext.web.page import build_page, import_gradio, page_style, translations
 
 
 @contextlib.contextmanager
@@ -61,6 +61,7 @@ def serve_page(
                 max_file_size=round(max_mb * 1e6),
                 allowed_paths=examples,
                 **page_style(max_mb),
+                i18n=translations(),
                 share=False,
                 prevent_thread_lock=True,
                 quiet=True,

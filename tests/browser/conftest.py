@@ -10,6 +10,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from speechbrain_ext.inference.classifier import load_classifier
 from speechbrain_ext.web.server import serve_page
+from tests.babble import make_babble
 from tests.bundle_making import make_bundle
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -31,13 +32,11 @@ def classifier(bundle):
 
 @pytest.fixture(scope="session")
 def recordings(tmp_path_factory):
-    """Name -> path: two short clips and a long one, a text with a recording's name, and a file that is too large."""
+    """Name -> path: two short clips and a long one, silence, a text with a recording's name, a file that is too large."""
     folder = tmp_path_factory.mktemp("recordings")
-    rng = np.random.default_rng(0)
     for name, duration_s in (("short.wav", 1.5), ("other.flac", 0.8), ("long.wav", 20.0)):
-        n_samples = round(duration_s * RATE_HZ)
-        loudness = 0.05 + 0.3 * np.arange(n_samples) / n_samples
-        sf.write(folder / name, loudness * rng.standard_normal(n_samples).clip(-2, 2), RATE_HZ)
+        sf.write(folder / name, make_babble(duration_s), RATE_HZ)
+    sf.write(folder / "silence.wav", np.zeros(2 * RATE_HZ), RATE_HZ)
     (folder / "text.wav").write_text("These are words, and no recording of them.\n" * 50)
     (folder / "large.wav").write_bytes(bytes(round(1.2e6 * MAX_MB)))
     return {path.name: path for path in folder.iterdir()}
@@ -47,7 +46,7 @@ def recordings(tmp_path_factory):
 def url(classifier, recordings):
     """Serve the page with two examples, and return its address."""
     examples = [str(recordings[name]) for name in ("other.flac", "short.wav")]
-    with serve_page(classifier, max_mb=MAX_MB, examples=examples) as address:
+    with serve_page(classifier, max_mb=MAX_MB, examples=examples, model="user/tiny") as address:
         yield address
 
 
@@ -63,14 +62,31 @@ def browser():
         chromium.close()
 
 
+# Keys of translations, such as common.complete, that the page shows or says to screen readers at any time.
+FIND_KEYS = """
+new MutationObserver((changes) => {
+    for (const {target, addedNodes} of changes)
+        for (const node of [target, ...addedNodes])
+            for (const key of (node.textContent || "").match(/\\b(common|status|audio|errors|upload_text)\\.[a-z_]+\\b/g) || [])
+                if (!node.closest?.("script,style,head")) reportKey(key)
+}).observe(document, {subtree: true, childList: true, characterData: true})
+"""
+
+
 @pytest.fixture
 def visit(browser, url):
-    """Return a function that opens the page; whatever it asks for has to be on this machine, and no script may fail."""
-    contexts, hosts, errors = [], set(), []
+    """Return a function that opens the page.
 
-    def open_page(width=1280, height=900, theme="light"):
-        contexts.append(browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce"))
+    Whatever the page asks for has to be on this machine, no script may fail, and no key may stand for its translation.
+    """
+    contexts, hosts, errors, keys = [], set(), [], []
+
+    def open_page(width=1280, height=900, theme="light", locale="en-GB"):
+        viewport = {"width": width, "height": height}
+        contexts.append(browser.new_context(viewport=viewport, reduced_motion="reduce", locale=locale))
         page = contexts[-1].new_page()
+        page.expose_function("reportKey", keys.append)
+        page.add_init_script(FIND_KEYS)
         page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname))
         page.on("pageerror", lambda error: errors.append(error))
         page.goto(f"{url}?__theme={theme}", wait_until="networkidle")
@@ -82,3 +98,4 @@ def visit(browser, url):
         context.close()
     assert hosts <= {"127.0.0.1", None}  # data: and blob: have no host
     assert not errors
+    assert not keys

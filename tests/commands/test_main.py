@@ -1,23 +1,28 @@
 """The command's shell: help, unknown words, closed pipes, interrupts."""
 
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
+import speechbrain_ext
 from speechbrain_ext.commands import main as cli
 from speechbrain_ext.commands import predict as predict_command
 
 
 def test_help_names_every_command_and_is_quick_to_make(root):
-    code = "import sys; from speechbrain_ext.commands import main as cli\ntry: cli.main(['--help'])\nfinally: print('torch' in sys.modules)"
+    code = (
+        "import sys; from speechbrain_ext.commands import main as cli\n"
+        "try: cli.main(['--help'])\nfinally: print('torch' in sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(root)}
     )
     assert done.returncode == 0
-    for name in ("predict", "timeline", "web"):
-        assert f"\n    {name} " in done.stdout
+    for name, text in cli.COMMANDS.items():
+        assert re.search(rf"\n    {name} +{re.escape(text)}\n", done.stdout)
     assert done.stdout.endswith("False\n")  # torch takes seconds
 
 
@@ -36,6 +41,33 @@ def test_wrong_words_end_with_2_and_the_usage(words, capsys):
         cli.main(words)
     assert ended.value.code == 2
     assert "usage: speechbrain-ext" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "word, hint",
+    [
+        ("predicts", "'predicts' is no command. Did you mean predict?"),
+        ("train", "'train' is no command. It must be one of prepare, check"),
+    ],
+)
+def test_an_unknown_command_is_answered_with_the_near_one_or_all(word, hint, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([word, "x"])
+    assert hint in " ".join(capsys.readouterr().err.split())
+
+
+def test_version_is_the_package_s(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"speechbrain-ext {speechbrain_ext.__version__}\n"
+
+
+def test_a_script_has_its_own_name_and_adds_words(monkeypatch, capsys):
+    monkeypatch.setattr(predict_command, "run", lambda options: print(options.bundle, options.recordings) or 0)
+    assert cli.run_command("predict", ["a.wav"], "predict.py", fixed=["exported"]) == 0
+    assert capsys.readouterr().out == "exported ['a.wav']\n"
+    with pytest.raises(SystemExit):
+        cli.run_command("predict", ["--help"], "predict.py")
+    assert capsys.readouterr().out.startswith("usage: predict.py ")
 
 
 @pytest.mark.parametrize(
