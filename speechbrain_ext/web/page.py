@@ -189,5 +189,5 @@ def page_style(max_mb: float = 50.0) -> dict[str, Any]:
 
 
 def translations() -> Any:
-    """Return the words that Gradio says to screen readers and has no translation for; other languages fall back to it."""
+    """Return what Gradio says to screen readers and has no words for; other languages fall back to English."""
     return import_gradio().I18n(en={"common.complete": "Done"})

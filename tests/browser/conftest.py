@@ -32,7 +32,7 @@ def classifier(bundle):
 
 @pytest.fixture(scope="session")
 def recordings(tmp_path_factory):
-    """Name -> path: two short clips and a long one, silence, a text with a recording's name, a file that is too large."""
+    """Name -> path: two short clips and a long one, silence, a text named as a recording, a file that is too large."""
     folder = tmp_path_factory.mktemp("recordings")
     for name, duration_s in (("short.wav", 1.5), ("other.flac", 0.8), ("long.wav", 20.0)):
         sf.write(folder / name, make_babble(duration_s), RATE_HZ)
@@ -67,7 +67,7 @@ FIND_KEYS = """
 new MutationObserver((changes) => {
     for (const {target, addedNodes} of changes)
         for (const node of [target, ...addedNodes])
-            for (const key of (node.textContent || "").match(/\\b(common|status|audio|errors|upload_text)\\.[a-z_]+\\b/g) || [])
+            for (const [key] of (node.textContent || "").matchAll(/\\b(common|status|errors)\\.[a-z_]+\\b/g))
                 if (!node.closest?.("script,style,head")) reportKey(key)
 }).observe(document, {subtree: true, childList: true, characterData: true})
 """
@@ -85,7 +85,7 @@ def visit(browser, url):
         viewport = {"width": width, "height": height}
         contexts.append(browser.new_context(viewport=viewport, reduced_motion="reduce", locale=locale))
         page = contexts[-1].new_page()
-        page.expose_function("reportKey", keys.append)
+        page.expose_function("reportKey", lambda key: keys.append(key))
         page.add_init_script(FIND_KEYS)
         page.on("request", lambda request: hosts.add(urlsplit(request.url).hostname))
         page.on("pageerror", lambda error: errors.append(error))
