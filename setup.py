@@ -79,6 +79,7 @@ setup(
         "audiomentations>=0.43,<0.44",
         "numpy>=1.26",
         "soundfile>=0.12",
+        "silero-vad>=6.2",  # tells speech from silence, noise and music; only its weights (MIT) are used
         "av>=13",  # FFmpeg in a wheel: recordings of phones, and files whose header does not know their length
         "soxr>=0.5",
         "scipy>=1.15",  # bootstrap(rng=...)
