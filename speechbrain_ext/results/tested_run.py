@@ -47,6 +47,11 @@ def _are_epochs(values: Any) -> bool:
     )
 
 
+def _is_shallow(value: Any, n_levels: int = 10) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return n_levels > 0 and all(_is_shallow(one, n_levels - 1) for one in inner)
+
+
 Rule = tuple[Callable[[Any], bool], str]
 SHARE: Rule = (_is_share, "a number from 0 to 1")
 FROM_0: Rule = (lambda value: _is_whole(value, 0), "a whole number from 0")
@@ -67,7 +72,7 @@ RULES: dict[str, Rule] = {
     "corpus_faults": (_are_texts, "a list of texts"),
     "manifest": TEXT,
     "settings": TEXT,
-    "hyperparameters": (lambda value: isinstance(value, dict), "an object"),
+    "hyperparameters": (lambda value: isinstance(value, dict) and _is_shallow(value), "an object of few levels"),
     "validation": TEXT,
     "tested_weights": TEXT,
     "tested_epoch": FROM_1,

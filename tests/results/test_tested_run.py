@@ -93,13 +93,18 @@ def test_metrics_that_are_no_json_are_refused(tmp_path, content, message):
     assert re.fullmatch(rf"the metrics {tmp_path}/x/test_metrics\.json {message}", refusal(tmp_path / "x"), re.S)
 
 
-def test_metrics_that_are_no_object_or_deep_below_a_key_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("key", "what"),
+    [("versions", "an object of texts, got [[["), ("hyperparameters", "an object of few levels, got {'a")],
+)
+def test_metrics_that_are_no_object_or_deep_below_a_key_are_refused(tmp_path, key, what):
     path = write_run(tmp_path / "x") / "test_metrics.json"
     metrics = json.loads(path.read_text())
     path.write_text("[]")
     assert refusal(tmp_path / "x") == f"{path} holds a list, not an object of metrics."
-    path.write_text(json.dumps({**metrics, "versions": "DEEP"}).replace('"DEEP"', 400 * "[" + 400 * "]"))
-    assert refusal(tmp_path / "x").startswith(f"{path}: 'versions' must be an object of texts, got [[[")
+    deep = 400 * "[" + 400 * "]"
+    path.write_text(json.dumps({**metrics, key: "DEEP"}).replace('"DEEP"', deep if "[" in what else f'{{"a": {deep}}}'))
+    assert refusal(tmp_path / "x").startswith(f"{path}: {key!r} must be {what}")
 
 
 def test_predictions_missing_or_unreadable_are_refused(tmp_path):
