@@ -2,26 +2,36 @@
 
 import csv
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from speechbrain_ext.atomic_write import atomic_write, write_json
+from speechbrain_ext.results.comparability import cautions
 from speechbrain_ext.results.plots import plot_confusion, plot_curves
-from speechbrain_ext.training.hparams_file import HYPERPARAMS_FILE, settings_fingerprint
+from speechbrain_ext.results.tested_run import METRICS_FILE, PREDICTIONS_FILE, path_text
+from speechbrain_ext.training.hparams_file import (
+    HYPERPARAMS_FILE,
+    hparams_text,
+    plain_settings,
+    settings_fingerprint,
+)
 from speechbrain_ext.training.run import Run
 from speechbrain_ext.training.run_folder import read_run
 from speechbrain_ext.training.settings import UNFINGERPRINTED_KEYS
 from speechbrain_ext.versions import versions
 
+PICTURES = ("confusion.png", "curves.png")
+
 
 def is_finished(folder: str | Path, identity: Mapping[str, Any], settings: str) -> bool:
     """Tell whether a folder holds the results of this very run, given its identity and settings' fingerprint."""
     try:
-        found = json.loads((Path(folder) / "test_metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads((Path(folder) / METRICS_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return False
-    if not isinstance(found, dict) or not (Path(folder) / "predictions.csv").is_file():
+    if not isinstance(found, dict) or not (Path(folder) / PREDICTIONS_FILE).is_file():
         return False
     asked = {**identity, "settings": settings, "debug": False}
     return all({"debug": False, **found}.get(key) == value for key, value in asked.items())
@@ -33,60 +43,87 @@ def write_results(brain: Any, hparams: Mapping[str, Any], run: Run) -> None:
     Arguments
     ---------
     brain : EmotionBrain
-        After `evaluate`: what it found, its predictions, epochs, test_loss and tested_epoch are written.
+        After `evaluate`: its test_metrics, predictions, epochs, test_loss and tested_epoch are written.
     hparams : dict
         The hyperparameters.
     run : Run
         What was run.
     """
-    folder, fold, manifest = run.folder, run.fold, run.prepared.manifest
-    identity = read_run(folder)
-    if brain.debug:
-        identity["debug"] = True  # a few batches only: no result
-    # The settings are those of one process with batches as large.
-    whole_batch = {"batch_size": hparams["batch_size"] * identity.get("n_processes", 1)}
-    emotions = list(hparams["emotions"])
-    found = brain.test_metrics
-    with atomic_write(folder / "predictions.csv") as file:
+    metrics = collect_metrics(brain, hparams, run)
+    emotions = metrics["emotions"]
+    with atomic_write(run.folder / PREDICTIONS_FILE) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["id", "true", "predicted", *emotions])
         for utt_id, (target, predicted, posteriors) in sorted(brain.predictions.items()):
             writer.writerow([utt_id, emotions[target], emotions[predicted], *(f"{p:.8f}" for p in posteriors)])
-    title = f"fold {hparams['fold']}, test on {fold.test_group}"
-    plot_confusion(found["confusion"], emotions, folder / "confusion.png", title)
-    plot_curves(brain.epochs, folder / "curves.png", brain.tested_epoch, title)
-    results = {
+    title = f"fold {metrics['fold']}, test on {metrics['test_group']}" + " (--debug: no result)" * brain.debug
+    plot_confusion(metrics["confusion"], emotions, run.folder / PICTURES[0], title)
+    plot_curves(brain.epochs, run.folder / PICTURES[1], brain.tested_epoch, title)
+    write_json(metrics, run.folder / METRICS_FILE)
+    print(f"\n{result_text(metrics)}")
+    print(f"Written to {path_text(run.folder)}: {', '.join((METRICS_FILE, PREDICTIONS_FILE, *PICTURES))}")
+
+
+def collect_metrics(brain: Any, hparams: Mapping[str, Any], run: Run) -> dict[str, Any]:
+    """Put together the content of test_metrics.json; the arguments are those of `write_results`."""
+    manifest, found = run.prepared.manifest, brain.test_metrics
+    recorded = read_run(run.folder)
+    # The settings are those of one process with batches as large.
+    whole_batch = {"batch_size": hparams["batch_size"] * recorded["n_processes"]}
+    hparams_file = run.folder / HYPERPARAMS_FILE
+    settings = plain_settings(hparams_text(hparams_file, whole_batch))
+    return {
         "WA": found["WA"],
         "UA": found["UA"],
         "recall": found["recall"],
         "absent": found["absent"],
         "n": found["n"],
-        "emotions": emotions,
+        "emotions": list(hparams["emotions"]),
         "confusion": found["confusion"],
         "test_loss": brain.test_loss,
         "tested_epoch": brain.tested_epoch,
         "n_epochs": len(brain.epochs),
-        "test_group": fold.test_group,
+        "test_group": run.fold.test_group,
         "n_folds": len({entry["group"] for entry in manifest.values()}),
         "validation": hparams["validation"],
         "tested_weights": "last" if hparams["validation"] == "none" else hparams["tested_weights"],
-        "corpus": "csv",
-        "corpus_faults": [],
-        **identity,
-        "hyperparameters": {},
-        "settings": settings_fingerprint(folder / HYPERPARAMS_FILE, whole_batch, leave_out=UNFINGERPRINTED_KEYS),
+        **recorded,
+        **({"debug": True} if brain.debug else {}),
+        "settings": settings_fingerprint(hparams_file, whole_batch, leave_out=UNFINGERPRINTED_KEYS),
+        "hyperparameters": {
+            key: _json_ready(value) for key, value in settings.items() if key not in UNFINGERPRINTED_KEYS
+        },
         "encoder_config": hparams["encoder"].architecture(),
         "versions": versions(),
         "epochs": brain.epochs,
         "speakers": {utt_id: manifest[utt_id]["speaker"] for utt_id in sorted(brain.predictions)},
     }
-    write_json(results, folder / "test_metrics.json")
-    print(f"\nFold {hparams['fold']}, tested on {fold.test_group} with the weights of epoch {brain.tested_epoch}:")
-    print(f"WA {100 * found['WA']:.2f}%   UA {100 * found['UA']:.2f}%   ({found['n']} utterances)")
-    if found["absent"]:
-        print(f"No test utterance of {', '.join(found['absent'])}: left out of UA.")
-    print("".join(f"{cell:>8}" for cell in ("true", *emotions, "recall")))
-    for emo, row in zip(emotions, found["confusion"]):
-        recall = "-" if found["recall"][emo] is None else f"{100 * found['recall'][emo]:.1f}%"
-        print("".join(f"{cell:>8}" for cell in (emo, *row, recall)))
-    print(f"Files: {folder}")
+
+
+def result_text(metrics: Mapping[str, Any]) -> str:
+    """Write a fold's result in plain text: WA, UA, what they are not, and the confusion counts with the recalls."""
+    lines = [
+        f"Fold {metrics['fold']} of {metrics['n_folds']}, tested on {metrics['test_group']} with the weights of epoch "
+        f"{metrics['tested_epoch']}:",
+        f"WA {100 * metrics['WA']:.2f}%   UA {100 * metrics['UA']:.2f}%   ({metrics['n']} utterances)",
+    ]
+    if metrics.get("debug"):
+        lines.append("THIS IS NO RESULT: with --debug only a few batches are trained and tested.")
+    lines += cautions([metrics["corpus"]], metrics["corpus_faults"])
+    if metrics["absent"]:
+        lines.append(f"No test utterance of {', '.join(metrics['absent'])}: left out of UA.")
+    rows = [["true", *metrics["emotions"], "recall"]]
+    for emo, counts in zip(metrics["emotions"], metrics["confusion"]):
+        recall = metrics["recall"][emo]
+        rows.append([emo, *map(str, counts), "-" if recall is None else f"{100 * recall:.1f}%"])
+    width = 2 + max(6, *(len(cell) for row in rows for cell in row))
+    return "\n".join([*lines, *("".join(f"{cell:>{width}}" for cell in row) for row in rows)])
+
+
+def _json_ready(value: Any) -> Any:
+    """Write numbers that JSON does not have, such as .inf, as texts."""
+    if isinstance(value, dict):
+        return {key: _json_ready(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_json_ready(one) for one in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

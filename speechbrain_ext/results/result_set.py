@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.results.tested_run import METRICS_FILE, TestedRun, path_text, read_metrics, read_tested_run
-from speechbrain_ext.training.run_folder import RUN_FILE
+from speechbrain_ext.training.hparams_file import RUN_FILE
 
 ALLOWANCES = ("incomplete", "mixed", "duplicates")
 # What all runs of a set must share, with the note where they are allowed not to.

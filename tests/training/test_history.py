@@ -1,8 +1,9 @@
 """The epochs' numbers through SpeechBrain's checkpoints."""
 
+import pytest
 from speechbrain.utils.checkpoints import Checkpointer
 
-from speechbrain_ext.training.history import EpochHistory
+from speechbrain_ext.training.history import EpochHistory, read_epochs, write_epochs
 
 
 def test_history_is_saved_and_recovered_with_a_checkpoint(tmp_path):
@@ -42,3 +43,15 @@ def test_history_of_a_checkpoint_within_the_first_epoch_is_empty(tmp_path):
 def test_histories_are_independent():
     EpochHistory().add(epoch=1)
     assert EpochHistory().epochs == []
+
+
+def test_epochs_of_a_folder_come_back(tmp_path):
+    assert read_epochs(tmp_path) == []
+    write_epochs(tmp_path, [{"epoch": 1, "train_loss": 0.5}])
+    assert read_epochs(tmp_path) == [{"epoch": 1, "train_loss": 0.5}]
+
+
+@pytest.mark.parametrize("text", ['[{"epoch": 1', "null", "3", 100_000 * "["])
+def test_broken_epochs_of_a_folder_are_none(tmp_path, text):
+    (tmp_path / "epochs.json").write_text(text)
+    assert read_epochs(tmp_path) == []
