@@ -1,6 +1,6 @@
 """A dataset that serves each clip with its mixup partner, and the collation of both into padded batches."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -31,7 +31,13 @@ class PairedDataset(DynamicItemDataset):
         The waveform's key first, then others that a mixup needs.
     """
 
-    def __init__(self, data, dynamic_items=(), output_keys=(), paired_keys=("sig", "target")):
+    def __init__(
+        self,
+        data: Mapping[str, Mapping[str, Any]],
+        dynamic_items: Sequence[Any] = (),
+        output_keys: Sequence[str] = (),
+        paired_keys: Sequence[str] = ("sig", "target"),
+    ):
         super().__init__(
             {utt_id: {**entry, "epoch": 0, "partner_of": ""} for utt_id, entry in data.items()},
             list(dynamic_items),
@@ -39,7 +45,7 @@ class PairedDataset(DynamicItemDataset):
         )
         self.paired_keys = paired_keys
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int | PairedIndex) -> dict[str, Any]:
         if not isinstance(index, PairedIndex):
             return super().__getitem__(index)
         outputs = self._outputs(index.index, index.epoch)
@@ -57,7 +63,7 @@ class PairedDataset(DynamicItemDataset):
         return self.pipeline.compute_outputs({**self.data[utt_id], **drawn_for})
 
 
-def pad_right(tensors):
+def pad_right(tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """Pad waveforms of different lengths, empty ones among them, to the longest.
 
     Arguments
@@ -77,7 +83,7 @@ def pad_right(tensors):
             [0., 0.]]), tensor([1., 0.]))
     """
     lengths = torch.tensor([float(len(tensor)) for tensor in tensors])
-    padded = torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True)
+    padded = torch.nn.utils.rnn.pad_sequence(list(tensors), batch_first=True)
     return padded, lengths / max(padded.shape[1], 1)
 
 

@@ -3,6 +3,7 @@
 Several processes (one a GPU) train on the very batches that one process would make: each takes a share of every batch.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Optional
 
@@ -90,7 +91,16 @@ class PairedBatchSampler(Sampler):
     [[0, 2], [1, 3]]
     """
 
-    def __init__(self, n_samples, batch_size, partner_prob=0.0, sort_window=1, seed=0, n_processes=1, rank=0):
+    def __init__(
+        self,
+        n_samples: Sequence[int],
+        batch_size: int,
+        partner_prob: float = 0.0,
+        sort_window: int = 1,
+        seed: int = 0,
+        n_processes: int = 1,
+        rank: int = 0,
+    ):
         if batch_size < 1 or sort_window < 1:
             raise InputError(f"batch_size and sort_window must be at least 1, got {batch_size} and {sort_window}.")
         check_number("partner_prob", partner_prob, 0, 1)
@@ -107,7 +117,7 @@ class PairedBatchSampler(Sampler):
         self.rank = rank
         self.epoch = 1
 
-    def set_epoch(self, epoch):
+    def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration plans; a Brain does so for its `train_sampler`."""
         self.epoch = epoch
 
@@ -136,7 +146,7 @@ class PairedBatchSampler(Sampler):
             yield [PairedIndex(i, int(partners[i]) if paired[i] else None, self.epoch, shard) for i in part]
 
 
-def shard_batch(batch, n_processes, rank):
+def shard_batch(batch: list, n_processes: int, rank: int) -> tuple[list, Optional[BatchShard]]:
     """Take one process's part out of a batch.
 
     Arguments
@@ -170,7 +180,7 @@ def shard_batch(batch, n_processes, rank):
     return part, BatchShard(start, len(batch), len(part) * n_processes / len(batch))
 
 
-def share_whole_batches(n_clips, batch_size, n_processes=1, rank=0):
+def share_whole_batches(n_clips: int, batch_size: int, n_processes: int = 1, rank: int = 0) -> list[list[int]]:
     """Put clips into batches in their order, of which each process takes every `n_processes`-th.
 
     No batch is divided, so each is padded, and its mean loss is, as in one process.

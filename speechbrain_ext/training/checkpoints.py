@@ -5,6 +5,9 @@ import copy
 import logging
 import os
 import shutil
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Optional
 
 import torch
 from speechbrain.utils.checkpoints import (
@@ -49,13 +52,30 @@ class AtomicCheckpointer(Checkpointer):
     2
     """
 
-    def __init__(self, checkpoints_dir, recoverables=None, *args, in_background=False, **kwargs):
+    checkpoints_dir: Path
+    custom_save_hooks: dict[str, Callable]
+
+    def __init__(
+        self,
+        checkpoints_dir: str | Path,
+        recoverables: Optional[Mapping[str, Any]] = None,
+        *args: Any,
+        in_background: bool = False,
+        **kwargs: Any,
+    ):
         super().__init__(checkpoints_dir, recoverables, *args, **kwargs)
         self.in_background = in_background
-        self._pending = None  # (the writing of the last checkpoint, in the main process; what is kept beside it)
-        self._copies = {}
+        # (the writing of the last checkpoint, in the main process; what is kept beside it)
+        self._pending: Optional[tuple[Optional[concurrent.futures.Future], dict[str, Any]]] = None
+        self._snapshot = Snapshot()
 
-    def save_checkpoint(self, meta={}, end_of_epoch=True, name=None, verbosity=logging.INFO):  # noqa: B006
+    def save_checkpoint(
+        self,
+        meta: Mapping[str, Any] = {},  # noqa: B006
+        end_of_epoch: bool = True,
+        name: Optional[str] = None,
+        verbosity: int = logging.INFO,
+    ) -> Optional[Checkpoint]:
         """Save a checkpoint at once; arguments and return value are those of `Checkpointer.save_checkpoint`."""
         self.wait()
         saved, target = self._save_aside(meta, end_of_epoch, name)
@@ -69,18 +89,18 @@ class AtomicCheckpointer(Checkpointer):
 
     def save_and_keep_only(
         self,
-        meta={},  # noqa: B006
-        end_of_epoch=True,
-        name=None,
-        num_to_keep=1,
-        keep_recent=True,
-        importance_keys=(),
-        max_keys=(),
-        min_keys=(),
-        ckpt_predicate=None,
-        verbosity=logging.INFO,
-        when_saved=None,
-    ):
+        meta: Mapping[str, Any] = {},  # noqa: B006
+        end_of_epoch: bool = True,
+        name: Optional[str] = None,
+        num_to_keep: int = 1,
+        keep_recent: bool = True,
+        importance_keys: Iterable[Callable] = (),
+        max_keys: Iterable[str] = (),
+        min_keys: Iterable[str] = (),
+        ckpt_predicate: Optional[Callable] = None,
+        verbosity: int = logging.INFO,
+        when_saved: Optional[Callable[[], None]] = None,
+    ) -> None:
         """Save a checkpoint, then delete the least important ones; arguments are those of `Checkpointer`'s, and one.
 
         Where the background could not write the last one, this one is written at once: what was in the way for a
@@ -114,8 +134,8 @@ verbosity
             if when_saved and if_main_process():
                 when_saved()
             return
-        states, custom_hooks = {}, self.custom_save_hooks
-        self.custom_save_hooks = {**self._copying_hooks(states), **custom_hooks}
+        custom_hooks = self.custom_save_hooks
+        self.custom_save_hooks = {**self._snapshot.hooks(self.recoverables), **custom_hooks}
         try:
             saved, target = self._save_aside(meta, end_of_epoch, name)
         finally:
@@ -123,11 +143,11 @@ verbosity
         writing = None
         if if_main_process():
             thread = concurrent.futures.ThreadPoolExecutor(max_workers=1)
-            writing = thread.submit(_write, states, saved.path, target, kept, when_saved)
+            writing = thread.submit(_write, self._snapshot.states, saved.path, target, kept, when_saved)
             thread.shutdown(wait=False)
         self._pending = writing, kept
 
-    def wait(self):
+    def wait(self) -> None:
         """Wait until the last checkpoint is in place and the less important ones are deleted; all processes call it.
 
         Raises
@@ -145,25 +165,25 @@ verbosity
         if is_distributed_initialized():
             self.delete_checkpoints(**kept)
 
-    def close(self):
+    def close(self) -> None:
         """Let the thread end what it is writing, and log what went wrong; each process may call it by itself."""
         if self._pending and self._pending[0] and (error := self._pending[0].exception()):
             logger.error("The last checkpoint could not be written: %s", error)
 
-    def recover_if_possible(self, *args, **kwargs):
+    def recover_if_possible(self, *args: Any, **kwargs: Any) -> Optional[Checkpoint]:
         """Load a checkpoint; arguments and return value are those of `Checkpointer.recover_if_possible`."""
         self.wait()
         return super().recover_if_possible(*args, **kwargs)
 
-    def list_checkpoints(self):
+    def list_checkpoints(self) -> list[Checkpoint]:
         """List all checkpoints, the one that is being written as well, once it is in place."""
         if self._pending and self._pending[0]:
             concurrent.futures.wait([self._pending[0]])
         return super().list_checkpoints()
 
-    def _save_aside(self, meta, end_of_epoch, name):
+    def _save_aside(self, meta: Mapping[str, Any], end_of_epoch: bool, name: Optional[str]) -> tuple[Checkpoint, Path]:
         """Save what is to become a checkpoint; return it, and in the main process the path at which it will stand."""
-        folder, target = self.checkpoints_dir, None
+        folder = target = self.checkpoints_dir
         if if_main_process():
             target = self._new_checkpoint_dirpath() if name is None else self._custom_checkpoint_dirpath(name)
             shutil.rmtree(folder / INCOMPLETE, ignore_errors=True)
@@ -175,21 +195,37 @@ verbosity
         ddp_barrier()  # every process has saved its part
         return saved, target
 
-    def _copying_hooks(self, states):
-        """Make hooks that copy into `states`, {path: state}, what SpeechBrain would write as a state_dict."""
 
-        def copy_state(obj, path):
-            if if_main_process():
-                self._copies[path.name] = states[path] = _to_host(obj.state_dict(), self._copies.get(path.name))
+class Snapshot:
+    """Copies in host memory of what a checkpoint saves as a state_dict; their memory is used again by the next one.
 
+    Attributes
+    ----------
+    states : dict
+        Path that SpeechBrain would write -> copied state, of the last checkpoint.
+    """
+
+    def __init__(self) -> None:
+        self.states: dict[Path, Any] = {}
+        self._copies: dict[str, Any] = {}  # file name -> state; new memory costs many times what the copying does
+
+    def hooks(self, recoverables: Mapping[str, Any]) -> dict[str, Callable[[Any, Path], None]]:
+        """Make saving hooks that copy instead of writing, for the recoverables that `torch.save` would write."""
+        self.states = {}
         return {
-            name: copy_state
-            for name, obj in self.recoverables.items()
+            name: self._copy
+            for name, obj in recoverables.items()
             if get_default_hook(obj, DEFAULT_SAVE_HOOKS) is torch_save
         }
 
+    def _copy(self, obj: Any, path: Path) -> None:
+        if if_main_process():
+            self._copies[path.name] = self.states[path] = _to_host(obj.state_dict(), self._copies.get(path.name))
 
-def _write(states, folder, target, kept, when_saved):
+
+def _write(
+    states: Mapping[Path, Any], folder: Path, target: Path, kept: Mapping[str, Any], when_saved: Optional[Callable]
+) -> None:
     """Write states into the folder of a checkpoint, move it into place, and delete what is not kept beside it."""
     for path, state in states.items():
         torch.save(state, path)
@@ -200,7 +236,7 @@ def _write(states, folder, target, kept, when_saved):
         when_saved()
 
 
-def _put_in_place(folder, target, verbosity):
+def _put_in_place(folder: Path, target: Path, verbosity: int) -> None:
     """Move a complete checkpoint to its place; one of the same name gives way."""
     if target.exists():
         shutil.rmtree(target)
@@ -208,11 +244,8 @@ def _put_in_place(folder, target, verbosity):
     logger.log(verbosity, "Saved a checkpoint in %s", target)
 
 
-def _to_host(value, room=None):
-    """Copy a state with all its tensors into host memory; into the tensors of `room`, a copy of before, where they fit.
-
-    Memory that is new to the process costs many times what the copying does.
-    """
+def _to_host(value: Any, room: Any = None) -> Any:
+    """Copy a state with its tensors into host memory; into the tensors of `room`, an earlier copy, where they fit."""
     if isinstance(value, torch.Tensor):
         if not isinstance(room, torch.Tensor) or (room.shape, room.dtype) != (value.shape, value.dtype):
             room = _host_room(value)
@@ -228,7 +261,7 @@ def _to_host(value, room=None):
     return copy.deepcopy(value)
 
 
-def _host_room(value):
+def _host_room(value: torch.Tensor) -> torch.Tensor:
     """Make host memory for a tensor; page-locked for a GPU's, which copies several times as fast into it."""
     try:
         return torch.empty_like(value, device="cpu", pin_memory=value.is_cuda)

@@ -80,8 +80,8 @@ def read_command_line(words: Sequence[str]) -> CommandLine:
         word = rest.pop(0)
         name, equals, value = word.lstrip("-").partition("=")
         if not word.startswith("--"):
-            known = name in keys or name in HOST_VALUES
-            hint = f" Did you mean --{name}={value}?" if known and equals else " Write options as --key=value."
+            is_option = name in keys or name in HOST_VALUES
+            hint = f" Did you mean --{name}={value}?" if is_option and equals else " Write options as --key=value."
             raise InputError(f"the command line holds {word!r}, which belongs to no option.{hint}")
         if name in keys or name in HOST_VALUES:
             if not equals:

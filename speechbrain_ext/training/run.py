@@ -173,7 +173,7 @@ class Run:
         return f"the corpus has changed: {describe_changes(before, self.prepared.manifest)}"
 
 
-def fold_of(settings: Mapping[str, Any], manifest: Mapping[str, Mapping[str, Any]]) -> Fold:
+def fold_of(settings: Mapping[str, Any], manifest: dict[str, dict[str, Any]]) -> Fold:
     """Split a corpus as the settings say, see `make_fold`."""
     return make_fold(
         manifest,

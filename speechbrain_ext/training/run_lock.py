@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
@@ -17,7 +18,7 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @contextlib.contextmanager
-def hold_run_folder(folder, timeout_s=30.0):
+def hold_run_folder(folder: str | Path, timeout_s: float = 30.0) -> Iterator[None]:
     """Keep every other process out of a run's folder; the system lets go of it when this process dies.
 
     Arguments

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 
 logger = logging.getLogger(__name__)
 
@@ -29,31 +30,31 @@ class WaitMeter:
     0.3
     """
 
-    def __init__(self, clock=time.perf_counter):
+    def __init__(self, clock: Callable[[], float] = time.perf_counter):
         self.clock = clock
         self.warned = False
         self.begin_epoch()
 
-    def begin_epoch(self):
+    def begin_epoch(self) -> None:
         """Count anew, from now on."""
         self.start = self.idle_since = self.clock()
         self.waited_s = 0.0
 
-    def begin_batch(self):
+    def begin_batch(self) -> None:
         """Note that a batch has come."""
         self.waited_s += self.clock() - self.idle_since
 
-    def end_batch(self):
+    def end_batch(self) -> None:
         """Note that a batch is done."""
         self.idle_since = self.clock()
 
     @property
-    def share(self):
+    def share(self) -> float:
         """Share of the time until the last batch was done that was spent waiting, 0 to 1."""
         elapsed_s = self.idle_since - self.start
         return self.waited_s / elapsed_s if elapsed_s > 0 else 0.0
 
-    def warn_once(self, epoch, num_workers, corpus_in_memory):
+    def warn_once(self, epoch: int, num_workers: int, corpus_in_memory: bool) -> None:
         """Warn, the first time that an epoch's share is above a tenth, that reading is too slow for the device.
 
         Arguments
