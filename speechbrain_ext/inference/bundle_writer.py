@@ -169,9 +169,12 @@ def _update(out: Path, new: Path) -> None:
     model = [YAML_FILE, *(f"{name}.ckpt" for name in PARTS)]
     if len(filecmp.cmpfiles(out, new, model, shallow=False)[0]) < len(model):
         _refuse_filled(out)
-    listed = json.loads((out / BUNDLE_FILE).read_text(encoding="utf-8")).get("files", {})
+    try:
+        listed = json.loads((out / BUNDLE_FILE).read_text(encoding="utf-8"))["files"][CARD_FILE]
+    except (ValueError, TypeError, KeyError):  # no bundle.json of ours: it is written anew
+        listed = None
     card = out / CARD_FILE
-    if card.exists() and sha256_of(card) not in (listed.get(CARD_FILE), sha256_of(new / CARD_FILE)):
+    if card.exists() and sha256_of(card) not in (listed, sha256_of(new / CARD_FILE)):
         raise InputError(f"{card} has been changed since it was written. Move it away first, or choose another folder.")
     for path in sorted(new.iterdir(), key=lambda path: path.name == BUNDLE_FILE):  # the list comes last
         if not (out / path.name).exists() or not filecmp.cmp(path, out / path.name, shallow=False):

@@ -74,6 +74,15 @@ def test_folder_that_holds_something_is_left_alone(tmp_path, weights):
     assert sorted(os.listdir(tmp_path)) == ["bundle", "file", "weights"]
 
 
+@pytest.mark.parametrize("text", ["{", "[]", "null", '{"files": {}}', "\\udcff"])
+def test_broken_bundle_json_of_the_same_model_is_written_anew(tmp_path, text):
+    bundle = make_bundle(tmp_path / "bundle")
+    whole = (bundle / BUNDLE_FILE).read_bytes()
+    (bundle / BUNDLE_FILE).write_text(text, errors="surrogateescape")
+    make_bundle(bundle)
+    assert (bundle / BUNDLE_FILE).read_bytes() == whole
+
+
 @pytest.mark.parametrize("fault", ["other weights", "no weights", "hostile weights", "interrupted"])
 def test_failure_leaves_nothing_behind(tmp_path, weights, monkeypatch, fault):
     expected = InputError
