@@ -59,7 +59,7 @@ def test_fold_folder_is_complete_and_consistent(fit, capsys):
 
     said = capsys.readouterr().out
     assert f"WA {100 * metrics['WA']:.2f}%   UA {100 * metrics['UA']:.2f}%   (16 utterances)" in said
-    assert f"Files: {folder}" in said
+    assert f"Written to {folder}: test_metrics.json" in said
 
 
 def test_number_of_workers_changes_nothing(fit):
