@@ -15,7 +15,8 @@ import huggingface_hub
 import torch
 import transformers
 from huggingface_hub import constants
-from huggingface_hub.errors import HfHubHTTPError, StrictDataclassError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, StrictDataclassError
+from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError, safe_open
 
 from speechbrain_ext.errors import InputError, check_whole_number
@@ -38,7 +39,6 @@ DETERMINISTIC = {
 }
 # In transformers' own order of preference.
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 HUB_TIMEOUT_S = 4.0  # for the Hub's first answer; without internet, its client would try again for half a minute
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 UNREADABLE = (OSError, ValueError, TypeError, RuntimeError, KeyError, EOFError, SafetensorError, UnpicklingError)
@@ -99,11 +99,13 @@ def find_checkpoint(source: str | Path, save_path: str | Path | None = None) -> 
     if folder.exists():
         raise InputError(f"source {str(source)!r} is a file: give the folder that holds config.json and the weights.")
     hub_id = str(source)
-    if not HUB_ID.fullmatch(hub_id):
+    try:
+        validate_repo_id(hub_id)
+    except HFValidationError as error:
         raise InputError(
             f"source {hub_id!r}: there is no such folder. Give a folder with config.json and model.safetensors, or a "
             "Hub id such as facebook/hubert-large-ll60k."
-        )
+        ) from error
     cache = None if save_path is None else Path(save_path).expanduser()
     config = huggingface_hub.try_to_load_from_cache(hub_id, "config.json", cache_dir=cache)
     if isinstance(config, str):

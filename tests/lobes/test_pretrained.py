@@ -219,6 +219,7 @@ def test_tilde_is_the_home_folder(checkpoint, tmp_path, monkeypatch):
         ("/nowhere/hubert", "source '/nowhere/hubert': there is no such folder. Give a folder .*, or a Hub id such as"),
         ("a/b/c", "source 'a/b/c': there is no such folder"),
         ("./hubert", "there is no such folder"),
+        ("ann/hubert..large", "there is no such folder"),
         (__file__, "is a file: give the folder that holds config.json and the weights"),
     ],
 )

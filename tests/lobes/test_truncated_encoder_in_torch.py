@@ -83,6 +83,24 @@ def test_vmap_over_stacked_weights_is_an_ensemble(small_config, clips, reduction
                 torch.testing.assert_close(found, parameter.grad, rtol=1e-3, atol=scale, msg=name)
 
 
+def test_vmap_over_clips_gives_the_gradients_of_each(small_config):
+    encoder = make_encoder(small_config, freeze_feature_extractor=False).eval()
+    wavs = torch.randn(3, 8000)
+    weights = {name: parameter.detach() for name, parameter in encoder.named_parameters()}
+
+    def loss(weights, wav):
+        return functional_call(encoder, weights, (wav.unsqueeze(0),)).square().sum()
+
+    found = vmap(grad(loss), in_dims=(None, 0))(weights, wavs)
+    for i, wav in enumerate(wavs):
+        encoder.zero_grad()
+        encoder(wav.unsqueeze(0)).square().sum().backward()
+        for name, parameter in encoder.named_parameters():
+            if parameter.grad is not None:
+                scale = max(1e-4 * float(parameter.grad.abs().max()), 1e-5)
+                torch.testing.assert_close(found[name][i], parameter.grad, rtol=1e-3, atol=scale, msg=name)
+
+
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("norm", NORMS)
 def test_dynamically_quantised_encoder_is_close(small_config, clips, reduction, norm):
