@@ -7,9 +7,9 @@ python recipes/IEMOCAP/ablations.py hparams/loso.yaml --data_folder=/path/to/IEM
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a checkout runs without being installed
-from speechbrain_ext.launch.ablations import main  # noqa: E402
-from speechbrain_ext.launch.plan import run_command  # noqa: E402
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[1]))  # a checkout runs without being installed
+from speechbrain_ext.commands.main import run_command  # noqa: E402
 
 if __name__ == "__main__":
-    run_command("ablations.py", main)
+    sys.exit(run_command("ablations", sys.argv[1:], "ablations.py", fixed=[str(HERE / "train.py")]))

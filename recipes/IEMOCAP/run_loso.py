@@ -7,8 +7,9 @@ python recipes/IEMOCAP/run_loso.py hparams/loso.yaml --data_folder=/path/to/IEMO
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a checkout runs without being installed
-from speechbrain_ext.launch.plan import main, run_command  # noqa: E402
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parents[1]))  # a checkout runs without being installed
+from speechbrain_ext.commands.main import run_command  # noqa: E402
 
 if __name__ == "__main__":
-    run_command("run_loso.py", main)
+    sys.exit(run_command("run", sys.argv[1:], "run_loso.py", fixed=[str(HERE / "train.py")]))

@@ -96,6 +96,9 @@ def run_command(name: str, words: Sequence[str], prog: str, fixed: Sequence[str]
         allow_abbrev=False,
     )
     module.add_arguments(parser)
+    positionals = (action for action in parser._actions if not action.option_strings)
+    for action, _ in zip(positionals, (word for word in fixed if not word.startswith("-"))):
+        action.help = argparse.SUPPRESS  # the script gives it
     read_options = getattr(module, "read_options", argparse.ArgumentParser.parse_args)
     try:
         return module.run(read_options(parser, [*fixed, *words]))
@@ -105,8 +108,8 @@ def run_command(name: str, words: Sequence[str], prog: str, fixed: Sequence[str]
     except (InputError, OSError) as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(f"{prog}: interrupted.", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:  # what it says is how to resume
+        print(f"{prog}: interrupted. {interrupt}".rstrip(), file=sys.stderr)
         return INTERRUPTED
 
 

@@ -1,33 +1,16 @@
-"""Run the paper's studies (Fig. 2, Tables 1 and 2) and the validation protocols; print them beside the paper's numbers.
+"""Grids of runs: the paper's studies and what stands in ablations.yaml, as tables beside the paper's numbers."""
 
-    python recipes/IEMOCAP/ablations.py hparams/loso.yaml --data_folder=/path/to/IEMOCAP_full_release --jobs=5
-    python recipes/IEMOCAP/ablations.py hparams/loso.yaml --tables=table2 --seeds=1,2,3 --folds=1-5
-    python recipes/IEMOCAP/ablations.py --preset=demo --jobs=2        # all of it on the synthetic demo corpus
-
-The grids stand in ablations.yaml. Every run is what train.py does with a row's overrides; given again, the command
-skips what is finished. Writes ablations.md, .json and .html, and a picture of each table.
-"""
-
-import argparse
-import re
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any, Optional
 
 from ruamel.yaml import YAML, YAMLError
 
 from speechbrain_ext.atomic_write import atomic_write, write_json
-from speechbrain_ext.corpora.synthetic import make_demo_corpus
-from speechbrain_ext.errors import InputError
-from speechbrain_ext.launch.plan import (
-    add_pool_options,
-    parse_numbers,
-    parse_options,
-    plan_folds,
-    print_report,
-    results_folder_of,
-    run_all,
-    tell_failures,
-)
+from speechbrain_ext.corpora.base import PreparedCorpus
+from speechbrain_ext.errors import InputError, parse_numbers
+from speechbrain_ext.launch.plan import PlannedRun, plan_folds
 from speechbrain_ext.results.comparability import published_results
 from speechbrain_ext.results.markdown_text import escape_markdown, percent, table, to_html
 from speechbrain_ext.results.plots import plot_bars, plot_sweep
@@ -35,14 +18,14 @@ from speechbrain_ext.results.result_set import read_result_set
 from speechbrain_ext.results.summary import NAMES
 
 GRID_FILE = Path(__file__).resolve().parent / "ablations.yaml"
-DEMO_CORPUS = "demo_corpus"
-NOT_IEMOCAP = (
-    "**These runs are not on IEMOCAP: the numbers say nothing about IEMOCAP. The paper's numbers stand beside them for "
-    "the form of the tables only.**"
+Grid = dict[str, Any]  # title, columns, folds, shared, rows, and perhaps curve: the setting on its x axis
+NOT_COMPARABLE = (
+    "**These runs do not test what the paper's did, the four emotions of a complete IEMOCAP: the numbers say nothing "
+    "about it. The paper's numbers stand beside them for the form of the tables only.**"
 )
 
 
-def read_grids(path, preset=None):
+def read_grids(path: str | Path, preset: Optional[str] = None) -> tuple[dict[str, Grid], Optional[str]]:
     """Read the grids, with what a preset changes in them.
 
     Arguments
@@ -55,8 +38,7 @@ def read_grids(path, preset=None):
     Returns
     -------
     tuple
-        (grids: name -> dict of title, columns, folds, shared, rows and perhaps curve, the setting on its x axis; the
-        preset's hyperparameter file, or None).
+        (the grids by their names; the preset's hyperparameter file, beside the training script, or None).
 
     Raises
     ------
@@ -83,7 +65,7 @@ def read_grids(path, preset=None):
             if not grid.get(key):
                 raise InputError(f"{path}: the grid {name!r} lacks {key!r}.")
         for row in grid["rows"]:
-            kinds = {"name": (str, int, float), "cells": list, "overrides": dict}
+            kinds: dict[str, Any] = {"name": (str, int, float), "cells": list, "overrides": dict}
             fits = isinstance(row, dict) and all(isinstance(row.get(key), kind) for key, kind in kinds.items())
             if not fits or len(row["cells"]) != len(grid["columns"]):
                 raise InputError(
@@ -93,43 +75,67 @@ def read_grids(path, preset=None):
     return grids, chosen.get("hparams_file")
 
 
-def as_option(key, value):
+def as_option(key: str, value: Any) -> str:
     """Write an override as train.py's command line takes it."""
     if isinstance(value, (list, tuple)):
         value = f"[{', '.join(map(str, value))}]"
     return f"--{key}={'null' if value is None else value}"
 
 
-def plan_grid(name, grid, hparams_file, others, seeds, folds, folder, corpora):
+def plan_grid(
+    name: str,
+    grid: Grid,
+    words: Sequence[str],
+    seeds: Sequence[int],
+    folds: Optional[str],
+    folder: Path,
+    corpora: MutableMapping[tuple, PreparedCorpus],
+) -> list[PlannedRun]:
     """Plan the runs of one grid: rows by seeds by folds.
 
     A row's own overrides come last, so that no option of the command line undoes what the row is about.
+
+    Arguments
+    ---------
+    name : str
+        The grid's name.
+    grid : dict
+        The grid.
+    words : list of str
+        The training script's command line, the hyperparameter file first.
+    seeds : list of int
+        The seeds.
+    folds : str, optional
+        Such as "1-5", or "all"; by default the grid's own.
+    folder : pathlib.Path
+        The runs of a row are in <grid>/<row>/; absolute.
+    corpora : dict
+        As in `plan_folds`.
 
     Returns
     -------
     list of PlannedRun
         Row by row.
     """
+    folds = folds or str(grid["folds"])
+    numbers = None if folds == "all" else parse_numbers("--folds", folds)
     runs = []
     for row in grid["rows"]:
-        options = [as_option(*item) for item in grid["shared"].items()]
-        options += [*others, *(as_option(*item) for item in row["overrides"].items())]
+        shared, own = ([as_option(*item) for item in part.items()] for part in (grid["shared"], row["overrides"]))
         labels = {"table": name, "row": row["name"]}
-        row_folder = folder / name / str(row["name"])
-        runs += plan_folds(
-            [str(hparams_file), *options], seeds, folds or str(grid["folds"]), row_folder, labels, corpora
-        )
+        row_words = [words[0], *shared, *words[1:], *own]
+        runs += plan_folds(row_words, seeds, numbers, folder / name / str(row["name"]), labels, corpora)
     return runs
 
 
-def collect(grid, folder):
+def collect(grid: Grid, folder: Path) -> list[dict[str, Any]]:
     """Read a grid's finished runs.
 
     Returns
     -------
     list of dict
         One a row: name, cells, overrides, paper ([WA, UA] in percent, or None), n_runs, comparable (whether all of its
-        runs test the paper's corpus), WA and UA as {"mean", "std"} over its runs (None where it has none), and fault:
+        runs test what the paper's did), WA and UA as {"mean", "std"} over its runs (None where it has none), and fault:
         why its runs give no number, or None.
     """
     rows = []
@@ -154,16 +160,16 @@ def collect(grid, folder):
     return rows
 
 
-def cell(found):
+def cell(found: Optional[Mapping[str, float]]) -> str:
     """Write a mean and its spread in percent; a dash where there is none."""
     if found is None:
         return "-"
     return percent(found["mean"]) + ("" if found["std"] is None else f" ± {percent(found['std'])}")
 
 
-def to_markdown(grids, tables, is_iemocap):
+def to_markdown(grids: Mapping[str, Grid], tables: Mapping[str, list[dict[str, Any]]], is_comparable: bool) -> str:
     """Write all tables as the paper prints them, its numbers in the next columns."""
-    sections = ["# Ablations"] + ([] if is_iemocap else [NOT_IEMOCAP])
+    sections = ["# Ablations"] + ([] if is_comparable else [NOT_COMPARABLE])
     for name, rows in tables.items():
         header = [*grids[name]["columns"], "WA (%)", "UA (%)", "paper's WA (%)", "paper's UA (%)", "runs"]
         body = [
@@ -178,7 +184,7 @@ def to_markdown(grids, tables, is_iemocap):
     return "\n\n".join(sections) + "\n"
 
 
-def write_tables(grids, asked, folder):
+def write_tables(grids: Mapping[str, Grid], asked: Collection[str], folder: Path) -> bool:
     """Write ablations.md, .json, .html and the pictures from the runs below a folder.
 
     Arguments
@@ -192,25 +198,25 @@ def write_tables(grids, asked, folder):
 
     Returns
     -------
-    tuple
-        (the tables in Markdown, whether every row asked for has numbers or no runs).
+    bool
+        Whether every row asked for has numbers or no runs.
     """
     found = {name: collect(grid, folder / name) for name, grid in grids.items()}
     tables = {name: rows for name, rows in found.items() if name in asked or any(row["n_runs"] for row in rows)}
     with_runs = [row for rows in tables.values() for row in rows if row["n_runs"]]
-    is_iemocap = bool(with_runs) and all(row["comparable"] for row in with_runs)
+    is_comparable = bool(with_runs) and all(row["comparable"] for row in with_runs)
     for name, rows in tables.items():
-        draw(grids[name], rows, folder / f"{name}.png", "" if is_iemocap else "\n(ours: not on IEMOCAP)")
-    text = to_markdown(escape_markdown(grids), escape_markdown(tables), is_iemocap)
+        draw(grids[name], rows, folder / f"{name}.png", "" if is_comparable else "\n(ours: not comparable)")
+    text = to_markdown(escape_markdown(grids), escape_markdown(tables), is_comparable)
     write_json(tables, folder / "ablations.json")
     with atomic_write(folder / "ablations.md") as file:
         file.write(text)
     with atomic_write(folder / "ablations.html") as file:
         file.write(to_html(text, folder))
-    return text, not any(row["fault"] for name in asked for row in tables[name])
+    return not any(row["fault"] for name in asked for row in tables[name])
 
 
-def draw(grid, rows, path, caution):
+def draw(grid: Grid, rows: list[dict[str, Any]], path: Path, caution: str) -> None:
     """Draw ours and the paper's numbers: against the setting that a grid's `curve` names, else as bars."""
     series = {f"{name}, ours": [100 * row[name]["mean"] if row[name] else None for row in rows] for name in NAMES}
     for i, name in enumerate(NAMES):
@@ -220,46 +226,3 @@ def draw(grid, rows, path, caution):
         plot_sweep([row["overrides"][grid["curve"]] for row in rows], series, path, grid["columns"][0], title)
     else:
         plot_bars([", ".join(map(str, row["cells"])) for row in rows], series, path, title)
-
-
-def main(argv):
-    """Run the grids and print their tables. Returns the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("hparams_file", nargs="?", help="for instance hparams/loso.yaml; a preset has its own")
-    parser.add_argument("--preset", help="demo: small and offline")
-    parser.add_argument("--grid", default=str(GRID_FILE), help="another YAML file of grids")
-    parser.add_argument("--tables", help="names of grids, joined by commas; default: all")
-    parser.add_argument("--folds", help="such as 1-5, or all; default: the grid's own")
-    parser.add_argument("--seeds", default="1", help="such as 1,2,3")
-    parser.add_argument("--results_folder", help="default: results/ablations/<name of the hyperparameter file>")
-    options, others = parse_options(argv, add_pool_options(parser))
-    grids, preset_file = read_grids(options.grid, options.preset)
-    asked = [name.strip() for name in options.tables.split(",")] if options.tables else list(grids)
-    for name in asked:
-        if name not in grids:
-            raise InputError(f"--tables must be among {', '.join(grids)}, got {name!r}.")
-    hparams_file = options.hparams_file or (preset_file and Path(__file__).resolve().parents[2] / preset_file)
-    if not hparams_file:
-        raise InputError("no hyperparameter file was given: name one, such as hparams/loso.yaml, or set --preset=demo.")
-    if options.preset == "demo" and not any(re.match("--(data_folder|corpus_csv)", option) for option in others):
-        others = [*others, f"--data_folder={DEMO_CORPUS}"]
-        if not Path(DEMO_CORPUS).exists():
-            make_demo_corpus(DEMO_CORPUS)
-    folder = results_folder_of(options.results_folder, "ablations", Path(hparams_file).stem)
-
-    runs, corpora = [], {}
-    seeds = parse_numbers("--seeds", options.seeds)
-    for name in asked:
-        runs += plan_grid(name, grids[name], hparams_file, others, seeds, options.folds, folder, corpora)
-    failed = run_all(runs, folder / "logs", options)
-    text, is_sound = write_tables(grids, asked, folder)
-    print(text)
-    if failed:
-        tell_failures(failed, len(runs))
-        return 1
-    if "protocols" in asked:
-        rows = [folder / "protocols" / row["name"] for row in grids["protocols"]["rows"]]
-        is_sound = print_report(rows, folder / "protocols") and is_sound
-    return 0 if is_sound else 1

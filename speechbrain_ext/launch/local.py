@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, Optional
+from typing import Any, BinaryIO, Optional
 
 import psutil
 
@@ -23,7 +23,7 @@ TAIL_BYTES = 2**16
 POLL_S = 0.02
 GRACE_S = 5.0  # from SIGTERM to SIGKILL
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h; psutil has nothing like it
-PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None  # loaded before fork
+PRCTL: Any = ctypes.CDLL(None).prctl if sys.platform == "linux" else None  # loaded before fork
 
 
 def run_jobs(
@@ -33,7 +33,7 @@ def run_jobs(
     devices: Sequence[object] = (),
     env: Optional[Mapping[str, str]] = None,
     tick_s: float = 1.0,
-) -> Iterator[Optional[JobEvent]]:
+) -> Generator[Optional[JobEvent], None, None]:
     """Run jobs on this machine, in the order given.
 
     Close the generator to end all that runs (`contextlib.closing`); an exception in it and the interpreter's end do the
@@ -75,7 +75,9 @@ def run_job(job: Job, retries: int = 1, env: Optional[Mapping[str, str]] = None)
     return last
 
 
-def _run_jobs(jobs: list[Job], envs: list[dict], retries: int, tick_s: float) -> Iterator[Optional[JobEvent]]:
+def _run_jobs(
+    jobs: list[Job], envs: list[dict], retries: int, tick_s: float
+) -> Generator[Optional[JobEvent], None, None]:
     processes: list[subprocess.Popen] = []
     end = functools.partial(_end_groups, processes)
     atexit.register(end)

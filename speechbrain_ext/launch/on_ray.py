@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Optional
@@ -31,7 +31,7 @@ def run_jobs_on_ray(
     retries: int = 1,
     worker_deaths: int = 5,
     tick_s: float = 1.0,
-) -> Iterator[Optional[JobEvent]]:
+) -> Generator[Optional[JobEvent], None, None]:
     """Run jobs as Ray tasks, as many at a time as the nodes have room for.
 
     A Ray that this process is connected to already is used and left as it is. Paths in a job are relative to this
@@ -89,7 +89,7 @@ def _run_jobs(
     retries: int,
     worker_deaths: int,
     tick_s: float,
-) -> Iterator[Optional[JobEvent]]:
+) -> Generator[Optional[JobEvent], None, None]:
     if not jobs:
         return
     env = {name: value for name, value in os.environ.items() if name.startswith(FORWARDED)}

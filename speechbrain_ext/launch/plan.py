@@ -1,289 +1,248 @@
-"""Train and test every fold with every seed, and report on all of them: the paper's protocol by one command.
+"""All folds and seeds of one training script: planned and checked, run, and reported on together."""
 
-    python recipes/IEMOCAP/run_loso.py hparams/loso.yaml --data_folder=/path/to/IEMOCAP_full_release --seeds=1,2,3
-    ... --jobs=5                              # five runs at a time on this machine, sharing its GPUs
-    ... --ray                                 # as tasks of a Ray on this machine
-    ... --ray_address=auto                    # as tasks of the Ray cluster that this machine belongs to
-
-Every run is one process and exactly what train.py does with the same options. Given again, the command skips what is
-finished and goes on with what is not.
-"""
-
-import argparse
 import contextlib
+import dataclasses
 import itertools
 import os
-import re
-import signal
 import sys
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, MutableMapping, Sequence
 from pathlib import Path
-
-import torch
+from typing import Any, Optional
 
 from speechbrain_ext.corpora.base import PreparedCorpus
-from speechbrain_ext.errors import InputError, check_whole_number, parse_numbers
+from speechbrain_ext.dataio.folds import make_fold
+from speechbrain_ext.errors import InputError
 from speechbrain_ext.launch.display import RunDisplay, WatchedRun
-from speechbrain_ext.launch.jobs import Job
+from speechbrain_ext.launch.jobs import Job, JobEvent
 from speechbrain_ext.launch.local import run_jobs
 from speechbrain_ext.results.fold_results import is_finished
 from speechbrain_ext.results.report import write_report
 from speechbrain_ext.training.command_line import read_command_line
 from speechbrain_ext.training.run import Run
 
-TRAIN = Path(__file__).resolve().parents[2] / "recipes" / "IEMOCAP" / "train.py"
-PATHS = ("data_folder", "corpus_csv", "encoder_source", "output_folder")
+PATHS = ("data_folder", "corpus_csv", "encoder_source")
 SHOWN = {"started": "running", "retried": "running, second attempt"}
-OWN_OPTIONS = {"fold": "--folds", "seed": "--seeds", "output_folder": "--results_folder"}
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class PlannedRun:
-    """One run: train.py's arguments, what its settings say, and whether its results are there already."""
+    """One run.
 
-    name: str
-    labels: dict
-    arguments: tuple
-    settings: dict
+    Attributes
+    ----------
+    labels : dict
+        What tells it from the others, such as {"seed": 1, "fold": 2}.
+    words : tuple of str
+        The training script's command line.
+    run : Run
+        Its settings, corpus and fold.
+    finished : bool
+        Whether its results are there already.
+    """
+
+    labels: dict[str, Any]
+    words: tuple[str, ...]
+    run: Run
     finished: bool
-    prepared: PreparedCorpus
 
     @property
-    def folder(self):
-        """The run's folder."""
-        return Path(self.settings["output_folder"])
+    def name(self) -> str:
+        """The labels as a text."""
+        return ", ".join(f"{key} {value}" for key, value in self.labels.items())
 
 
-def plan_run(arguments, labels, corpora=None):
-    """Read and check what train.py would be started with, before anything is started.
-
-    Arguments
-    ---------
-    arguments : list of str
-        train.py's command line, the hyperparameter file first.
-    labels : dict
-        What tells the run from the others, such as {"seed": 1, "fold": 2}.
-    corpora : dict, optional
-        What has been described before, so that a corpus is described once; it is added to.
-
-    Returns
-    -------
-    PlannedRun
-        The run.
-
-    Raises
-    ------
-    InputError
-        If train.py would refuse it.
-    """
-    line = read_command_line(arguments)
-    run = Run.read(line.hparams_file, line.overrides, corpora)
-    finished = is_finished(run.folder, run.identity, run.fingerprint)
-    if not finished:
-        run.check()
-    # A worker on another machine has another working directory.
-    paths = [f"--{key}={check_path(key, run.overrides[key])}" for key in PATHS if run.overrides.get(key)]
-    arguments = (str(line.hparams_file.resolve()), *arguments[1:], *paths)
-    name = ", ".join(f"{key} {value}" for key, value in labels.items())
-    return PlannedRun(name, labels, arguments, run.settings, finished, run.prepared)
-
-
-def check_path(name, path):
-    """Refuse a path that a command line of options in YAML cannot carry."""
-    if re.search(r"=|\s#|:\s|:$|\n", str(path)):
-        raise InputError(f"{name} must be a path without '=', ' #' and ': ', got {str(path)!r}. Rename the folder.")
-    return path
-
-
-def plan_folds(arguments, seeds, folds, results_folder, labels=None, corpora=None):
-    """Plan the runs of all seeds and folds.
+def plan_folds(
+    words: Sequence[str],
+    seeds: Sequence[int],
+    folds: Optional[Sequence[int]],
+    results_folder: Path,
+    labels: Optional[dict[str, Any]] = None,
+    corpora: Optional[MutableMapping[tuple, PreparedCorpus]] = None,
+) -> list[PlannedRun]:
+    """Plan the runs of all seeds and folds, and check what can be checked before anything is started.
 
     Arguments
     ---------
-    arguments : list of str
-        train.py's command line without fold, seed and output folder, the hyperparameter file first.
+    words : list of str
+        A training script's command line without fold, seed and output folder, the hyperparameter file first.
     seeds : list of int
         The seeds.
-    folds : str
-        Such as "1-3,5"; "all" for as many as the corpus has.
+    folds : list of int, optional
+        The folds; None for as many as the corpus has.
     results_folder : pathlib.Path
         The runs' folders are seed<seed>/fold<fold> in it; absolute.
     labels : dict, optional
         What else tells these runs from others.
     corpora : dict, optional
-        As in `plan_run`.
+        Corpora that were read before, so that each is read once; it is added to.
 
     Returns
     -------
     list of PlannedRun
         By seed and fold.
+
+    Raises
+    ------
+    InputError
+        If the script would refuse one of the runs.
     """
-    check_path("--results_folder", results_folder)
-    corpora = {} if corpora is None else corpora
+    line = read_command_line(words)
+    first = {"seed": seeds[0], "fold": folds[0] if folds else 1, "output_folder": str(results_folder)}
+    run = Run.read(line.hparams_file, {**line.overrides, **first}, corpora)
+    fingerprint = run.fingerprint
+    # All that names a place is passed on as an absolute path: a worker elsewhere has another environment.
+    paths = [f"--{key}={run.overrides[key]}" for key in PATHS if run.overrides.get(key)]
+    n_folds = len({entry["group"] for entry in run.prepared.manifest.values()})
+    planned = []
+    for seed, fold in itertools.product(seeds, folds or range(1, n_folds + 1)):
+        one = _of_fold(run, seed, fold, f"{results_folder}/seed{seed}/fold{fold}")
+        finished = is_finished(one.folder, one.identity, fingerprint)
+        if one.folder.exists() and not finished:
+            one.check()
+        own = [f"--seed={seed}", f"--fold={fold}", f"--output_folder={one.folder}"]
+        command_line = (str(line.hparams_file.resolve()), *words[1:], *paths, *own)
+        planned.append(PlannedRun({**(labels or {}), "seed": seed, "fold": fold}, command_line, one, finished))
+    return planned
 
-    def plan(seed, fold):
-        own = [f"--seed={seed}", f"--fold={fold}", f"--output_folder={results_folder}/seed{seed}/fold{fold}"]
-        return plan_run([*arguments, *own], {**(labels or {}), "seed": seed, "fold": fold}, corpora)
 
-    if folds == "all":
-        groups = {entry["group"] for entry in plan(seeds[0], 1).prepared.manifest.values()}
-        folds = range(1, len(groups) + 1)
-    else:
-        folds = parse_numbers("--folds", folds)
-    return [plan(seed, fold) for seed in seeds for fold in folds]
+def _of_fold(run: Run, seed: int, fold: int, output_folder: str) -> Run:
+    """Return the run of another fold, seed and folder: reading all settings anew takes a second."""
+    own = {"seed": seed, "fold": fold, "output_folder": output_folder}
+    settings = {**run.settings, **own}
+    split = make_fold(
+        run.prepared.manifest,
+        fold,
+        validation=settings["validation"],
+        valid_fraction=settings["valid_fraction"],
+        seed=seed,
+        emotions=list(settings["emotions"]),
+    )
+    return dataclasses.replace(run, overrides={**run.overrides, **own}, settings=settings, fold=split)
 
 
-def results_folder_of(given, *default):
-    """Return the absolute folder that an option names, or the default one in results/."""
-    return Path(given).expanduser().resolve() if given else Path("results", *default).resolve()
-
-
-def run_all(runs, log_folder, options):
+def run_all(train_script: Path, runs: Sequence[PlannedRun], log_folder: Path, **places: Any) -> list[JobEvent]:
     """Run what is not finished, several at a time, with one progress display over all.
 
     Arguments
     ---------
+    train_script : pathlib.Path
+        The training script, such as recipes/IEMOCAP/train.py.
     runs : list of PlannedRun
         The runs, in the order in which they start.
     log_folder : pathlib.Path
         Where each run's output goes, one file a run.
-    options : argparse.Namespace
-        As `add_pool_options` reads them.
+    **places
+        Where they run, as `start_jobs` takes it.
 
     Returns
     -------
-    list of speechbrain_ext.launch.jobs.JobEvent
+    list of JobEvent
         The runs that failed, each with the last lines of its log.
     """
     jobs = [
         Job(
             name=run.name,
-            command=(sys.executable, str(TRAIN), *run.arguments, "--noprogressbar"),
+            command=(sys.executable, str(train_script.resolve()), *run.words, "--noprogressbar"),
             log_file=str(log_folder / f"{run.name.replace(', ', '_').replace(' ', '')}.log"),
         )
         for run in runs
         if not run.finished
     ]
-    watched = [WatchedRun(run.name, str(run.folder), run.settings["number_of_epochs"], run.labels) for run in runs]
+    watched = [
+        WatchedRun(run.name, str(run.run.folder), run.run.settings["number_of_epochs"], run.labels) for run in runs
+    ]
     failed = []
-    pool = start_pool(jobs, options)
-    with RunDisplay(watched) as display, contextlib.closing(pool):
+    events = start_jobs(jobs, **places)
+    with RunDisplay(watched) as display, contextlib.closing(events):
         for run in runs:
             if run.finished:
                 display.set_state(run.name, "finished before")
-        for event in pool:
+        for event in events:
             if event:
                 display.set_state(event.name, SHOWN.get(event.state, event.state))
                 failed += [event] if event.state == "failed" else []
             display.refresh()
+    for event in failed:
+        print(f"\n{event.name} failed (exit status {event.returncode}):\n{event.tail}", file=sys.stderr)
+    if failed:
+        words = f"{len(failed)} of {len(runs)} runs failed; their output is in {log_folder}"
+        print(f"\n{words}. The same command tries them again.", file=sys.stderr)
     return failed
 
 
-def start_pool(jobs, options):
-    """Choose where the jobs run. Returns the generator of events."""
-    for name, value in (("--jobs", options.jobs), ("--cpus_per_run", options.cpus_per_run)):
-        if value is not None:
-            check_whole_number(name, value, 1)
-    on_ray = options.ray or options.ray_address
-    if on_ray and options.jobs is not None:
-        raise InputError("--jobs is for this machine; Ray runs as many at a time as it has room for.")
-    if not on_ray and options.gpus_per_run is not None:
-        raise InputError("--gpus_per_run is for Ray; on this machine --jobs says how many runs share its GPUs.")
-    if on_ray:
+def start_jobs(
+    jobs: Sequence[Job],
+    n_parallel: Optional[int] = None,
+    ray: bool = False,
+    ray_address: Optional[str] = None,
+    gpus_per_run: Optional[float] = None,
+    cpus_per_run: Optional[int] = None,
+) -> Generator[Optional[JobEvent], None, None]:
+    """Choose where jobs run: as processes of this machine that share its GPUs and cores, or as tasks of Ray.
+
+    Arguments
+    ---------
+    jobs : list of Job
+        What to run.
+    n_parallel : int, optional
+        Runs at a time on this machine; by default one a GPU, else one.
+    ray : bool
+        Whether they are tasks of a Ray on this machine.
+    ray_address : str, optional
+        The Ray cluster that they are tasks of: auto, or host:port.
+    gpus_per_run, cpus_per_run : int, optional
+        What each run takes.
+
+    Returns
+    -------
+    generator of JobEvent or None
+        What happens, as `run_jobs` says it.
+    """
+    if ray or ray_address:
         from speechbrain_ext.launch.on_ray import run_jobs_on_ray
 
-        return run_jobs_on_ray(
-            jobs,
-            address=options.ray_address,
-            cpus_per_job=options.cpus_per_run or 1,
-            gpus_per_job=options.gpus_per_run,
-        )
-    devices = () if any(argument.startswith("--device") for job in jobs for argument in job.command) else cuda_devices()
-    n_parallel = options.jobs or max(1, len(devices))
-    n_threads = options.cpus_per_run
-    if n_threads is None and n_parallel > 1 and "OMP_NUM_THREADS" not in os.environ:
-        n_threads = max(1, (os.cpu_count() or 1) // n_parallel)
-    env = {"OMP_NUM_THREADS": str(n_threads)} if n_threads else {}
+        return run_jobs_on_ray(jobs, address=ray_address, cpus_per_job=cpus_per_run or 1, gpus_per_job=gpus_per_run)
+    devices = () if any(word.startswith("--device") for job in jobs for word in job.command) else cuda_devices()
+    n_parallel = n_parallel or max(1, len(devices))
+    if cpus_per_run is None and n_parallel > 1 and "OMP_NUM_THREADS" not in os.environ:
+        cpus_per_run = max(1, (os.cpu_count() or 1) // n_parallel)
+    env = {"OMP_NUM_THREADS": str(cpus_per_run)} if cpus_per_run else {}
     return run_jobs(jobs, n_parallel, devices=devices, env=env)
 
 
-def cuda_devices():
+def cuda_devices() -> tuple[str, ...]:
     """Name the CUDA devices that this process may use, as CUDA_VISIBLE_DEVICES does."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
+        import torch
+
         return tuple(str(i) for i in range(torch.cuda.device_count()))
     names = [name.strip() for name in visible.split(",")]
     return tuple(itertools.takewhile(lambda name: name and not name.startswith("-"), names))  # CUDA stops there too
 
 
-def tell_failures(failed, n_runs):
-    """Print which runs failed, with the last lines of their logs."""
-    for event in failed:
-        print(f"\n{event.name} failed (exit status {event.returncode}):\n{event.tail}", file=sys.stderr)
-    print(f"\n{len(failed)} of {n_runs} runs failed. The same command tries them again.", file=sys.stderr)
+def print_report(folders: Iterable[Path], out: Optional[Path] = None, folds: Optional[Sequence[int]] = None) -> bool:
+    """Write the report and print its summary, or say what hinders it. Returns whether there is one.
 
-
-def print_report(folders, out=None):
-    """Write and print the report, or say what hinders it. Returns whether there is one."""
+    Arguments
+    ---------
+    folders : list of pathlib.Path
+        As in `write_report`.
+    out : pathlib.Path, optional
+        As in `write_report`.
+    folds : list of int, optional
+        What has been run, if not all folds; they are reported on alone unless the others are there as well.
+    """
+    folders = list(folders)
     try:
-        print(write_report(folders, out))
+        try:
+            report = write_report(folders, out)
+        except InputError:
+            if folds is None:
+                raise
+            report = write_report(folders, out, folds=folds)
     except (InputError, OSError) as error:
         print(f"No report yet: {error}")
         return False
+    print(report)
     return True
-
-
-def add_pool_options(parser):
-    """Add the options that say where and how many at a time."""
-    parser.add_argument("--jobs", type=int, help="runs at a time on this machine; default: one a GPU, else one")
-    parser.add_argument("--ray", action="store_true", help="run as tasks of a Ray on this machine")
-    parser.add_argument("--ray_address", help="run as tasks of a Ray cluster: auto, or host:port")
-    parser.add_argument("--gpus_per_run", type=float, help="for Ray; default: 1 where the cluster has a GPU")
-    parser.add_argument("--cpus_per_run", type=int, help="CPU cores for each run")
-    return parser
-
-
-def parse_options(argv, parser):
-    """Read the own options; all others are train.py's, each written as one word: --key=value."""
-    own = {name for action in parser._actions for name in action.option_strings}
-    others = [word for word in argv if word.startswith("--") and word.partition("=")[0] not in own]
-    for option in others:
-        key = option.lstrip("-").partition("=")[0]
-        if key in OWN_OPTIONS:
-            raise InputError(f"--{key} is different in every run: use {OWN_OPTIONS[key]}.")
-    options, strays = parser.parse_known_args([word for word in argv if word not in others])
-    if strays:
-        raise InputError(f"{strays[0]!r} belongs to no option: write train.py's options as --key=value.")
-    return options, others
-
-
-def main(argv):
-    """Run all folds and seeds. Returns the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument("hparams_file", help="for instance hparams/loso.yaml; all its keys are options")
-    parser.add_argument("--folds", default="all", help="such as 1-5 or 1,3; default: every fold of the corpus")
-    parser.add_argument("--seeds", default="1", help="such as 1,2,3")
-    parser.add_argument("--results_folder", help="default: results/<name of the hyperparameter file>")
-    options, others = parse_options(argv, add_pool_options(parser))
-    results_folder = results_folder_of(options.results_folder, Path(options.hparams_file).stem)
-    seeds = parse_numbers("--seeds", options.seeds)
-    runs = plan_folds([options.hparams_file, *others], seeds, options.folds, results_folder)
-    failed = run_all(runs, results_folder / "logs", options)
-    if failed:
-        tell_failures(failed, len(runs))
-        return 1
-    reported = print_report([results_folder])
-    return 0 if reported or options.folds != "all" else 1
-
-
-def run_command(name, main):
-    """Run a script's main function: runs are ended before it is, and what is wrong is said in a sentence."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except (InputError, OSError) as error:
-        sys.exit(f"{name}: {error}")
-    except KeyboardInterrupt:
-        sys.exit(f"{name}: interrupted. The same command goes on where it was.")

@@ -42,8 +42,8 @@ os._exit(3)
 """
 
 
-def wait_until(condition):
-    deadline = time.monotonic() + DEADLINE_S
+def wait_until(condition, deadline_s=DEADLINE_S):
+    deadline = time.monotonic() + deadline_s
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
         threading.Event().wait(0.01)

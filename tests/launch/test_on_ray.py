@@ -16,6 +16,7 @@ from speechbrain_ext.errors import InputError
 from speechbrain_ext.launch.jobs import Job, JobEvent
 from speechbrain_ext.launch.on_ray import _LogReader, run_jobs_on_ray
 from tests.launch.test_local import FAMILY, is_alive, job, python, states, wait_for_family, wait_until
+from tests.launch.test_plan import STUB, run, words  # noqa: F401
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="follows processes by /proc")
 
@@ -345,3 +346,16 @@ def test_run_jobs_on_ray_calls_nobody_at_home(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
     run_jobs_on_ray([])
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "1"  # who wants it
+
+
+def test_folds_are_tasks_of_ray_when_asked(run, connected, tmp_path, capsys):  # noqa: F811
+    """Resuming a killed fold is tested in test_plan, and that a dead node's job runs again above."""
+    (tmp_path / "stub.py").write_text(STUB)
+    folder = tmp_path / "runs"
+    options = ["--ray", "--gpus_per_run=0", "--folds=1-3", f"--results_folder={folder}"]
+    assert run(*options, train=tmp_path / "stub.py") == 1
+    said = capsys.readouterr()
+    assert "2 of 3 finished, 1 failed" in said.out
+    assert "seed 1, fold 2 failed (exit status 1):\nworking on --fold=2\nCUDA is out of memory" in said.err
+    logs = {path.name: path.read_text().count("working on --fold=") for path in (folder / "logs").iterdir()}
+    assert logs == {"seed1_fold1.log": 1, "seed1_fold2.log": 2, "seed1_fold3.log": 1}
