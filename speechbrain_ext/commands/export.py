@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import Any, Optional
 
+import yaml
+
 from speechbrain_ext.corpora.base import get_corpus
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.bundle_settings import BundleSettings
@@ -138,9 +140,12 @@ def read_metrics(fold_dir: Path) -> dict[str, Any]:
 
 def tested_weights(fold_dir: Path, epoch: int) -> dict[str, Path]:
     """Find the files of the checkpoint that was tested."""
-    checkpoint = AtomicCheckpointer(fold_dir / "save").find_checkpoint(
-        ckpt_predicate=lambda checkpoint: checkpoint.meta.get("epoch") == epoch
-    )
+    try:
+        checkpoint = AtomicCheckpointer(fold_dir / "save").find_checkpoint(
+            ckpt_predicate=lambda checkpoint: checkpoint.meta.get("epoch") == epoch
+        )
+    except yaml.YAMLError as error:  # SpeechBrain reads it with yaml's SafeLoader
+        raise InputError(f"{fold_dir / 'save'} holds a CKPT.yaml that is no plain YAML: {error}") from error
     if checkpoint is None:
         raise InputError(
             f"{fold_dir / 'save'} holds no checkpoint of epoch {epoch}, which was tested. If the fold was copied, copy "
