@@ -1,0 +1,125 @@
+"""One run from its command line: refused early, held, described, interrupted in a sentence."""
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from importlib.metadata import version
+
+import numpy as np
+import pytest
+import soundfile
+
+from recipes.IEMOCAP import train
+from speechbrain_ext.errors import InputError
+from speechbrain_ext.training.run import Run, end_in_a_sentence
+from tests.recipes.fold_reading import SMALL, history, results
+
+
+def test_many_runs_read_a_corpus_once(root, demo_corpus, tmp_path, monkeypatch):
+    corpora = {}
+    options = {"data_folder": str(demo_corpus), "output_folder": str(tmp_path)}
+    first = Run.read(root / "hparams/demo.yaml", {**options, "fold": 1}, corpora)
+    second = Run.read(root / "hparams/demo.yaml", {**options, "fold": 2}, corpora)
+    assert len(corpora) == 1 and first.prepared is second.prepared
+    assert (first.fold.test_group, second.fold.test_group) == ("Session1", "Session2")
+    assert first.fingerprint == second.fingerprint
+    assert first.identity == {**second.identity, "fold": 1}
+
+
+def test_run_file_says_which_corpus_and_how_many_processes(root, demo_corpus, tmp_path):
+    run = Run.read(
+        root / "hparams/demo.yaml", {"data_folder": str(demo_corpus), "output_folder": str(tmp_path / "fold")}
+    )
+    run.claim(n_processes=2)
+    assert run.manifest.keys() == run.prepared.manifest.keys()
+    found = json.loads((tmp_path / "fold/run.json").read_text())
+    assert (found["corpus"], found["corpus_faults"], found["n_processes"]) == ("synthetic", [], 2)
+
+
+def test_environment_is_that_of_this_interpreter(fit, monkeypatch, tmp_path):
+    other = tmp_path / "bin" / "pip"  # the first on the PATH, of another environment
+    other.parent.mkdir()
+    other.write_text("#!/bin/sh\necho torch==0.0.1\n")
+    other.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{other.parent}{os.pathsep}{os.environ['PATH']}")
+    text = (fit("fold", "--number_of_epochs=1") / "env.log").read_text()
+    assert f"torch=={version('torch')}\n" in text
+    assert sys.executable in text and "0.0.1\n" not in text
+
+
+def test_clips_too_short_for_the_encoder_are_named_before_training(fit, demo_corpus, tmp_path, monkeypatch):
+    copy = shutil.copytree(demo_corpus, tmp_path / "copy")
+    short = sorted(copy.glob("Session3/sentences/wav/*/Ses03*[0-9].wav"))[:2]
+    for path in short:
+        soundfile.write(path, 0.1 * np.ones(500), 16000)  # long enough for HuBERT, not for the encoder below
+    config = "--encoder_config={conv_kernel: [800, 4, 2]}"
+    monkeypatch.setattr(train, "EmotionBrain", None)  # nothing is trained
+    with pytest.raises(InputError, match=f"2 of 80 recordings are shorter .* the encoder needs(.|\n)*{short[0].stem}"):
+        fit("fold", config, data_folder=copy)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_that_the_same_command_resumes_it(root, demo_corpus, tmp_path, number):
+    command = [sys.executable, "-u", str(root / "train.py"), str(root / "hparams/demo.yaml")]
+    command += [f"--data_folder={demo_corpus}", f"--output_folder={tmp_path / 'fold'}", *SMALL, "--number_of_epochs=99"]
+    env = {**os.environ, "PYTHONPATH": str(root)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+    for line in process.stdout:
+        if "Going into epoch 2" in line:
+            process.send_signal(number)
+            break
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "train.py: interrupted. The same command resumes the run."
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "text"),
+    [
+        (InputError("fold must be 1."), 1, "train.py: fold must be 1.\n"),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "No space left on device. What was saved before stays"),
+        (OSError(errno.EROFS, "Read-only file system", "x"), 1, "Read-only file system: 'x'. What was saved before"),
+        (KeyboardInterrupt(), 130, "train.py: interrupted. The same command resumes the run.\n"),
+    ],
+)
+def test_a_refusal_a_full_disk_and_an_interrupt_are_sentences(capsys, monkeypatch, error, status, text):
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+    def main(words):
+        raise error
+
+    assert end_in_a_sentence(main, []) == status
+    assert text in capsys.readouterr().err
+
+
+def test_other_faults_keep_their_traceback(monkeypatch):
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+    def main(words):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(OSError, match="Input/output"):
+        end_in_a_sentence(main, [])
+
+
+def test_a_fold_survives_that_a_file_within_a_room_is_renamed(fit, root, tmp_path):
+    folder = fit("fold", "--number_of_epochs=1")
+    checkout = tmp_path / "checkout"
+    shutil.copytree(
+        root / "speechbrain_ext", checkout / "speechbrain_ext", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    shutil.copytree(root / "recipes", checkout / "recipes", ignore=shutil.ignore_patterns("__pycache__"))
+    rooms = checkout / "speechbrain_ext"
+    (rooms / "nnet/losses.py").rename(rooms / "nnet/criteria.py")
+    face = rooms / "nnet/__init__.py"
+    face.write_text(face.read_text().replace('"losses":', '"criteria":'))
+    train_file = checkout / "recipes/IEMOCAP/train.py"
+    command = [sys.executable, str(train_file), str(folder / "hyperparams.yaml"), "--number_of_epochs=2"]
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": ""}, cwd=tmp_path)
+    assert [epoch["epoch"] for epoch in history(folder)] == [1, 2]
+    assert results(folder)[0]["n_epochs"] == 2
