@@ -89,8 +89,10 @@ def setting_text(value: Any) -> str:
 
     Example
     -------
-    >>> setting_text([{"!new:audiomentations.Gain": {"p": 0.5}}, None, True, 2.0])
-    '[Gain(p=0.5), null, True, 2.0]'
+    >>> setting_text([{"!new:audiomentations.Gain": {"p": 0.5}}, {"!name:torch.relu": None}, None, True, 2.0])
+    '[Gain(p=0.5), relu(), null, True, 2.0]'
+    >>> setting_text({"a": ["x"], "b": {}})
+    '{a: [x], b: {}}'
     """
     if isinstance(value, Mapping):
         (first, *others) = value.items() or [("", None)]

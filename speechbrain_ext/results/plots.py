@@ -1,4 +1,7 @@
-"""Pictures: confusion matrix, learning curves, WA and UA over folds and over the values of a setting."""
+"""Pictures: confusion matrix, learning curves, WA and UA over folds and over the values of a setting.
+
+Each function writes a PNG to `path`.
+"""
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,14 +34,10 @@ def plot_confusion(
 
     Arguments
     ---------
-    confusion : list of list of int
+    confusion
         Counts, [true][predicted].
-    emotions : list of str
-        Labels, in the order of rows and columns.
-    path : str or pathlib.Path
-        Where the PNG is written.
-    title : str
-        Title of the picture.
+    emotions
+        Labels of rows and columns.
     """
     counts = np.asarray(confusion)
     if counts.shape != (len(emotions), len(emotions)):
@@ -70,14 +69,10 @@ def plot_curves(
 
     Arguments
     ---------
-    epochs : list of dict
+    epochs
         One an epoch: epoch, train_loss, and where there is validation valid_loss, valid_WA, valid_UA.
-    path : str or pathlib.Path
-        Where the PNG is written.
-    best_epoch : int, optional
+    best_epoch
         The epoch whose weights were tested; marked by a line.
-    title : str
-        Title of the picture.
     """
     numbers = [entry["epoch"] for entry in epochs]
     validated = bool(epochs) and "valid_WA" in epochs[0]
@@ -102,12 +97,8 @@ def plot_folds(runs: Sequence[Mapping[str, Any]], path: PathLike, title: str = "
 
     Arguments
     ---------
-    runs : list of dict
+    runs
         One a run: fold, WA and UA (fractions).
-    path : str or pathlib.Path
-        Where the PNG is written.
-    title : str
-        Title of the picture.
     """
     folds = sorted({run["fold"] for run in runs})
     with _picture(path, [title], figsize=(max(5, 1.2 * len(folds)), 3.8)) as (figure, missing):
@@ -138,16 +129,10 @@ def plot_sweep(
 
     Arguments
     ---------
-    values : list of float
-        The setting's values.
-    series : dict
+    values, xlabel
+        The setting's values and its name.
+    series
         Name of a curve -> one number in percent for each value, or None where it is not known.
-    path : str or pathlib.Path
-        Where the PNG is written.
-    xlabel : str
-        The setting's name.
-    title : str
-        Title of the picture.
     """
     with _picture(path, [title, xlabel, *series], figsize=(5.6, 3.8)) as (figure, missing):
         axes = figure.add_subplot()
@@ -170,14 +155,10 @@ def plot_bars(
 
     Arguments
     ---------
-    labels : list of str
+    labels
         The systems.
-    series : dict
+    series
         Name of a number -> one in percent for each system, or None where it is not known.
-    path : str or pathlib.Path
-        Where the PNG is written.
-    title : str
-        Title of the picture.
     """
     series = {name: numbers for name, numbers in series.items() if any(number is not None for number in numbers)}
     size = (7, 1.2 + 0.22 * len(labels) * (len(series) + 1))

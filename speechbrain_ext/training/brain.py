@@ -75,10 +75,10 @@ class FoldBrain(sb.Brain):
         test_stats = self.track_test() if self.hparams.track_test else {}
         self.hparams.history.add(epoch=epoch, lr=lr, train_loss=self.train_loss, **valid_stats, **test_stats)
         for train_logger in self.hparams.train_loggers:
-            shown = in_percent if isinstance(train_logger, FileTrainLogger) else dict  # a board takes numbers only
+            shown = as_texts if isinstance(train_logger, FileTrainLogger) else dict  # a board takes numbers only
             train_logger.log_stats(
                 stats_meta={"epoch": epoch, "lr": lr},
-                train_stats={"loss": self.train_loss},
+                train_stats=shown({"loss": self.train_loss}),
                 valid_stats=shown({key.replace("valid_", ""): value for key, value in valid_stats.items()}),
                 test_stats=shown({key.replace("test_", ""): value for key, value in test_stats.items()}),
             )
@@ -115,15 +115,15 @@ class FoldBrain(sb.Brain):
         self.tested_epoch = checkpoint.meta["epoch"]
 
 
-def in_percent(stats: dict[str, float]) -> dict[str, float | str]:
-    """Write WA and UA in percent, and leave other numbers.
+def as_texts(stats: dict[str, float]) -> dict[str, str]:
+    """Write WA and UA in percent and losses with four decimals, for a log that people read.
 
     Example
     -------
-    >>> in_percent({"loss": 1.5, "WA": 0.318})
-    {'loss': 1.5, 'WA': '31.80%'}
+    >>> as_texts({"loss": 0.81234, "WA": 0.318})
+    {'loss': '0.8123', 'WA': '31.80%'}
     """
-    return {key: f"{100 * value:.2f}%" if key in ("WA", "UA") else value for key, value in stats.items()}
+    return {key: f"{100 * value:.2f}%" if key in ("WA", "UA") else f"{value:.4f}" for key, value in stats.items()}
 
 
 def first_best(checkpoint: Any) -> tuple[float, int]:

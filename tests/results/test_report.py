@@ -20,7 +20,6 @@ from speechbrain_ext.commands import main as cli
 from speechbrain_ext.corpora import get_corpus
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.results import report
-from speechbrain_ext.results.markdown_text import setting_text
 from tests.results import run_files
 
 EMOTIONS = ["neu", "hap", "ang", "sad"]
@@ -236,13 +235,6 @@ def test_report_parts_are_those_of_the_corpus(written):
         assert row[3] != row[5]
 
 
-def test_report_parts_of_an_incomplete_set_count_each_utterance_once(tmp_path, quick_pictures):
-    write_set(tmp_path, seeds=(1,))
-    write_run(tmp_path / "seed2" / "fold1", iemocap_ids(1), seed=2, fold=1, n_folds=2, **IEMOCAP)
-    text = report.write_report([tmp_path], allow=["incomplete"]).text
-    assert [row[:2] for row in table_with(text, "Part")[1:]] == [["improvised", "18"], ["scripted", "14"]]
-
-
 def test_report_measures_the_leak(written):
     folder, made = written
     honest = [table.mean() for table in metrics_of(folder).values()]
@@ -281,20 +273,6 @@ def test_report_shows_settings_that_differ_between_systems_and_within_one(tmp_pa
     settings, versions = tables(report.write_report([a, b.parent], allow=["mixed"]).text)[-2:]
     assert settings == [["Setting", "a", "b"], ["emb_dim", "64", "8 or 9"], ["lr", "1", "null or 2"]]
     assert versions == [["Package", "a", "b"], ["python", "3.11", "3.11 or 3.12"]]
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        ({"!new:audiomentations.Gain": {"p": 0.5, "max_gain_db": 10}}, "Gain(p=0.5, max_gain_db=10)"),
-        ({"!name:torch.relu": None}, "relu()"),
-        ({"a": 1, "b": ["x", None]}, "{a: 1, b: [x, null]}"),
-        ({}, "{}"),
-        (False, "False"),
-    ],
-)
-def test_settings_are_written_shortly(value, text):
-    assert setting_text(value) == text
 
 
 def test_report_holds_published_results_and_ours_apart(written):
@@ -423,6 +401,11 @@ def test_compared_folders_have_a_row_each_and_a_section_each(compared):
         assert f"\n\n# Results of {name}\n\n" in made.text
         assert f"(folds_{i + 1}.png)" in made.text and f"(confusion_{i + 1}.png)" in made.text
         assert str(made).splitlines()[i].startswith(f"{name}: WA {rows[i][1].split()[0]} ± ")
+    out = paths[0] / "comparison"
+    pictures = sorted(path.name for path in out.glob("*.png"))
+    assert pictures == [f"{name}_{i}.png" for name in ("confusion", "folds") for i in (1, 2, 3)]
+    assert len(set(page_of(out).sources)) == 6  # each its own
+    assert not [path for folder in paths for path in folder.iterdir() if path.is_file()]
     methods = [table for table in tables(made.text) if "Method" in table[0]]
     assert [f"This project, {name}:" in table[-1][0] for name, table in zip(names, methods)] == [True] * 3
 
@@ -454,16 +437,6 @@ def right_in(folder, seed):
     """Collect what a seed got right."""
     ids, true, predicted = decisions_of(folder / f"seed{seed}")
     return set(ids[true == predicted])
-
-
-def test_compared_pictures_are_each_its_own(compared):
-    paths, _ = compared
-    out = paths[0] / "comparison"
-    pictures = sorted(out.glob("*.png"))
-    assert [path.name for path in pictures] == [f"{name}_{i}.png" for name in ("confusion", "folds") for i in (1, 2, 3)]
-    page = page_of(out)
-    assert len(page.sources) == len(set(page.sources)) == 6
-    assert not [path for folder in paths for path in folder.iterdir() if path.is_file()]
 
 
 @pytest.mark.parametrize(

@@ -234,6 +234,8 @@ def test_parts_are_summarised_apart():
         assert found[name]["UA"] == pytest.approx(balanced_accuracy_score(true, predicted), abs=1e-12)
         assert_intervals(found[name]["over_utterances"], true, predicted, clusters)
         assert_intervals(found[name]["over_speakers"], true, predicted, speakers)
+    incomplete = summarise(make_set(*result_set.runs[:3]), part_of)["parts"]  # each utterance counts once all the same
+    assert [incomplete[name]["n_utterances"] for name in found] == [found[name]["n_utterances"] for name in found]
 
 
 def test_parts_are_none_without_a_function_and_for_ids_that_have_none():
