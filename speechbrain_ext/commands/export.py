@@ -86,7 +86,7 @@ def export_fold(fold_dir: Path, out_dir: Path, name: Optional[str] = None, onnx:
         If the fold is not finished, or `out_dir` holds something else.
     """
     metrics = read_metrics(fold_dir)
-    settings, _ = read_settings(fold_dir / HYPERPARAMS_FILE, None)
+    settings, _ = read_settings(fold_dir / HYPERPARAMS_FILE)
     facts = {
         "corpus": metrics["corpus"],
         "corpus_title": title_of(get_corpus(metrics["corpus"]), metrics["corpus_faults"]),
