@@ -30,7 +30,7 @@ code { font-size: .9em; }
   h2 { font-size: 1.1rem; }
   table { font-size: .8125rem; }
   th, td { padding: .25rem .35rem; }
-  td:first-child:not([style]) { min-width: 7.5rem; }
+  td:first-child:not([style]) { min-width: 8.5rem; }
 }
 """
 

@@ -86,7 +86,7 @@ class EmotionMetrics:
 
 
 def mean_batch_loss(losses: Sequence[float]) -> float:
-    """Average the losses of all processes' batches, in the very order and way of a Brain in one process.
+    """Average the losses of all processes' batches in the order, and with the running mean, of a Brain in one process.
 
     Arguments
     ---------

@@ -37,7 +37,7 @@ class ResultSet:
     subset : str
         The folds that were asked for, such as "folds 1 and 2 of 5"; empty where all were.
     notes : tuple of str
-        What was accepted with `allow`; stands wherever the numbers stand.
+        What was accepted with `allow`; written wherever the numbers are written.
     """
 
     folder: Path
