@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -51,9 +52,15 @@ def test_environment_is_that_of_this_interpreter(fit, monkeypatch, tmp_path):
     assert sys.executable in text and "0.0.1\n" not in text
 
 
+def used(path, corpus):
+    """Tell whether an utterance has one of the four labels."""
+    lines = (corpus / "Session3/dialog/EmoEvaluation" / f"{path.parent.name}.txt").read_text(errors="replace")
+    return re.search(rf"{path.stem}\s+(ang|hap|exc|sad|neu)", lines)
+
+
 def test_clips_too_short_for_the_encoder_are_named_before_training(fit, demo_corpus, tmp_path, monkeypatch):
     copy = shutil.copytree(demo_corpus, tmp_path / "copy")
-    short = sorted(copy.glob("Session3/sentences/wav/*/Ses03*[0-9].wav"))[:2]
+    short = [path for path in sorted(copy.glob("Session3/sentences/wav/*/Ses03*[0-9].wav")) if used(path, copy)][:2]
     for path in short:
         soundfile.write(path, 0.1 * np.ones(500), 16000)  # long enough for HuBERT, not for the encoder below
     config = "--encoder_config={conv_kernel: [800, 4, 2]}"
