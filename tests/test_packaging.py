@@ -10,6 +10,7 @@ import zipfile
 import pytest
 
 from speechbrain_ext import __version__
+from speechbrain_ext.commands.main import COMMANDS
 
 COPIED = (
     "speechbrain_ext",
@@ -93,6 +94,20 @@ def test_program_answers_at_once(installed, tmp_path, word, printed):
 def test_console_script_is_the_same_program(installed, tmp_path):
     by_module = python(installed, tmp_path, "-m", "speechbrain_ext.commands.main", "--help")
     assert python(installed, tmp_path, installed / "bin" / "speechbrain-ext", "--help").stdout == by_module.stdout
+
+
+def test_every_command_explains_itself(installed, tmp_path):
+    code = (
+        "import sys; from speechbrain_ext.commands.main import COMMANDS, main\n"
+        "assert 'torch' not in sys.modules\n"
+        "for name in COMMANDS:\n"
+        "    try: main([name, '--help'])\n"
+        "    except SystemExit as ended: assert ended.code == 0, name\n"
+    )
+    done = python(installed, tmp_path, "-c", code)
+    assert done.returncode == 0, done.stderr
+    for name in COMMANDS:
+        assert f"usage: speechbrain-ext {name}" in done.stdout
 
 
 def test_every_room_module_and_public_name_is_there(installed, tmp_path):
