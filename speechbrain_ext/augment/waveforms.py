@@ -47,12 +47,12 @@ class WaveformAugment:
     seed : int
         Experiment seed.
     n_transforms : list, optional
-        Smallest and largest number of transforms for a clip that is augmented, [n_min, n_max].
+        Smallest and largest number of transforms for a clip that is augmented, [n_min, n_max]; at most all of them.
 
     Raises
     ------
     InputError
-        For an unknown name, a range that the list cannot give, and a transform that changes a clip's length: eq. 3 and
+        For an unknown name, a range that is none, and a transform that changes a clip's length: eq. 3 and
         the batches rely on it.
 
     Example
@@ -76,7 +76,7 @@ class WaveformAugment:
             raise InputError(f"augmentations must be a list, got {transforms!r}: write [{transforms}].")
         p = 0.5 if n_transforms is None else 1.0
         found = [self._transform(transform, p) for transform in transforms or ()]
-        if n_transforms is None:
+        if n_transforms is None or not found:
             self.compose = audiomentations.Compose(found, p=prob)
         else:
             self.compose = audiomentations.SomeOf(self._range(n_transforms, len(found)), found, p=prob)
@@ -98,12 +98,12 @@ class WaveformAugment:
     @staticmethod
     def _range(n_transforms: Sequence[int], n_known: int) -> tuple[int, int]:
         bounds = tuple(n_transforms) if isinstance(n_transforms, (list, tuple)) else ()
-        if len(bounds) != 2 or not all(type(n) is int for n in bounds) or not 0 <= bounds[0] <= bounds[1] <= n_known:
+        if len(bounds) != 2 or not all(type(n) is int for n in bounds) or not 0 <= bounds[0] <= bounds[1]:
             raise InputError(
-                f"n_transforms must be two whole numbers, [n_min, n_max], from 0 to the number of transforms "
-                f"({n_known}), got {n_transforms!r}."
+                "n_transforms (n_augmentations in the YAML) must be two whole numbers from 0, [n_min, n_max], got "
+                f"{n_transforms!r}."
             )
-        return bounds[0], bounds[1]
+        return min(bounds[0], n_known), min(bounds[1], n_known)
 
     def __call__(self, wav: np.ndarray, epoch: int, utt_id: str, partner_of: str = "") -> np.ndarray:
         """Augment one clip.

@@ -185,9 +185,15 @@ def test_augment_with_a_probability_combines_for_that_share_of_the_clips():
     assert 0.75 <= np.mean(changed) <= 0.85  # all of them, were the library's own p of 0.5 not set to 1
 
 
-@pytest.mark.parametrize("n_transforms", [[1], [2, 1], [0, 3], [-1, 1], [1.0, 2.0], ["1", "2"], 2, "12", [True, True]])
-def test_augment_refuses_a_range_that_the_list_cannot_give(n_transforms):
-    with pytest.raises(InputError, match=r"\[n_min, n_max\], from 0 to the number of transforms \(2\), got "):
+def test_augment_takes_at_most_all_of_a_short_list():
+    wav = np.ones(1600, dtype=np.float32)
+    assert (WaveformAugment(["polarity_inversion"], n_transforms=[2, 3])(wav, 1, "a") == -1).all()
+    assert (WaveformAugment([], n_transforms=[1, 3])(wav, 1, "a") == 1).all()
+
+
+@pytest.mark.parametrize("n_transforms", [[1], [2, 1], [-1, 1], [1.0, 2.0], ["1", "2"], 2, "12", [True, True]])
+def test_augment_refuses_what_is_no_range(n_transforms):
+    with pytest.raises(InputError, match=r"two whole numbers from 0, \[n_min, n_max\], got "):
         WaveformAugment(["gain", "time_mask"], n_transforms=n_transforms)
 
 

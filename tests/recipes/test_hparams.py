@@ -116,6 +116,7 @@ def test_loso_is_the_paper(root):
         "waveform_scale": "peak",
         "freeze_feature_extractor": True,
         "augment_prob": 0.8,
+        "n_augmentations": [1, 3],
         "encoder_source": "facebook/hubert-large-ll60k",
         "max_grad_norm": float("inf"),
     }
@@ -138,6 +139,7 @@ def test_authors_code_differs_where_it_is_documented(root):
         "mixup_overwrite_same_class": True,
         "freeze_feature_extractor": False,
         "sort_window": 1,
+        "n_augmentations": None,
     }
 
 
