@@ -50,12 +50,13 @@ def read_options(parser: argparse.ArgumentParser, words: Sequence[str]) -> argpa
     """Read the command's own options; `train_words` are all others, which belong to the training script."""
     own = {name.lstrip("-") for action in parser._actions for name in action.option_strings}
     train_words = []
-    for word in words:
+    for before, word in zip(["", *words], words):
         key, equals, value = word.lstrip("-").partition("=")
         if key in OF_EACH_RUN and (equals or word.startswith("--")):
             hint = f"--{OF_EACH_RUN[key]}" + (f"={value}" if value else "")
             raise InputError(f"{word} is set for each run: use {hint}.")
-        if equals and not word.startswith("--") and re.fullmatch(r"\w+", key) and not Path(word).exists():
+        is_value = before.startswith("--") and before[2:] in own  # --results_folder a=b
+        if equals and not word.startswith("--") and key.isidentifier() and not is_value and not Path(word).exists():
             raise InputError(f"{word!r} belongs to no option. Did you mean --{word.lstrip('-')}?")
         if word.startswith("--") and key not in own:
             train_words.append(word)
@@ -123,4 +124,7 @@ def run(options: argparse.Namespace) -> int:
             return 1
     except KeyboardInterrupt:
         raise KeyboardInterrupt("The same command resumes the runs.") from None
+    if "--debug" in options.train_words:
+        print("With --debug each run has seen a few batches only: there is nothing to report.")
+        return 0
     return 0 if print_report([folder], folds=folds) else 1

@@ -86,8 +86,8 @@ def plan_folds(
     InputError
         If the script would refuse one of the runs.
     """
-    line = read_command_line(words)
-    first = {"seed": seeds[0], "fold": folds[0] if folds else 1, "output_folder": str(results_folder)}
+    line = read_command_line([*words, f"--output_folder={results_folder}"])
+    first = {"seed": seeds[0], "fold": folds[0] if folds else 1}
     run = Run.read(line.hparams_file, {**line.overrides, **first}, corpora)
     fingerprint = run.fingerprint
     # All that names a place is passed on as an absolute path: a worker elsewhere has another environment.

@@ -52,11 +52,16 @@ def refusal(root, demo_corpus, monkeypatch, tmp_path, capsys):
         (["--cpus_per_run=0"], "--cpus_per_run must be a whole number from 1, got 0."),
         (["--ray", "--jobs=2"], "--jobs is for this machine; Ray runs as many at a time as it has room for."),
         (["--gpus_per_run=1"], "--gpus_per_run is for Ray; on this machine --jobs says how many"),
+        (["--results_folder=a<b"], "must be a text without '<', '>' and line breaks, got"),
         (["--data_folder=/nowhere"], "/nowhere does not exist"),
     ],
 )
 def test_wrong_words_are_refused_before_anything_starts(refusal, options, message):
     assert message in refusal(*options)
+
+
+def test_an_own_options_value_may_look_like_an_option(refusal):
+    assert "--folds must be whole numbers such as 1-5 or 1,3, got 'a=b'" in refusal("--folds", "a=b")
 
 
 def test_a_training_script_is_asked_for(refusal, root):

@@ -86,10 +86,9 @@ def test_killed_command_given_again_resumes_and_reports_and_once_more_trains_not
     said = capsys.readouterr().out
     assert said.count("finished before") == 1
     assert "2 of 2 finished" in said
-    for fold in (1, 2):  # each run is what train.py does, also when it was killed
-        alone = fit(f"alone{fold}", f"--fold={fold}", *options)
-        for name in ("predictions.csv", "epochs.json"):
-            assert (folder / f"seed1/fold{fold}" / name).read_bytes() == (alone / name).read_bytes()
+    alone = fit("alone", "--fold=2", *options)  # each run is what train.py does, also when it was killed
+    for name in ("predictions.csv", "epochs.json"):
+        assert (folder / "seed1/fold2" / name).read_bytes() == (alone / name).read_bytes()
     report = (folder / "report.md").read_text()
     assert "folds 1 and 2 of 5" in report.splitlines()[0]
     assert f"Report: {folder / 'report.html'}" in said
@@ -204,19 +203,15 @@ def test_all_folds_without_a_report_are_no_success(run, pool, tmp_path, capsys):
     assert "--allow" not in said  # an option that this command does not have
 
 
-@pytest.mark.parametrize(
-    ("before", "options", "message"),
-    [
-        (["--number_of_epochs=2"], ["--number_of_epochs=1"], "has been trained for 2 epochs, more than number_of_ep"),
-        (["--number_of_epochs=1", "--lr=0.5"], [], "fold2 holds a run with other settings: lr is 0.5 there, 0.002 now"),
-    ],
-)
-def test_folder_that_train_would_refuse_is_refused_before_anything_starts(
-    run, pool, tmp_path, fit, capsys, before, options, message
-):
-    fit("loso/seed1/fold2", "--fold=2", *before)
-    assert run(f"--results_folder={tmp_path / 'loso'}", *options) == 1
-    assert message in capsys.readouterr().err
+def test_debug_is_not_reported(run, pool, tmp_path, capsys):
+    assert run(f"--results_folder={tmp_path / 'loso'}", "--folds=1", "--debug") == 0
+    assert capsys.readouterr().out.endswith("a few batches only: there is nothing to report.\n")
+
+
+def test_folder_that_train_would_refuse_is_refused_before_anything_starts(run, pool, tmp_path, fit, capsys):
+    fit("loso/seed1/fold2", "--fold=2", "--number_of_epochs=1", "--lr=0.5")
+    assert run(f"--results_folder={tmp_path / 'loso'}") == 1
+    assert "fold2 holds a run with other settings: lr is 0.5 there, 0.002 now" in capsys.readouterr().err
     assert not pool
 
 
