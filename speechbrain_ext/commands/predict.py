@@ -122,7 +122,8 @@ def _paths(given: str, piped: Path) -> list[str]:
         if others:
             shown = ", ".join(str(Path(path).relative_to(given)) for path in others[:N_SHOWN])
             more = f" and {len(others) - N_SHOWN} more" if len(others) > N_SHOWN else ""
-            print(f"{given}: passed over by their ending: {shown}{more}.", file=sys.stderr)
+            what = "1 file" if len(others) == 1 else f"{len(others)} files"
+            print(f"{given}: {what} passed over by their ending: {shown}{more}.", file=sys.stderr)
         if not found:
             raise InputError(f"{given} holds no recordings: no file's name ends as {', '.join(sorted(ENDINGS))}.")
         return found

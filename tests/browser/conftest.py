@@ -66,9 +66,11 @@ def browser():
 FIND_KEYS = """
 new MutationObserver((changes) => {
     for (const {target, addedNodes} of changes)
-        for (const node of [target, ...addedNodes])
-            for (const [key] of (node.textContent || "").matchAll(/\\b(common|status|errors)\\.[a-z_]+\\b/g))
-                if (!node.closest?.("script,style,head")) reportKey(key)
+        for (const node of [target, ...addedNodes]) {
+            const element = node.closest ? node : node.parentElement
+            if (element?.closest("script, style, head") || element?.querySelector("script")) continue
+            for (const [key] of node.textContent.matchAll(/\\b(common|status|errors)\\.[a-z_]+\\b/g)) reportKey(key)
+        }
 }).observe(document, {subtree: true, childList: true, characterData: true})
 """
 

@@ -78,7 +78,7 @@ def test_upload_is_answered_with_the_probabilities_of_classify_file(visit, recor
 
 
 def test_page_names_its_model_and_saves_its_answer_as_csv(visit, recordings, tmp_path):
-    page = visit(locale="de-DE")
+    page = visit()
     expect(page.locator("#model")).to_contain_text("Model: user/tiny")
     for name, saved, columns in (
         ("short.wav", "short.csv", "path,predicted,ang,hap,sad,neu,speech,duration_s,model,error"),
@@ -92,7 +92,14 @@ def test_page_names_its_model_and_saves_its_answer_as_csv(visit, recordings, tmp
         download.value.save_as(tmp_path / saved)
         assert (tmp_path / saved).read_text().splitlines()[0] == columns
         page.get_by_role("button", name="Clear").click()
-    page.wait_for_timeout(6000)  # what is said to screen readers comes up to 5 s later
+
+
+@pytest.mark.parametrize("locale", ["en-GB", "de-DE"])
+def test_screen_readers_hear_words_in_place_of_keys(visit, locale):
+    page = visit(locale=locale)
+    page.get_by_role("button", name="other.flac").click()
+    expect(page.locator("#answer")).to_contain_text("other.flac, 0.8 s")
+    page.get_by_text("Done", exact=True).first.wait_for(state="attached")  # up to 5 s later; `visit` looks for keys
 
 
 def test_silence_is_no_emotion(visit, recordings, tmp_path):

@@ -92,7 +92,7 @@ def test_files_that_are_passed_over_are_counted_and_named(bundle, folder, capsys
     assert main(["predict", bundle, str(folder)]) == 0
     captured = capsys.readouterr()
     assert len(rows_of(captured.out)) == 5
-    assert captured.err == f"{folder}: passed over by their ending: a.txt, b.docx, sub/c.csv and 1 more.\n"
+    assert captured.err == f"{folder}: 4 files passed over by their ending: a.txt, b.docx, sub/c.csv and 1 more.\n"
 
 
 @pytest.mark.parametrize("piped", ["recording", "paths"])
