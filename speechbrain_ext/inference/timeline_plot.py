@@ -17,7 +17,7 @@ from speechbrain_ext.inference.timeline import SAY_NO_SPEECH, Timeline, moment_p
 # Okabe and Ito's colours, which colour-blind people tell apart. Lanes have names as well, so more emotions begin again.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 INK = "#000000"
-DARK_INK, DARK_PAPER = "#E5E7EB", "#0B0F19"  # the page's
+DARK_INK, DARK_PAPER = "#E5E7EB", "#0F0F11"  # the page's
 TICK_STEPS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)
 MOST_TICKS = 14
 TINT = 0.35  # opacity of the segments behind posteriors and waveform

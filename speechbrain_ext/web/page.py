@@ -21,7 +21,8 @@ WAITING = 20  # visitors in the queue
 CSS = """
 .gradio-container {width: 100% !important; max-width: 860px !important; min-width: 0; margin: 0 auto !important}
 h1 {font-size: 1.6rem; margin: 0}
-#answer .html-container, #refusal .html-container {padding: 0}
+#answer .html-container, #refusal .html-container, #model .html-container {padding: 0}
+#model p {margin: 0}
 #answer {min-height: 6rem}
 #refusal:has([hidden]) {display: none}
 #answer h2 {font-size: 1.4rem; font-weight: 600; margin: .5rem 0}
@@ -41,7 +42,7 @@ h1 {font-size: 1.6rem; margin: 0}
 #answer .wide {overflow-x: auto; border-radius: 6px; contain: inline-size}
 #answer .wide img {width: 100%; min-width: 680px; max-width: none; margin: 0}
 .dark #answer img.light, body:not(.dark) #answer img.dark {display: none}
-#answer a {color: #1d4ed8; text-decoration: underline}
+#answer a {color: #1d4ed8; text-decoration: underline; padding: 0}
 .dark #answer a {color: #93c5fd}
 #answer .long {max-height: 24rem; overflow-y: auto}
 p.error {border-left: 5px solid #b91c1c; padding: .6rem .9rem; background: #fef2f2; color: #7f1d1d !important}
