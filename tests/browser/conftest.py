@@ -69,7 +69,8 @@ new MutationObserver((changes) => {
         for (const node of [target, ...addedNodes]) {
             const element = node.closest ? node : node.parentElement
             if (element?.closest("script, style, head") || element?.querySelector("script")) continue
-            for (const [key] of (node.textContent ?? "").matchAll(/\\b(common|status|errors)\\.[a-z_]+\\b/g)) reportKey(key)
+            const text = node.textContent ?? ""  // a document has none
+            for (const [key] of text.matchAll(/\\b(common|status|errors)\\.[a-z_]+\\b/g)) reportKey(key)
         }
 }).observe(document, {subtree: true, childList: true, characterData: true})
 """
