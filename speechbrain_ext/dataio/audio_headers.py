@@ -25,6 +25,7 @@ CONTAINERS = {
     b"caff": _Chunks(8, 4, ">q", False, 1, b"data"),
     b"riff": _Chunks(40, 16, "<Q", True, 8, b"data"),  # Wave64
 }
+EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"  # how WebM and Matroska begin, and what holds all the rest
 OGG_PAGE = struct.Struct("<4sBBqIIIB")
 BOS = 2  # the flag of a logical stream's first page
 LARGEST_MP3_FRAME = 2881
@@ -45,8 +46,8 @@ def missing_bytes(path: str | Path) -> int:
     Returns
     -------
     int
-        Missing bytes of WAV, RF64, AIFF, AU, CAF, Wave64, Ogg and indexed MP3 files; 0 for other formats, and where the
-        header announces no length, as that of a stream.
+        Missing bytes of WAV, RF64, AIFF, AU, CAF, Wave64, Ogg, WebM, Matroska and MP3 files; 0 for other formats, and
+        where the header announces no length, as that of a stream.
     """
     with open(path, "rb") as file:
         size = file.seek(0, 2)
@@ -54,6 +55,8 @@ def missing_bytes(path: str | Path) -> int:
         magic = file.read(4)
         if magic == b"OggS":
             return max(0, _walk_ogg(file)[1] - size)
+        if magic == EBML:
+            return max(0, _end_of_ebml(file) - size)
         if magic == b".snd":
             first, n_bytes = struct.unpack(">II", file.read(8).ljust(8, b"\0"))
             end = None if _is_placeholder(n_bytes) else first + n_bytes
@@ -138,6 +141,26 @@ def _walk_ogg(file: BinaryIO) -> tuple[int, int]:
         end += OGG_PAGE.size + n_segments + sum(segments)
         if len(segments) < n_segments:
             return n_streams, end
+
+
+def _end_of_ebml(file: BinaryIO) -> int:
+    """Return where the last element of a WebM or Matroska file ends; elements of unknown length are gone into."""
+    position = end = 0
+    while True:
+        file.seek(position)
+        header = file.read(12)
+        n_name = 9 - header[0].bit_length() if header else 5
+        if n_name > 4:  # the end, or no element
+            return max(position, end)
+        n_size = 9 - header[n_name].bit_length() if len(header) > n_name else 1
+        position += n_name + n_size
+        if len(header) < n_name + n_size:
+            return position
+        unknown = (1 << 7 * n_size) - 1
+        n_bytes = int.from_bytes(header[n_name : n_name + n_size], "big") & unknown
+        if n_bytes != unknown:
+            end = max(end, position + n_bytes)
+            position += 0 if header[:n_name] == SEGMENT else n_bytes
 
 
 def _mp3_frame_bytes(header: bytes) -> int:

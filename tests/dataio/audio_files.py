@@ -58,6 +58,7 @@ BY_PYAV = {
     "film.mp4": (lambda path: encode(path, "aac", 44100), 44100, 1024),
     "stream.aac": (lambda path: encode(path, "aac", container="adts"), RATE_HZ, 2048),
     "browser.webm": (lambda path: encode(path, "libopus", 48000), 48000, 960),
+    "stream.webm": (lambda path: encode(path, "libopus", 48000, muxer={"live": "1"}), 48000, 960),
     "phone.amr": (lambda path: encode(path, "libopencore_amrnb", 8000, bit_rate=12200), 8000, 320),
     "phone.3gp": (lambda path: encode(path, "libopencore_amrnb", 8000, bit_rate=12200), 8000, 320),
     "lossless.m4a": (lambda path: encode(path, "alac"), RATE_HZ, 0),
