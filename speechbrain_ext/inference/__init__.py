@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "bundle_settings": ["BundleSettings"],
         "bundle_writer": ["write_bundle"],
         "timeline": ["make_timeline"],
+        "speech_detector": ["SpeechDetector"],
         "embedding_model": ["EmbeddingModel"],
         "onnx": ["write_onnx"],
         "hub": ["push_bundle"],
