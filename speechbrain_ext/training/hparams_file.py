@@ -91,6 +91,8 @@ def hparams_text(hparams_file: PathLike, overrides: Optional[dict[str, Any]] = N
         raise InputError(f"an option is a mapping where {hparams_file} has none: {error}") from error
     yaml, stream = ruamel.yaml.YAML(), io.StringIO()
     yaml.width = 10**6  # no line breaks within values
+    yaml.indent(mapping=4, sequence=6, offset=4)
+    yaml.Representer = _Representer
     yaml.dump(keys, stream)
     text = stream.getvalue()
     if wiring and WIRING not in text:  # ruamel.yaml has it as a comment on the setting before, which may be replaced
@@ -153,6 +155,13 @@ def did_you_mean(word: str, known: Iterable[str], prefix: str = "--") -> str:
     """
     near = difflib.get_close_matches(str(word), list(known), n=3)
     return f" Did you mean {' or '.join(prefix + name for name in near)}?" if near else ""
+
+
+class _Representer(ruamel.yaml.RoundTripRepresenter):
+    """Writes None as a reader expects it."""
+
+
+_Representer.add_representer(type(None), lambda self, _: self.represent_scalar("tag:yaml.org,2002:null", "null"))
 
 
 def _load(hparams_file: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], Optional[str]]:

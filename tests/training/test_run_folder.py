@@ -40,7 +40,7 @@ def test_claim_saved_settings_keep_order_comments_and_long_lines(claim):
     assert text.startswith(
         "# python train.py small.yaml\n\n# ---- The run ----\nseed: 7\nfold: 1                 # 1 to 5\n"
     )
-    assert f"data_folder: {long}\nnote:\noutput_folder: !ref results/seed<seed>/fold<fold>\n" in text
+    assert f"data_folder: {long}\nnote: null\noutput_folder: !ref results/seed<seed>/fold<fold>\n" in text
 
 
 @pytest.mark.parametrize(
