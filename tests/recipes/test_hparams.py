@@ -9,23 +9,10 @@ from ruamel.yaml import YAML
 from speechbrain.utils.run_opts import RunOptions
 
 from speechbrain_ext.training.hparams_file import WIRING, hparams_text, plain_settings
+from tests.recipes.fold_reading import TINY_CONFIG
 
 FILES = ("loso.yaml", "authors_code.yaml", "demo.yaml")
-TINY = {
-    "encoder_source": None,
-    "num_layers": 1,
-    "encoder_config": {
-        "hidden_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 16,
-        "conv_dim": [8, 8],
-        "conv_kernel": [400, 4],
-        "conv_stride": [160, 4],
-        "num_conv_pos_embeddings": 4,
-        "num_conv_pos_embedding_groups": 4,
-    },
-}
+TINY = {"encoder_source": None, "num_layers": 1, "encoder_config": {**TINY_CONFIG, "num_hidden_layers": 1}}
 
 
 def choices(root, name):
