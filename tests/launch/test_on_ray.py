@@ -64,7 +64,7 @@ def ray_folder():
         patch.chdir(folder)  # Ray would show its workers the checkout if that were the working directory
         yield folder
     try:
-        wait_until(lambda: not processes_of(folder))
+        wait_until(lambda: not jobs_of(folder))  # the cluster's own processes are Ray's affair
     finally:
         for pid in processes_of(folder):
             os.kill(pid, signal.SIGKILL)
@@ -115,6 +115,15 @@ def processes_of(folder):
             return process.environ().get("RAY_TMPDIR") == folder and is_alive(process.pid)
 
     return [process.pid for process in psutil.process_iter() if process.pid != os.getpid() and is_of(process)]
+
+
+def jobs_of(folder):
+    """The processes among them that `python` in test_local starts, and what those have forked."""
+    found = []
+    for pid in processes_of(folder):
+        with contextlib.suppress(psutil.Error):
+            found += [pid] if "-S" in psutil.Process(pid).cmdline() else []
+    return found
 
 
 def parent_of(pid):
