@@ -61,10 +61,8 @@ def complete_settings(
     settings, given = read_settings(hparams_file, dict(overrides or {}), OWN_CHECKS)
     if given.get("corpus_csv") and "corpus" not in given:
         given["corpus"] = "csv"
-    own_corpus = read_settings(hparams_file)[0]["corpus"]
-    settings, given = read_settings(hparams_file, given, OWN_CHECKS)
-    corpus = get_corpus(settings["corpus"])
-    if corpus.name != own_corpus:
+    corpus = get_corpus(given.get("corpus", settings["corpus"]))
+    if "corpus" in given and corpus.name != read_settings(hparams_file)[0]["corpus"]:
         given.setdefault("emotions", list(corpus.emotions) or None)
     source_key = "corpus_csv" if corpus.name == "csv" else "data_folder"
     source = settings[source_key] or os.environ.get(f"{corpus.name.upper()}_ROOT")
