@@ -53,7 +53,7 @@ def main(argv):
         classifier = EncoderClassifier.from_hparams(source=str(bundle))
         (Path(scratch) / "clips").mkdir()
         total_s = write_clips(Path(scratch) / "clips", options.clips)
-        paths = find_recordings(Path(scratch) / "clips")
+        paths, _ = find_recordings(Path(scratch) / "clips")
         found = {}
 
         def loop():

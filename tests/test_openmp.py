@@ -27,8 +27,8 @@ def test_the_environment_comes_first(monkeypatch, given, expected):
 def test_it_is_set_before_torch_is_there(module):
     """OpenMP reads the environment once, when torch loads it."""
     watch = (
-        "import sys, speechbrain_ext.openmp as openmp; wait = openmp.wait_briefly\n"
-        "openmp.wait_briefly = lambda: print('torch' in sys.modules) or wait()\n"
+        "import sys, speechbrain_ext.openmp as openmp\n"
+        "openmp.wait_briefly = lambda: sys.exit(print('torch' in sys.modules))\n"
         f"import importlib; module = importlib.import_module('{module}')\n"
         "if module.__name__ != 'train': module.main(['predict', '--help'])\n"
     )
