@@ -50,7 +50,7 @@ $(FOR_TESTS): setup.py
 define install
 	@test -x $(PY) || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and \
 		"Python 3.10 or newer is needed, this is %d.%d: make PYTHON=python3.12" % sys.version_info[:2])'
-	@test -x $(PY) || { echo "Making $(VENV); this installs about 7 GB once."; $(PYTHON) -m venv $(VENV) \
+	@test -x $(PY) || { echo "Making $(VENV); what is installed takes $(if $(filter demo,$(1)),6.4,7.2) GB, once."; $(PYTHON) -m venv $(VENV) \
 		|| { rm -rf $(VENV); exit 1; }; }
 	@$(PY) -c 'import setuptools; assert int(setuptools.__version__.split(".")[0]) > 70' 2>/dev/null \
 		|| $(PY) -m pip install --quiet 'setuptools>=71'
