@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Optional
 
 from speechbrain_ext.corpora.base import PreparedCorpus
-from speechbrain_ext.dataio.folds import make_fold
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.launch.display import RunDisplay, WatchedRun
 from speechbrain_ext.launch.jobs import Job, JobEvent
@@ -95,7 +94,7 @@ def plan_folds(
     n_folds = len({entry["group"] for entry in run.prepared.manifest.values()})
     planned = []
     for seed, fold in itertools.product(seeds, folds or range(1, n_folds + 1)):
-        one = _of_fold(run, seed, fold, f"{results_folder}/seed{seed}/fold{fold}")
+        one = run.of_fold(seed, fold, f"{results_folder}/seed{seed}/fold{fold}")
         finished = is_finished(one.folder, one.identity, fingerprint)
         if one.folder.exists() and not finished:
             one.check()
@@ -103,21 +102,6 @@ def plan_folds(
         command_line = (str(line.hparams_file.resolve()), *words[1:], *paths, *own)
         planned.append(PlannedRun({**(labels or {}), "seed": seed, "fold": fold}, command_line, one, finished))
     return planned
-
-
-def _of_fold(run: Run, seed: int, fold: int, output_folder: str) -> Run:
-    """Return the run of another fold, seed and folder: reading all settings anew takes a second."""
-    own = {"seed": seed, "fold": fold, "output_folder": output_folder}
-    settings = {**run.settings, **own}
-    split = make_fold(
-        run.prepared.manifest,
-        fold,
-        validation=settings["validation"],
-        valid_fraction=settings["valid_fraction"],
-        seed=seed,
-        emotions=list(settings["emotions"]),
-    )
-    return dataclasses.replace(run, overrides={**run.overrides, **own}, settings=settings, fold=split)
 
 
 def run_all(train_script: Path, runs: Sequence[PlannedRun], log_folder: Path, **places: Any) -> list[JobEvent]:

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -101,6 +101,13 @@ class Run:
             overrides["emotions"] = settings["emotions"] = list(prepared.emotions)
         fold = fold_of(settings, prepared.manifest)
         return cls(Path(hparams_file), overrides, settings, prepared, fold)
+
+    def of_fold(self, seed: int, fold: int, output_folder: str) -> "Run":
+        """Return the run of another fold and seed in another folder, without reading settings and corpus again."""
+        own = {"seed": seed, "fold": fold, "output_folder": output_folder}
+        settings = {**self.settings, **own}
+        split = fold_of(settings, self.prepared.manifest)
+        return replace(self, overrides={**self.overrides, **own}, settings=settings, fold=split)
 
     @property
     def folder(self) -> Path:
