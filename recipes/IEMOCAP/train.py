@@ -15,7 +15,9 @@ import logging
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # a checkout runs without being installed
+ROOT = Path(__file__).resolve().parent.parent.parent
+if (ROOT / "speechbrain_ext").is_dir():  # a checkout runs without being installed
+    sys.path.insert(0, str(ROOT))
 from speechbrain_ext.openmp import wait_briefly  # noqa: E402
 from speechbrain_ext.training.command_line import answer_early  # noqa: E402
 
@@ -176,7 +178,7 @@ def main(argv):
 
         if hparams["fixed_length_s"] is None:
             min_s = hparams["encoder"].min_samples / hparams["sample_rate"]
-            check_durations(run.prepared.manifest, min_s, "the encoder")
+            check_durations(run.manifest, min_s, "the encoder")
         datasets = dataio_prep(hparams, run.manifest, run.fold)
         sizes = [len(part) for part in (run.fold.train, run.fold.valid, run.fold.test)]
         logger.info(

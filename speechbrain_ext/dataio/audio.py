@@ -12,6 +12,7 @@ from speechbrain_ext.dataio.audio_readers import open_audio, read_blocks
 from speechbrain_ext.errors import InputError
 
 SHORTEST_S = 0.025  # one frame of the encoder, 400 samples at 16 kHz
+WAVEFORM_SCALES = ("peak", "layer", None)  # see `waveform_scale.scale_waveforms`
 BLOCK_SAMPLES = 2**22  # of all channels; a clip is one block, and of several channels only a block is held
 
 

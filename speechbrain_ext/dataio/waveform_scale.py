@@ -3,9 +3,8 @@
 import torch
 from speechbrain.dataio.dataio import length_to_mask
 
+from speechbrain_ext.dataio.audio import WAVEFORM_SCALES
 from speechbrain_ext.errors import InputError
-
-SCALES = ("peak", "layer", None)
 
 
 def num_samples(wavs: torch.Tensor, wav_lens: torch.Tensor | None = None) -> torch.Tensor:
@@ -80,8 +79,8 @@ def scale_waveforms(
     >>> scale_waveforms(torch.tensor([[0.0, -0.5, 9.0]]), torch.tensor([2 / 3]))
     tensor([[ 0., -1.,  0.]])
     """
-    if scale not in SCALES:
-        raise InputError(f"waveform_scale must be one of {SCALES}, got {scale!r}.")
+    if scale not in WAVEFORM_SCALES:
+        raise InputError(f"waveform_scale must be one of {WAVEFORM_SCALES}, got {scale!r}.")
     n_samples = num_samples(wavs, wav_lens)
     padded = wav_lens is not None
     traced = torch.compiler.is_exporting() or torch.jit.is_tracing()

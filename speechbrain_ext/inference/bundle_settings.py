@@ -9,8 +9,7 @@ import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Optional
 
-from speechbrain_ext.dataio.audio import SHORTEST_S
-from speechbrain_ext.dataio.waveform_scale import SCALES
+from speechbrain_ext.dataio.audio import SHORTEST_S, WAVEFORM_SCALES
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.embedding_model import LONGEST_S
 from speechbrain_ext.lobes.pretrained import ARCHITECTURES
@@ -83,7 +82,7 @@ ACTIVATION = _one_of("gelu", "gelu_fast", "gelu_new", "gelu_pytorch_tanh", "quic
 SETTINGS = {
     "emotions": _list_of(TEXT, 2, 1000),
     "sample_rate": _whole(1000, 384_000),
-    "waveform_scale": _one_of(*SCALES),
+    "waveform_scale": _one_of(*WAVEFORM_SCALES),
     "max_s": _optional(_number(SHORTEST_S, LONGEST_S)),
     "fixed_length_s": _optional(_number(SHORTEST_S, LONGEST_S)),
     "mask_padding": TRUTH,

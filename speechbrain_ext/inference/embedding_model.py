@@ -6,8 +6,8 @@ import torch
 from speechbrain.dataio.dataio import length_to_mask
 from torch import nn
 
-from speechbrain_ext.dataio.audio import SHORTEST_S
-from speechbrain_ext.dataio.waveform_scale import SCALES, num_samples, scale_waveforms
+from speechbrain_ext.dataio.audio import SHORTEST_S, WAVEFORM_SCALES
+from speechbrain_ext.dataio.waveform_scale import num_samples, scale_waveforms
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
 
 LONGEST_S = 3600.0
@@ -59,8 +59,8 @@ class EmbeddingModel(nn.Module):
         mask_padding: bool = True,
     ):
         super().__init__()
-        if waveform_scale not in SCALES:
-            raise InputError(f"waveform_scale must be one of {SCALES}, got {waveform_scale!r}.")
+        if waveform_scale not in WAVEFORM_SCALES:
+            raise InputError(f"waveform_scale must be one of {WAVEFORM_SCALES}, got {waveform_scale!r}.")
         check_whole_number("sample_rate_hz", sample_rate_hz, 1)
         for name, value in (("max_s", max_s), ("fixed_length_s", fixed_length_s)):
             if value is not None:

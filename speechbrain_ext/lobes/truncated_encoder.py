@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from speechbrain_ext.dataio.waveform_scale import SCALES, num_samples, scale_waveforms
+from speechbrain_ext.dataio.audio import WAVEFORM_SCALES
+from speechbrain_ext.dataio.waveform_scale import num_samples, scale_waveforms
 from speechbrain_ext.errors import InputError, check_number
 from speechbrain_ext.lobes.feature_encoder import (
     clip_features,
@@ -141,7 +142,7 @@ class TruncatedHuBERT(nn.Module):
         super().__init__()
         for name, value, known in (
             ("feature_reduction", feature_reduction, REDUCTIONS),
-            ("waveform_scale", waveform_scale, SCALES),
+            ("waveform_scale", waveform_scale, WAVEFORM_SCALES),
             ("attn_implementation", attn_implementation, ATTENTIONS),
         ):
             if value not in known:

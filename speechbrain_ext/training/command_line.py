@@ -112,23 +112,22 @@ def answer_early(words: Sequence[str], about: str) -> None:
     about : str
         What the program is for, with examples.
     """
-    asks = {"-h", "--help"} & set(words)
-    if not words or asks:
-        files = [Path(word) for word in words if word.endswith(".yaml")] or [Path("hparams/loso.yaml")]
-        print(f"usage: {USAGE}\n\n{about.strip()}\n")
-        if files[0].is_file():
-            print(f"Keys of {files[0]}, each an option:\n")
-            print(hparams_text(files[0]).split(WIRING)[0].strip())
-        if not asks:
-            sys.exit(2)
-        print("\nSpeechBrain's own options:\n")
-        sys.stdout.flush()
-        import speechbrain as sb
-
-        sb.parse_arguments(["hparams.yaml", "--help"])
     from speechbrain_ext.training.settings import complete_settings  # it stands on this module
 
+    asks = {"-h", "--help"} & set(words)
     try:
+        if not words or asks:
+            files = [Path(word) for word in words if word.endswith((".yaml", ".yml"))] or [Path("hparams/loso.yaml")]
+            print(f"usage: {USAGE}\n\n{about.strip()}\n")
+            if files[0].is_file():
+                print(f"Keys of {files[0]}, each an option:\n")
+                print(hparams_text(files[0]).split(WIRING)[0].strip())
+            if not asks:
+                sys.exit(2)
+            print("\nSpeechBrain's own options:\n", flush=True)
+            import speechbrain as sb
+
+            sb.parse_arguments(["hparams.yaml", "--help"])
         line = read_command_line(words)
         complete_settings(line.hparams_file, line.overrides)
     except InputError as error:
@@ -139,6 +138,8 @@ def answer_early(words: Sequence[str], about: str) -> None:
 
 def _parse_value(key: str, text: str) -> Any:
     """Read an option's value: a text as it is, labels as texts, everything else as YAML."""
+    if key in LABEL_KEYS and text in NULLS:
+        return None
     if key in TEXT_KEYS:
         if re.search(r"[<>\n]", text):
             raise InputError(f"{key} must be a text without '<', '>' and line breaks, got {text!r}. Rename it.")

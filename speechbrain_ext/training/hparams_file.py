@@ -9,9 +9,9 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 import ruamel.yaml
 from hyperpyyaml import resolve_references
@@ -22,12 +22,13 @@ from speechbrain_ext.errors import InputError
 HYPERPARAMS_FILE = "hyperparams.yaml"  # its name in a run's folder
 RUN_FILE = "run.json"
 WIRING = "\n# ===="  # how the line begins below which a file says how the objects are built
+CUSTOM_WIRING = "custom_wiring"
 
 PathLike = str | Path
 
 
 def read_settings(
-    hparams_file: PathLike, overrides: Optional[dict[str, Any]] = None, own_checks: Collection[str] = ()
+    hparams_file: PathLike, overrides: Optional[Mapping[str, Any]] = None, own_checks: Collection[str] = ()
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read what a HyperPyYAML file says, with overrides and references resolved, without building any object.
 
@@ -52,7 +53,7 @@ def read_settings(
         where the file has a number or a truth value.
     """
     hparams_file, overrides = Path(hparams_file), dict(overrides or {})
-    keys, _ = _load(hparams_file)
+    keys = load_hparams(hparams_file).keys
     folder = hparams_file.resolve().parent
     if hparams_file.name == HYPERPARAMS_FILE and (folder / RUN_FILE).exists() and "output_folder" in keys:
         overrides.setdefault("output_folder", str(folder))
@@ -69,8 +70,11 @@ def read_settings(
         ) from error
 
 
-def hparams_text(hparams_file: PathLike, overrides: Optional[dict[str, Any]] = None) -> str:
+def hparams_text(hparams_file: PathLike, overrides: Optional[Mapping[str, Any]] = None) -> str:
     """Write a hyperparameter file as one whole file, with the overrides in it; references stay.
+
+    What a derived file or an override says of the wiring is also written among the settings, as `custom_wiring`: a run
+    with another loss or optimizer is another run.
 
     Arguments
     ---------
@@ -84,19 +88,24 @@ def hparams_text(hparams_file: PathLike, overrides: Optional[dict[str, Any]] = N
     str
         YAML, as `load_hyperpyyaml` takes it.
     """
-    keys, wiring = _load(Path(hparams_file))
+    hparams = load_hparams(Path(hparams_file))
+    keys = hparams.keys
     try:
-        recursive_update(keys, overrides or {})
+        recursive_update(keys, dict(overrides or {}))
     except (TypeError, AttributeError) as error:
         raise InputError(f"an option is a mapping where {hparams_file} has none: {error}") from error
+    custom = {key: _plain(keys[key]) for key in hparams.wiring if key in (overrides or {}) or hparams.depth[key] > 0}
+    if custom:
+        before = keys.pop(CUSTOM_WIRING, {})
+        keys.insert(0, CUSTOM_WIRING, {**before, **custom}, comment="what is not wired as in the base file")
     yaml, stream = ruamel.yaml.YAML(), io.StringIO()
     yaml.width = 10**6  # no line breaks within values
     yaml.indent(mapping=4, sequence=6, offset=4)
     yaml.Representer = _Representer
     yaml.dump(keys, stream)
     text = stream.getvalue()
-    if wiring and WIRING not in text:  # ruamel.yaml has it as a comment on the setting before, which may be replaced
-        text = text.replace(f"\n{wiring}:", f"\n{WIRING}\n{wiring}:", 1)
+    if hparams.wiring and WIRING not in text:  # ruamel.yaml has it as a comment on the setting before
+        text = text.replace(f"\n{hparams.wiring[0]}:", f"\n{WIRING}\n{hparams.wiring[0]}:", 1)
     return text
 
 
@@ -122,7 +131,7 @@ def plain_settings(text: str) -> dict[str, Any]:
 
 
 def settings_fingerprint(
-    hparams_file: PathLike, overrides: Optional[dict[str, Any]] = None, leave_out: Collection[str] = ()
+    hparams_file: PathLike, overrides: Optional[Mapping[str, Any]] = None, leave_out: Collection[str] = ()
 ) -> str:
     """Compute a fingerprint of a run's settings, alike for the file with overrides and for the saved one.
 
@@ -164,8 +173,32 @@ class _Representer(ruamel.yaml.RoundTripRepresenter):
 _Representer.add_representer(type(None), lambda self, _: self.represent_scalar("tag:yaml.org,2002:null", "null"))
 
 
-def _load(hparams_file: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], Optional[str]]:
-    """Load a file, what it says in place of what its base says; also return the first key of the wiring, if any."""
+class Hparams(NamedTuple):
+    """A hyperparameter file, together with its base.
+
+    Attributes
+    ----------
+    keys : dict
+        What it says, as ruamel.yaml reads it.
+    wiring : list of str
+        The keys below the line `# ====`.
+    depth : dict
+        Key -> 0 where the base says it last, 1 where the file on top of it does, and so on.
+    """
+
+    keys: Any
+    wiring: list[str]
+    depth: dict[str, int]
+
+
+def load_hparams(hparams_file: Path, above: tuple[Path, ...] = ()) -> Hparams:
+    """Load a file, what it says in place of what its base says.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, is no YAML, or says a key that its base has not.
+    """
     if hparams_file.is_dir():
         raise InputError(f"{hparams_file} is a folder. Give a hyperparameter file, such as hparams/loso.yaml.")
     if not hparams_file.is_file():
@@ -183,17 +216,21 @@ def _load(hparams_file: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, A
     if not isinstance(keys, dict):
         raise InputError(f"{hparams_file} holds no settings (key: value).")
     if "base" not in keys:
-        first = re.search(r"^(\w+):", text.partition(WIRING)[2], re.MULTILINE)
-        return keys, first and first[1]
-    base_file = hparams_file.parent / str(keys.pop("base"))
+        wiring = re.findall(r"^(\w+):", text.partition(WIRING)[2], re.MULTILINE)
+        return Hparams(keys, wiring, dict.fromkeys(keys, 0))
+    base = keys.pop("base")
+    if not isinstance(base, str):
+        raise InputError(f"{hparams_file}: base must name a hyperparameter file, got {base!r}.")
+    base_file = hparams_file.parent / base
     if base_file in above:
         raise InputError(f"{hparams_file} and {base_file} name each other as their base.")
-    whole, wiring = _load(base_file, (*above, hparams_file))
+    whole, wiring, depth = load_hparams(base_file, (*above, hparams_file))
     for key in keys:
         if key not in whole:
             raise InputError(f"{hparams_file}: the key {key} is not in {base_file}.{did_you_mean(key, whole, '')}")
     recursive_update(whole, keys)
-    return whole, wiring
+    depth.update(dict.fromkeys(keys, max(depth.values()) + 1))
+    return Hparams(whole, wiring, depth)
 
 
 def _check_types(defaults: dict[str, Any], overrides: dict[str, Any]) -> None:

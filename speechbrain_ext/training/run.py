@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Optional
 
@@ -18,7 +19,7 @@ from speechbrain.utils.distributed import is_distributed_initialized
 from speechbrain_ext.corpora import prepare_corpus
 from speechbrain_ext.corpora.base import PreparedCorpus
 from speechbrain_ext.dataio.folds import Fold, make_fold
-from speechbrain_ext.dataio.manifest import describe_changes, fingerprint, read_manifest, write_manifest
+from speechbrain_ext.dataio.manifest import DATA_ROOT, describe_changes, fingerprint, read_manifest, write_manifest
 from speechbrain_ext.device import check_device
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.training.command_line import read_command_line
@@ -125,10 +126,14 @@ class Run:
         """The whole hyperparameter file with all overrides in it, as `load_hyperpyyaml` takes it."""
         return hparams_text(self.hparams_file, self.overrides)
 
-    @property
+    @cached_property
     def manifest(self) -> dict[str, dict[str, Any]]:
         """The corpus, with the paths of this machine."""
-        return read_manifest(self.folder / MANIFEST_FILE, self.data_root)
+        root = str(self.data_root)
+        return {
+            utt_id: {**entry, "wav": entry["wav"].replace(DATA_ROOT, root)}
+            for utt_id, entry in self.prepared.manifest.items()
+        }
 
     @property
     def fingerprint(self) -> str:

@@ -1,17 +1,17 @@
 """The settings of one fold: completed and checked before anything is read or built."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
 from speechbrain_ext.corpora import get_corpus
-from speechbrain_ext.dataio.audio import SHORTEST_S
+from speechbrain_ext.dataio.audio import SHORTEST_S, WAVEFORM_SCALES
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
 from speechbrain_ext.training.command_line import LABEL_KEYS
-from speechbrain_ext.training.hparams_file import PathLike, read_settings
+from speechbrain_ext.training.hparams_file import PathLike, load_hparams, read_settings
 
-SCALES = ("peak", "layer", None)
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 
 # A resumed run may differ in these: they change nothing in its results.
@@ -58,17 +58,22 @@ def complete_settings(
     InputError
         For a value that no run can use.
     """
-    settings, given = read_settings(hparams_file, dict(overrides or {}), OWN_CHECKS)
-    if given.get("corpus_csv") and "corpus" not in given:
-        given["corpus"] = "csv"
-    corpus = get_corpus(given.get("corpus", settings["corpus"]))
-    if "corpus" in given and corpus.name != read_settings(hparams_file)[0]["corpus"]:
-        given.setdefault("emotions", list(corpus.emotions) or None)
+    settings, given = read_settings(hparams_file, overrides, OWN_CHECKS)
+    corpus = get_corpus("csv" if settings["corpus_csv"] and "corpus" not in given else settings["corpus"])
+    if settings["corpus_csv"] and corpus.name != "csv":
+        raise InputError(
+            f"corpus is {corpus.name}, and corpus_csv is {settings['corpus_csv']}: leave one of them out "
+            "(--corpus_csv=null, or --corpus=csv)."
+        )
+    given["corpus"] = corpus.name
+    if not _emotions_are_chosen(hparams_file, given):
+        given["emotions"] = list(corpus.emotions) or None
     source_key = "corpus_csv" if corpus.name == "csv" else "data_folder"
-    source = settings[source_key] or os.environ.get(f"{corpus.name.upper()}_ROOT")
+    variable = f"{corpus.name.upper()}_ROOT" if source_key == "data_folder" else ""
+    source = settings[source_key] or os.environ.get(variable)
     if not source:
         raise InputError(
-            f"no corpus was given. Set --{source_key}=PATH (or the variable {corpus.name.upper()}_ROOT) for "
+            f"no corpus was given. Set --{source_key}=PATH{f' (or the variable {variable})' if variable else ''} for "
             f"{corpus.title}: {corpus.source} Without it, `make demo` makes a synthetic corpus and runs everything."
         )
     paths = {source_key: source, "output_folder": settings["output_folder"]}
@@ -81,6 +86,16 @@ def complete_settings(
     return settings, given
 
 
+def _emotions_are_chosen(hparams_file: PathLike, given: Mapping[str, Any]) -> bool:
+    """Tell whether the emotions were said for the corpus, not for another one that a base file or the file names."""
+    if "emotions" in given:
+        return True
+    keys, _, depth = load_hparams(Path(hparams_file))
+    if keys["corpus"] == given["corpus"] or (given["corpus"] == "csv" and keys["corpus_csv"]):
+        return depth["emotions"] >= max(depth["corpus"], depth["corpus_csv"])
+    return False
+
+
 def check_settings(settings: Mapping[str, Any]) -> None:
     """Refuse, before anything is read or built, values that no run can use."""
     check_whole_number("seed", settings["seed"], 0)
@@ -89,7 +104,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         ("tested_weights", ("best", "last")),
         ("validation", ("random", "group", "none")),
         ("mixup_method", ("label_adaptive", "conventional")),
-        ("waveform_scale", SCALES),
+        ("waveform_scale", WAVEFORM_SCALES),
         ("feature_reduction", ("first", "mean")),
         ("precision", PRECISIONS),
         ("eval_precision", PRECISIONS[1:]),
@@ -107,7 +122,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         check_number(key, settings[key], 0, 1)
     for key in (
         "batch_size", "eval_batch_size", "number_of_epochs", "num_layers", "sort_window", "emb_dim",
-        "grad_accumulation_factor",
+        "grad_accumulation_factor", "sample_rate",
     ):  # fmt: skip
         check_whole_number(key, settings[key], 1)
     for key in ("num_workers", "patience", "lr_last_epoch", "nonfinite_patience"):
@@ -120,8 +135,11 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     for key in ("max_train_s", "max_eval_s", "fixed_length_s"):
         if settings[key] is not None:
             check_number(key, settings[key], SHORTEST_S, float("inf"))
-    if not settings["max_grad_norm"] > 0:  # SpeechBrain would go up the gradient
-        raise InputError(f"max_grad_norm must be positive, got {settings['max_grad_norm']}; .inf does not clip.")
+    norm = settings["max_grad_norm"]
+    if not isinstance(norm, (int, float)) or not norm > 0:  # SpeechBrain would go up the gradient
+        raise InputError(f"max_grad_norm must be a positive number, got {norm}; .inf does not clip.")
+    if not re.fullmatch(r"[\[(]\s*0?(\.\d+)?\s*,\s*0?(\.\d+)?\s*[\])]", str(settings["adam_betas"])):
+        raise InputError(f"adam_betas must be two numbers below 1, such as (0.9, 0.98), got {settings['adam_betas']}.")
 
 
 def _check_labels(key: str, labels: Any) -> None:

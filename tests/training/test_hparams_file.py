@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.training.hparams_file import read_settings, settings_fingerprint
+from speechbrain_ext.training.hparams_file import hparams_text, plain_settings, read_settings, settings_fingerprint
 from tests.training.run_files import HPARAMS, load, options
 
 
@@ -152,3 +152,34 @@ def test_fingerprint_sees_classes_and_not_comments(hparams_file):
     assert settings_fingerprint(hparams_file) == found
     hparams_file.write_text(text.replace("Counter {gain: 1}", "OrderedDict {gain: 1}"))
     assert settings_fingerprint(hparams_file) != found
+
+
+def test_what_is_wired_otherwise_is_a_setting(hparams_file, tmp_path):
+    plain = hparams_text(hparams_file)
+    assert "custom_wiring" not in plain
+    derived = tmp_path / "derived.yaml"
+    derived.write_text("base: small.yaml\nschedule: !new:collections.OrderedDict {lr: 1}\nlr: 0.5\n")
+    by_file, by_option = hparams_text(derived), hparams_text(hparams_file, {"log": "elsewhere.txt"})
+    assert plain_settings(by_file)["custom_wiring"]["schedule"].keys() == {"!new:collections.OrderedDict"}
+    assert plain_settings(by_option)["custom_wiring"] == {"log": "elsewhere.txt"}
+    assert settings_fingerprint(derived) != settings_fingerprint(hparams_file, {"lr": 0.5})
+    saved = tmp_path / "saved.yaml"
+    saved.write_text(by_file)
+    assert settings_fingerprint(saved) == settings_fingerprint(derived)
+    assert plain_settings(hparams_text(saved)) == plain_settings(by_file)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("base: nowhere.yaml\n", "nowhere.yaml, which .*own.yaml names as its base, does not exist"),
+        ("base: own.yaml\n", "own.yaml and .*own.yaml name each other as their base"),
+        ("base:\n", "base must name a hyperparameter file, got None"),
+        ("base: small.yaml\nlearning: 1\n", "the key learning is not in .*small.yaml"),
+        ("base: small.yaml\nsed: 1\n", "the key sed is not in .*small.yaml. Did you mean seed"),
+    ],
+)
+def test_a_base_that_cannot_be_is_refused(hparams_file, tmp_path, text, message):
+    (tmp_path / "own.yaml").write_text(text)
+    with pytest.raises(InputError, match=message):
+        hparams_text(tmp_path / "own.yaml")

@@ -71,7 +71,7 @@ def test_corpus_root_comes_from_the_environment(root, monkeypatch, tmp_path, yam
         (["--fold=0"], "fold must be a whole number from 1, got 0"),
         (["--fold=6"], r"fold must be a whole number from 1 to 5 \(.*Session1, .*Session5\), got 6"),
         (["--fold=a"], "fold must be a whole number from 1, got 'a'"),
-        (["--max_grad_norm=-1"], "max_grad_norm must be positive, got -1; .inf does not clip"),
+        (["--max_grad_norm=-1"], "max_grad_norm must be a positive number, got -1; .inf does not clip"),
         (["--freeze_encoder=no"], "freeze_encoder must be True or False, got 'no'"),
         (["--lr=fast"], r"lr must be a number \(in the file it is 0.002\), got 'fast'"),
         (["--lr=-1"], "lr must be a number between 0 and inf, got -1"),
@@ -93,6 +93,9 @@ def test_corpus_root_comes_from_the_environment(root, monkeypatch, tmp_path, yam
         (["--emotions=[ang, happy]"], "'happy'.* Did you mean hap"),
         (["--augmentations=pitch"], r"augmentations must be a list, such as \[gain, pitch_shift\], got 'pitch'"),
         (["--corpus=iemocab"], "corpus must be one of .*iemocap.*, got 'iemocab'. Did you mean iemocap"),
+        (["--max_grad_norm=[1]"], r"max_grad_norm must be a positive number, got \[1\]"),
+        (["--adam_betas=3"], r"adam_betas must be two numbers below 1, such as \(0.9, 0.98\), got 3"),
+        (["--sample_rate=0"], "sample_rate must be a whole number from 1, got 0"),
         (["--precision=half"], "precision must be one of auto, fp32, fp16, bf16, got 'half'"),
         (["--device=gpu"], "device 'gpu' cannot be used: .*Devices here: cpu"),
         (["--device=cuda:7"], "device 'cuda:7' cannot be used: .*Devices here: cpu"),
@@ -158,3 +161,46 @@ def test_encoder_source_may_be_corrected_after_a_refusal(fit, tmp_path):
     with pytest.raises(InputError, match="holds no checkpoint that can be read"):
         fit("fold", f"--encoder_source={tmp_path}", "--number_of_epochs=1")
     assert results(fit("fold", "--number_of_epochs=1"))[0]["n"] == 16
+
+
+@pytest.fixture
+def derived(root, tmp_path):
+    """Return a function that writes a YAML file on top of another."""
+
+    def write(text, base="loso.yaml"):
+        path = tmp_path / "my.yaml"
+        path.write_text(f"base: {root / 'hparams' / base}\n{text}")
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "corpus", "emotions"),
+    [
+        ("corpus_csv: my.csv\n", {}, "csv", None),
+        ("corpus: csv\ncorpus_csv: my.csv\n", {}, "csv", None),
+        ("corpus_csv: my.csv\nemotions: [joy, rage]\n", {}, "csv", ["joy", "rage"]),
+        ("lr: 0.5\n", {"corpus_csv": "my.csv"}, "csv", None),
+        ("emotions: [ang, sad]\n", {"corpus_csv": "my.csv"}, "csv", None),
+        ("lr: 0.5\n", {"corpus_csv": "my.csv", "emotions": ["a", "b"]}, "csv", ["a", "b"]),
+        ("emotions: [ang, sad]\n", {"data_folder": "x"}, "iemocap", ["ang", "sad"]),
+        ("emotions: [ang, sad]\n", {"data_folder": "x", "corpus": "iemocap"}, "iemocap", ["ang", "sad"]),
+        ("lr: 0.5\n", {"data_folder": "x", "corpus": "synthetic"}, "synthetic", ["ang", "hap", "sad", "neu"]),
+        ("lr: 0.5\n", {"data_folder": "x", "emotions": None}, "iemocap", None),
+    ],
+)
+def test_the_corpus_and_its_emotions_come_from_whoever_names_them(
+    derived, monkeypatch, text, options, corpus, emotions
+):
+    monkeypatch.setenv("IEMOCAP_ROOT", "elsewhere")
+    settings, _ = complete_settings(derived(text), options)
+    assert (settings["corpus"], settings["emotions"]) == (corpus, emotions)
+    assert Path(settings["corpus_csv"] or settings["data_folder"]).name == ("my.csv" if corpus == "csv" else "x")
+
+
+def test_a_csv_beside_another_corpus_is_refused(derived):
+    with pytest.raises(InputError, match="corpus is iemocap, and corpus_csv is my.csv: leave one of them out"):
+        complete_settings(derived(""), {"corpus": "iemocap", "corpus_csv": "my.csv", "data_folder": "x"})
+    with pytest.raises(InputError, match="no corpus was given. Set --corpus_csv=PATH for "):
+        complete_settings(derived(""), {"corpus": "csv", "data_folder": "my.csv"})
