@@ -132,7 +132,7 @@ def _read_about(folder: Path, within: Optional[str | os.PathLike]) -> dict[str, 
     for name in files:
         if not FILE_NAME.fullmatch(name):
             raise refusal(folder, f"{BUNDLE_FILE} lists {shown(name)}, which is no name of a file in the folder")
-    if (found := about.get("format")) != FORMAT or isinstance(found, bool):
+    if (found := about.get("format")) != FORMAT or type(found) is not int:  # True and 1.0 equal 1
         raise refusal(folder, f"its format is {shown(found)}, and this version reads {FORMAT}")
     return about
 

@@ -177,6 +177,10 @@ def _load_weights(part: nn.Module, path: Path) -> None:
         if n_values > n_bytes:  # before any memory is taken; a value has one byte at least
             raise ValueError(f"{BUNDLE_FILE} describes {n_values} values, and the file has {n_bytes} bytes.")
         weights = torch.load(path, map_location="cpu", weights_only=True)
+        for key, own in part.state_dict().items() if isinstance(weights, dict) else ():
+            found = getattr(weights.get(key), "dtype", own.dtype)  # load_state_dict refuses what has none
+            if found != own.dtype and not (found.is_floating_point and own.dtype.is_floating_point):
+                raise ValueError(f"{key} holds values of the type {found}, not {own.dtype}.")
         part.to_empty(device="cpu").load_state_dict(weights, strict=True)
         for key, value in part.state_dict().items():
             if not value.isfinite().all():

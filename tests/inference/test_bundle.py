@@ -190,6 +190,7 @@ def test_other_encoding_is_refused(bundle, encoding):
         ('{"format": 1, "files": {"encoder.ckpt": "\\u001b[2J"}}', "lists no files"),
         ('{"format": 2, "files": {}}', "its format is 2, and this version reads 1"),
         ('{"format": true, "files": {}}', "its format is True, and this version reads 1"),
+        ('{"format": 1.0, "files": {}}', "its format is 1.0, and this version reads 1"),
         ('{"files": {}}', "its format is None, and this version reads 1"),
         ('{"format": 1, "files": {}}', "bundle.json: emotions is missing"),
     ],

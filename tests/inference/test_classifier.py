@@ -334,11 +334,26 @@ def test_zip_bomb_is_refused(bundle):
         (lambda weights: None, "state_dict"),
         (lambda weights: {**weights, "bias": torch.full((64,), torch.nan)}, "bias holds values that are NaN"),
         (lambda weights: {**weights, "bias": torch.full((64,), -torch.inf)}, "bias holds values that are NaN"),
+        (
+            lambda weights: {**weights, "bias": weights["bias"].to(torch.complex64)},
+            "bias holds values of the type torch.c",
+        ),
+        (lambda weights: {**weights, "bias": weights["bias"].to(torch.int64)}, "type torch.int64, not torch.float32"),
+        (lambda weights: {**weights, "bias": weights["bias"] > 0}, "type torch.bool, not torch.float32"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(bundle, change, words):
     swap_weights(bundle, change(make_parts()["f_0"].state_dict()))
     refused(bundle, f"the weights in {bundle / 'f_0.ckpt'} are refused: ", words, "Export it again")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_another_precision_load(bundle, dtype):
+    weights = {key: value.to(dtype) for key, value in make_parts()["f_1"].state_dict().items()}
+    swap_weights(bundle, weights, "f_1")
+    loaded = load_classifier(bundle, CPU).mods.classifier.state_dict()
+    for key, value in weights.items():
+        assert loaded[key].dtype == torch.float32 and torch.equal(loaded[key], value.float())
 
 
 def test_truncated_weights_are_refused(bundle):
