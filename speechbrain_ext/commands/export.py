@@ -9,11 +9,7 @@ import yaml
 
 from speechbrain_ext.corpora.base import get_corpus
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.inference.bundle_settings import BundleSettings
-from speechbrain_ext.inference.bundle_writer import write_bundle
-from speechbrain_ext.inference.hub import bundle_files, check_hub_id, push_bundle
-from speechbrain_ext.inference.model_card import model_card, title_of
-from speechbrain_ext.training.checkpoints import AtomicCheckpointer
+from speechbrain_ext.results.tested_run import METRICS_FILE
 from speechbrain_ext.training.hparams_file import HYPERPARAMS_FILE, read_settings
 
 DESCRIPTION = """\
@@ -49,6 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Export a fold, and put it on the Hub if asked to."""
+    from speechbrain_ext.inference.hub import bundle_files, check_hub_id, push_bundle  # only now: torch takes seconds
+
     hub_id = options.push_to_hub
     if hub_id:
         check_hub_id(hub_id)
@@ -85,6 +83,10 @@ def export_fold(fold_dir: Path, out_dir: Path, name: Optional[str] = None, onnx:
     InputError
         If the fold is not finished, or `out_dir` holds something else.
     """
+    from speechbrain_ext.inference.bundle_settings import BundleSettings
+    from speechbrain_ext.inference.bundle_writer import write_bundle
+    from speechbrain_ext.inference.model_card import model_card, title_of
+
     metrics = read_metrics(fold_dir)
     settings, _ = read_settings(fold_dir / HYPERPARAMS_FILE)
     facts = {
@@ -117,14 +119,14 @@ def read_metrics(fold_dir: Path) -> dict[str, Any]:
             f"{fold_dir} is no fold's folder: it has no {HYPERPARAMS_FILE}. Give results/<yaml>/seed<s>/fold<k>."
         )
     try:
-        metrics = json.loads((fold_dir / "test_metrics.json").read_text(encoding="utf-8"))
+        metrics = json.loads((fold_dir / METRICS_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(
-            f"{fold_dir} has not been tested yet: it has no test_metrics.json. `{command}` resumes it."
+            f"{fold_dir} has not been tested yet: it has no {METRICS_FILE}. `{command}` resumes it."
         ) from None
     except ValueError as error:
         raise InputError(
-            f"{fold_dir / 'test_metrics.json'} is no JSON: {error}. `{command} --test_only` writes it anew."
+            f"{fold_dir / METRICS_FILE} is no JSON: {error}. `{command} --test_only` writes it anew."
         ) from error
     if metrics.get("debug"):
         raise InputError(
@@ -133,13 +135,15 @@ def read_metrics(fold_dir: Path) -> dict[str, Any]:
     for key in (*RESULT_KEYS, "emotions", "encoder_config", "versions", "corpus", "corpus_faults"):
         if key not in metrics:
             raise InputError(
-                f"{fold_dir / 'test_metrics.json'} does not hold {key!r}. `{command} --test_only` writes it anew."
+                f"{fold_dir / METRICS_FILE} does not hold {key!r}. `{command} --test_only` writes it anew."
             )
     return metrics
 
 
 def tested_weights(fold_dir: Path, epoch: int) -> dict[str, Path]:
     """Find the files of the checkpoint that was tested."""
+    from speechbrain_ext.training.checkpoints import AtomicCheckpointer
+
     try:
         checkpoint = AtomicCheckpointer(fold_dir / "save").find_checkpoint(
             ckpt_predicate=lambda checkpoint: checkpoint.meta.get("epoch") == epoch

@@ -8,22 +8,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any
 
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
-from speechbrain_ext.inference.bundle import BUNDLE_FILE, sha256_of
-from speechbrain_ext.inference.classifier import load_classifier
-from speechbrain_ext.inference.prediction_file import PredictionFile, check_format, check_labels, format_predictions
-from speechbrain_ext.inference.recordings import (
-    ENDINGS,
-    Prediction,
-    classify_recordings,
-    find_recordings,
-    measure_recordings,
-)
-from speechbrain_ext.inference.speech_detector import make_detector
+
+if TYPE_CHECKING:
+    from speechbrain_ext.inference.recordings import Prediction
 
 PIPE = "-"
 N_SHOWN = 3  # names of files that are passed over
@@ -35,14 +25,16 @@ recording, or a list of paths, one a line. Prints CSV, or writes CSV, JSON or JS
     find . -name '*.flac' | speechbrain-ext predict exported -
 
 `speech` is the share of a recording that is speech; one without speech gets no `predicted` emotion. A recording that
-cannot be read has its error in its row, and the exit status is 1. With --out, an interrupted run goes
-on when the same command is given again; what the file holds by the same model is kept.
+cannot be read has its error in its row, and the exit status is 1. With --out, an interrupted run is resumed by the
+same command; what the file holds by the same model is kept.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("bundle", metavar="BUNDLE", help="a folder that export.py has written, or USER/NAME on the Hub")
+    parser.add_argument(
+        "bundle", metavar="BUNDLE", help="a folder that `speechbrain-ext export` has written, or USER/NAME on the Hub"
+    )
     parser.add_argument("recordings", metavar="FILE|FOLDER|-", nargs="+", help="what to classify")
     parser.add_argument("--out", help="write to this .csv, .json or .jsonl instead of printing CSV")
     parser.add_argument("--batch_size", type=int, default=16, help="recordings at a time (default: %(default)s)")
@@ -55,6 +47,10 @@ def run(options: argparse.Namespace) -> int:
     """Classify. Returns the exit status: 1 if a recording could not be read."""
     check_whole_number("--batch_size", options.batch_size, 1)
     check_number("--max_s", options.max_s, 0, float("inf"), inclusive=False)
+    from speechbrain_ext.inference.bundle import BUNDLE_FILE, sha256_of  # only now: torch takes seconds
+    from speechbrain_ext.inference.classifier import load_classifier
+    from speechbrain_ext.inference.prediction_file import PredictionFile, check_format, check_labels, format_predictions
+
     if options.out:
         check_format(options.out)
     with tempfile.TemporaryDirectory() as scratch:
@@ -91,8 +87,13 @@ def run(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _classify(classifier: Any, paths: list[str], options: argparse.Namespace, piped: Path) -> Iterator[Prediction]:
+def _classify(classifier: Any, paths: list[str], options: argparse.Namespace, piped: Path) -> Iterator["Prediction"]:
     """Yield the predictions of all recordings, with a progress bar in seconds of speech."""
+    from tqdm import tqdm
+
+    from speechbrain_ext.inference.recordings import classify_recordings, measure_recordings
+    from speechbrain_ext.inference.speech_detector import make_detector
+
     files = [str(piped) if path == PIPE else path for path in paths]
     durations, failed = measure_recordings(files, options.max_s)
     found = classify_recordings(classifier, durations, options.batch_size, detector=make_detector(classifier))
@@ -108,6 +109,8 @@ def _classify(classifier: Any, paths: list[str], options: argparse.Namespace, pi
 
 def _paths(given: str, piped: Path) -> list[str]:
     """List the recordings that one argument stands for."""
+    from speechbrain_ext.inference.recordings import ENDINGS, find_recordings
+
     if given == PIPE:
         data = sys.stdin.buffer.read()
         if not data.strip():

@@ -3,7 +3,6 @@
 import argparse
 
 from speechbrain_ext.errors import InputError, parse_numbers
-from speechbrain_ext.results.report import write_report
 from speechbrain_ext.results.result_set import ALLOWANCES
 
 DESCRIPTION = """Report on tested runs: means and spreads, pooled accuracies with intervals, pictures; compare systems.
@@ -34,5 +33,7 @@ def run(options: argparse.Namespace) -> int:
         if word not in ALLOWANCES:
             raise InputError(f"--allow must be among {', '.join(ALLOWANCES)} (joined by commas), got {word!r}.")
     folds = None if options.folds is None else parse_numbers("--folds", options.folds)
+    from speechbrain_ext.results.report import write_report  # only now: its pictures take a second
+
     print(write_report(options.folders, options.out, words, folds))
     return 0

@@ -3,24 +3,12 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
-from speechbrain_ext.dataio.audio import probe_audio
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.inference.classifier import load_classifier
-from speechbrain_ext.inference.speech_detector import make_detector
-from speechbrain_ext.inference.timeline import (
-    SAY_NO_SPEECH,
-    Timeline,
-    check_settings,
-    make_timeline,
-    write_audacity,
-    write_csv,
-    write_json,
-)
-from speechbrain_ext.inference.timeline_plot import clock, plot_timeline
+
+if TYPE_CHECKING:
+    from speechbrain_ext.inference.timeline import Timeline
 
 FILES = {"csv": "timeline.csv", "json": "timeline.json", "audacity": "labels.txt", "png": "timeline.png"}
 MOST_ROWS = 40
@@ -36,7 +24,9 @@ picture (timeline.png). Where there is no speech, there is no emotion. Memory do
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("bundle", metavar="BUNDLE", help="a folder that export.py has written, or USER/NAME on the Hub")
+    parser.add_argument(
+        "bundle", metavar="BUNDLE", help="a folder that `speechbrain-ext export` has written, or USER/NAME on the Hub"
+    )
     parser.add_argument("file", metavar="FILE", help="the recording")
     parser.add_argument("--out", metavar="FOLDER", help="where files are written (default: FILE's name and _timeline)")
     parser.add_argument("--window_s", type=float, default=4.0, help="length of a window (default: %(default)s s)")
@@ -55,6 +45,11 @@ def run(options: argparse.Namespace) -> int:
     unknown = [name for name in formats if name not in FILES]
     if unknown:
         raise InputError(f"--formats must be some of {','.join(FILES)}, with commas alone, got {options.formats!r}.")
+    from speechbrain_ext.dataio.audio import probe_audio
+    from speechbrain_ext.inference.classifier import load_classifier  # only now: torch takes seconds
+    from speechbrain_ext.inference.timeline import check_settings, write_audacity, write_csv, write_json
+    from speechbrain_ext.inference.timeline_plot import clock, plot_timeline
+
     check_settings(options.window_s, options.hop_s, options.min_segment_s, options.batch_size)
     out = Path(options.out or f"{Path(options.file).stem}_timeline")
     if out.exists() and not out.is_dir():
@@ -81,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def format_segments(timeline: Timeline, most_rows: int = MOST_ROWS) -> str:
+def format_segments(timeline: "Timeline", most_rows: int = MOST_ROWS) -> str:
     """Write the segments as a table.
 
     Arguments
@@ -96,6 +91,9 @@ def format_segments(timeline: Timeline, most_rows: int = MOST_ROWS) -> str:
     str
         A heading and a line for each segment: start, end, emotion, probability.
     """
+    from speechbrain_ext.inference.timeline import SAY_NO_SPEECH
+    from speechbrain_ext.inference.timeline_plot import clock
+
     width = max(len(emotion) for emotion in (*timeline.emotions, "emotion", SAY_NO_SPEECH))
     lines = [f"{'start':>9}  {'end':>9}  {'emotion':<{width}}  probability"]
     for segment in timeline.segments[:most_rows]:
@@ -108,8 +106,13 @@ def format_segments(timeline: Timeline, most_rows: int = MOST_ROWS) -> str:
     return "\n".join(lines)
 
 
-def _follow(classifier: Any, options: argparse.Namespace, duration_s: float) -> Timeline:
+def _follow(classifier: Any, options: argparse.Namespace, duration_s: float) -> "Timeline":
     """Make the timeline, with a bar of the seconds that are done, on a terminal only."""
+    from tqdm import tqdm
+
+    from speechbrain_ext.inference.speech_detector import make_detector
+    from speechbrain_ext.inference.timeline import make_timeline
+
     layout = "{percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s of speech [{elapsed}<{remaining}]"
     with tqdm(total=duration_s, bar_format=layout, disable=not sys.stderr.isatty()) as bar:
         return make_timeline(

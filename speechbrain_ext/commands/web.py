@@ -11,12 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Optional
 
-from speechbrain_ext.device import check_device
 from speechbrain_ext.errors import InputError, check_number
-from speechbrain_ext.inference.classifier import load_classifier
-from speechbrain_ext.inference.recordings import find_recordings
-from speechbrain_ext.web.page import import_gradio
-from speechbrain_ext.web.server import check_address, serve_page
 
 DEMO_CORPUS = "demo_corpus"  # where `make demo` leaves it
 N_EXAMPLES = 4
@@ -33,7 +28,9 @@ password. From other machines, browsers record over https only. Ctrl-C ends it, 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("bundle", metavar="BUNDLE", help="a folder that export.py has written, or USER/NAME on the Hub")
+    parser.add_argument(
+        "bundle", metavar="BUNDLE", help="a folder that `speechbrain-ext export` has written, or USER/NAME on the Hub"
+    )
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to serve at; 0.0.0.0 for all networks (default: %(default)s)"
     )
@@ -49,6 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C or SIGTERM. Returns the exit status."""
     check_number("--max_mb", options.max_mb, 0, float("inf"), inclusive=False)
+    from speechbrain_ext.device import check_device  # only now: torch takes seconds
+    from speechbrain_ext.inference.classifier import load_classifier
+    from speechbrain_ext.web.page import import_gradio
+    from speechbrain_ext.web.server import check_address, serve_page
+
     if options.device:
         check_device(options.device)
     import_gradio()
@@ -89,6 +91,8 @@ def pick_examples(folder: Optional[str] = None, n_examples: int = N_EXAMPLES) ->
     InputError
         If a folder is given and holds no recordings.
     """
+    from speechbrain_ext.inference.recordings import find_recordings
+
     found, _ = find_recordings(folder or DEMO_CORPUS)
     if folder and not found:
         what = "holds no recordings" if Path(folder).is_dir() else "is no folder"

@@ -13,6 +13,8 @@ from rich.live import Live
 from rich.table import Column, Table
 from rich.text import Text
 
+from speechbrain_ext.results.tested_run import METRICS_FILE
+
 KINDS = ("running", "failed", "finished", "waiting")  # the order of the rows: a small terminal shows the first ones
 KIND_OF = {**{kind: kind for kind in KINDS}, "running, second attempt": "running", "finished before": "finished"}
 
@@ -41,7 +43,7 @@ class WatchedRun:
         if KIND_OF[self.state] == "finished":  # else test_metrics.json is of an earlier training
             self.scores = ""
             with contextlib.suppress(Exception):
-                test = json.loads(Path(self.folder, "test_metrics.json").read_bytes())
+                test = json.loads(Path(self.folder, METRICS_FILE).read_bytes())
                 self.scores = f"test WA {test['WA']:.1%} UA {test['UA']:.1%}"
         return self.n_done - n_before
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any, Optional
 
 import numpy as np
+import scipy  # which imports scipy.stats, a second's work, at its first use
 from numpy.typing import ArrayLike
-from scipy.stats import binomtest, bootstrap
 
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
 
@@ -236,7 +236,7 @@ def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> dict[str, Any]:
             f"correct_a and correct_b must be of the same utterances, got {len(correct_a)} and {len(correct_b)}."
         )
     only_a, only_b = int((correct_a & ~correct_b).sum()), int((correct_b & ~correct_a).sum())
-    p = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    p = float(scipy.stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
     return {"only_a": only_a, "only_b": only_b, "p": p}
 
 
@@ -267,7 +267,7 @@ def _intervals(
         weights = np.bincount((drawn + offsets).ravel(), minlength=drawn.size).reshape(drawn.shape)
         return statistic(weights @ counts)  # [B, K] @ [K, M] -> [B, M]
 
-    found = bootstrap(
+    found = scipy.stats.bootstrap(
         (np.arange(n_clusters),),
         resampled,
         vectorized=True,

@@ -22,7 +22,7 @@ from speechbrain_ext.commands import export
 from speechbrain_ext.commands.main import run_command
 from speechbrain_ext.dataio.audio import read_audio
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.inference import bundle_writer
+from speechbrain_ext.inference import bundle_writer, hub
 from speechbrain_ext.inference.bundle import sha256_of
 from speechbrain_ext.inference.classifier import load_classifier
 from tests.recipes.fold_reading import results
@@ -210,7 +210,7 @@ def test_a_dry_run_says_what_would_go_up_and_contacts_nobody(fold, tmp_path, cap
 
 def test_pushing_is_private_unless_public_is_asked_for(fold, tmp_path, monkeypatch):
     pushed = []
-    monkeypatch.setattr(export, "push_bundle", lambda *args, **kwargs: pushed.append((args, kwargs)))
+    monkeypatch.setattr(hub, "push_bundle", lambda *args, **kwargs: pushed.append((args, kwargs)))
     out = str(tmp_path / "exported")
     main(fold, out, "--push_to_hub=ann/emotion")
     main(fold, out, "--push_to_hub=ann/emotion", "--public")

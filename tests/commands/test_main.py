@@ -35,6 +35,26 @@ def test_each_command_explains_itself(name, capsys):
     assert f"usage: speechbrain-ext {name}" in printed
 
 
+def test_no_command_imports_torch_for_its_help_or_a_wrong_option(root):
+    code = """
+import sys
+from speechbrain_ext.commands import main as cli
+for name in cli.COMMANDS:
+    for words in ([name, "--help"], [name, "--no_such_option"], [name]):
+        try:
+            cli.main(words)
+        except SystemExit:
+            pass
+        heavy = {"torch", "speechbrain", "scipy.stats", "matplotlib", "gradio"} & set(sys.modules)
+        assert not heavy, (words, heavy)
+"""
+    env = {**os.environ, "PYTHONPATH": str(root)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    for name in cli.COMMANDS:
+        assert f"usage: speechbrain-ext {name}" in done.stdout
+
+
 @pytest.mark.parametrize("words", [[], ["predicts", "x"], ["predict"], ["predict", "--ou", "x"]])
 def test_wrong_words_end_with_2_and_the_usage(words, capsys):
     with pytest.raises(SystemExit) as ended:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechbrain_ext.commands import predict as predict_command
 from speechbrain_ext.commands.main import main
+from speechbrain_ext.inference import recordings
 from tests.babble import make_babble
 from tests.bundle_making import make_bundle
 
@@ -120,7 +120,7 @@ def test_a_killed_run_is_gone_on_with(bundle, folder, tmp_path, capsys, monkeypa
     out = tmp_path / f"out.{ending}"
     command = ["predict", bundle, str(folder), "--out", str(out), "--batch_size", "1"]
     classified = []
-    classify = predict_command.classify_recordings
+    classify = recordings.classify_recordings
 
     def killed_after_two(*args, **kwargs):
         for prediction in classify(*args, **kwargs):
@@ -134,10 +134,10 @@ def test_a_killed_run_is_gone_on_with(bundle, folder, tmp_path, capsys, monkeypa
             classified.append(prediction.path)
             yield prediction
 
-    monkeypatch.setattr(predict_command, "classify_recordings", killed_after_two)
+    monkeypatch.setattr(recordings, "classify_recordings", killed_after_two)
     assert main(command) == 130
     assert not out.exists()
-    monkeypatch.setattr(predict_command, "classify_recordings", counted)
+    monkeypatch.setattr(recordings, "classify_recordings", counted)
     assert main(command) == 0
     assert sorted(classified) == [str(folder / f"{i}.wav") for i in range(5)]  # none of them twice
     assert "2 of 5 are in" in capsys.readouterr().err

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from speechbrain_ext.commands import timeline as timeline_command
 from speechbrain_ext.commands.main import main
 from speechbrain_ext.commands.timeline import add_arguments, format_segments, run
 from speechbrain_ext.errors import InputError
@@ -93,7 +92,7 @@ def test_timeline_passes_every_setting_on(tmp_path, monkeypatch, bundle, talk):
         settings.append((path, *args))
         raise InputError("enough")
 
-    monkeypatch.setattr(timeline_command, "make_timeline", make)
+    monkeypatch.setattr("speechbrain_ext.inference.timeline.make_timeline", make)
     words = ["--window_s", "3", "--hop_s", "0.25", "--batch_size", "5", "--min_segment_s", "2"]
     with pytest.raises(InputError, match="enough"):
         run(parse(bundle, talk, *words))
@@ -125,13 +124,13 @@ REFUSED = {
 
 @pytest.mark.parametrize(("words", "message"), REFUSED.values(), ids=REFUSED)
 def test_timeline_refuses_settings_before_the_model_is_loaded(tmp_path, monkeypatch, capsys, words, message):
-    monkeypatch.setattr(timeline_command, "load_classifier", None)
+    monkeypatch.setattr("speechbrain_ext.inference.classifier.load_classifier", None)
     assert main(["timeline", "no bundle", str(tmp_path / "no.wav"), *words]) == 1
     assert capsys.readouterr().err == f"speechbrain-ext timeline: {message}\n"
 
 
 def test_timeline_refuses_a_recording_before_the_model_is_loaded(tmp_path, monkeypatch, talk):
-    monkeypatch.setattr(timeline_command, "load_classifier", None)
+    monkeypatch.setattr("speechbrain_ext.inference.classifier.load_classifier", None)
     (tmp_path / "empty.wav").touch()
     with pytest.raises(InputError, match=r"empty\.wav is empty"):
         run(parse("no bundle", tmp_path / "empty.wav"))
@@ -147,7 +146,7 @@ def test_timeline_takes_the_device_asked_for(monkeypatch, talk, words):
         asked.append((source, run_opts))
         raise InputError("enough")
 
-    monkeypatch.setattr(timeline_command, "load_classifier", load)
+    monkeypatch.setattr("speechbrain_ext.inference.classifier.load_classifier", load)
     with pytest.raises(InputError, match="enough"):
         run(parse("exported", talk, *words))
     assert asked == [("exported", {"device": words[1]} if words else None)]

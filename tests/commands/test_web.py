@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from speechbrain_ext.commands import main as cli
-from speechbrain_ext.commands import web as web_command
 from speechbrain_ext.commands.web import pick_examples
 
 
@@ -54,8 +53,8 @@ def test_web_opens_the_browser_warns_of_visitors_and_ends_by_a_signal(host, warn
         opened.append(url)
         signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(web_command, "load_classifier", lambda bundle, run_opts: None)
-    monkeypatch.setattr(web_command, "serve_page", lambda *_: contextlib.nullcontext("http://page/"))
+    monkeypatch.setattr("speechbrain_ext.inference.classifier.load_classifier", lambda bundle, run_opts: None)
+    monkeypatch.setattr("speechbrain_ext.web.server.serve_page", lambda *_: contextlib.nullcontext("http://page/"))
     monkeypatch.setattr("webbrowser.open", open_browser)
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     assert cli.main(["web", "bundle", "--host", host, "--open"]) == 0
