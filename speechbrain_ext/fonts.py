@@ -2,10 +2,13 @@
 
 import contextlib
 import functools
+import logging
 from collections.abc import Iterable, Iterator
 
 import matplotlib
 from matplotlib import font_manager
+
+logging.getLogger("matplotlib").setLevel(logging.INFO)  # it logs every font that it looks at
 
 # Fonts that have a box for every character, and fonts of colour bitmaps, which matplotlib cannot draw.
 UNFIT = ("last resort", ".lastresort", "adobe blank", "color emoji", "colour emoji")

@@ -25,6 +25,14 @@ PAPER_AUGMENTATIONS = {
 }
 
 
+def check_name(name: str) -> None:
+    """Refuse a name that is none of `PAPER_AUGMENTATIONS`."""
+    if name not in PAPER_AUGMENTATIONS:
+        near = difflib.get_close_matches(name, PAPER_AUGMENTATIONS, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise InputError(f"augmentation {name!r} is unknown; known are {', '.join(PAPER_AUGMENTATIONS)}.{hint}")
+
+
 class WaveformAugment:
     """Applies a random combination of audiomentations, in the order of the list, to single clips.
 
@@ -87,12 +95,7 @@ class WaveformAugment:
     def _transform(transform: Any, p: float) -> Any:
         if not isinstance(transform, str):
             return transform
-        if transform not in PAPER_AUGMENTATIONS:
-            near = difflib.get_close_matches(transform, PAPER_AUGMENTATIONS, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise InputError(
-                f"augmentation {transform!r} is unknown; known are {', '.join(PAPER_AUGMENTATIONS)}.{hint}"
-            )
+        check_name(transform)
         return PAPER_AUGMENTATIONS[transform](p=p)
 
     @staticmethod

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
-from speechbrain_ext.corpora.labels import find_labels, list_counts
+from speechbrain_ext.corpora.labels import check_reserved, find_labels, list_counts
 from speechbrain_ext.corpora.sources import check_data_folder, check_no_archive
 from speechbrain_ext.dataio.copies import check_copies
 from speechbrain_ext.dataio.manifest import (
@@ -200,6 +200,7 @@ def prepare_corpus(
         chosen = list(corpus.emotions or sorted(counts))
     else:
         chosen = find_labels(emotions, counts, source, corpus.merged)
+    check_reserved(chosen, source)
     if len(chosen) < 2:
         raise InputError(
             f"{source}: emotions must be at least two different labels, got {', '.join(chosen) or 'none'}."

@@ -7,6 +7,25 @@ from typing import Any
 
 from speechbrain_ext.errors import InputError
 
+# Columns of the files that hold predictions, each beside a column for every label.
+RESERVED = ("id", "true", "predicted", "path", "speech", "duration_s", "model", "error")
+
+
+def check_reserved(labels: Sequence[str], source: str | Path) -> None:
+    """Refuse labels that are called as a column of the files that will hold predictions.
+
+    Raises
+    ------
+    InputError
+        Names the label.
+    """
+    for label in labels:
+        if label in RESERVED:
+            raise InputError(
+                f"{source}: the label {label!r} is also a column of the files with predictions ({', '.join(RESERVED)}). "
+                "Call it otherwise."
+            )
+
 
 def find_labels(
     emotions: Sequence[Any], counts: Mapping[str, int], source: str | Path, merged: Sequence[tuple[str, str]] = ()

@@ -5,7 +5,8 @@ from typing import Any, Optional
 
 import speechbrain as sb
 import torch
-from speechbrain.utils.distributed import ddp_all_reduce
+from speechbrain.utils.checkpoints import ckpt_recency
+from speechbrain.utils.distributed import ddp_all_reduce, if_main_process
 from speechbrain.utils.train_logger import FileTrainLogger
 
 from speechbrain_ext.errors import InputError
@@ -29,6 +30,15 @@ class FoldBrain(sb.Brain):
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.wait_meter = WaitMeter()
+
+    def on_fit_start(self) -> None:
+        """Load the last checkpoint; what was to follow its saving when the run was killed is made up for."""
+        super().on_fit_start()
+        if self.hparams.history.epochs and if_main_process():
+            write_epochs(self.hparams.output_folder, self.hparams.history.epochs)
+        if self.hparams.history.epochs:
+            keys = [] if self.hparams.validation == "none" else [first_best]
+            self.checkpointer.delete_checkpoints(num_to_keep=1, importance_keys=[*keys, ckpt_recency])
 
     def step_seed(self, *parts: Any) -> int:
         """Derive a seed for what is drawn in this step."""

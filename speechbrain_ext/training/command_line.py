@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ HOST_VALUES = (
     "distributed_backend eval_precision grad_accumulation_factor jit_module_keys log_config max_grad_norm "
     "nonfinite_patience optimizer_step_limit precision profile_steps profile_warmup"
 ).split()
+DEVICE = re.compile(r"(cpu|cuda|mps|xpu|hpu|npu|meta)(:\d+)?")
 USAGE = "python train.py HPARAMS.yaml [--KEY=VALUE ...]"
 
 
@@ -81,13 +83,17 @@ def read_command_line(words: Sequence[str]) -> CommandLine:
         name, equals, value = word.lstrip("-").partition("=")
         if not word.startswith("--"):
             is_option = name in keys or name in HOST_VALUES
-            hint = f" Did you mean --{name}={value}?" if is_option and equals else " Write options as --key=value."
+            value = value if equals else rest[0] if rest else ""
+            hint = f" Did you mean --{name}={value}?" if is_option and value else " Write options as --key=value."
             raise InputError(f"the command line holds {word!r}, which belongs to no option.{hint}")
         if name in keys or name in HOST_VALUES:
             if not equals:
                 if not rest or rest[0].startswith("--"):
                     raise InputError(f"--{name} has no value: write --{name}=VALUE.")
                 value = rest.pop(0)
+            if name == "device" and not DEVICE.fullmatch(value):
+                hint = " Did you mean cuda?" if value.startswith("gpu") else ""
+                raise InputError(f"device must be such as cpu, cuda or cuda:0, got {value!r}.{hint}")
             if name in keys:
                 overrides[name] = _parse_value(name, value)
             else:
@@ -134,6 +140,16 @@ def answer_early(words: Sequence[str], about: str) -> None:
         if int(os.environ.get("LOCAL_RANK", 0)) > 0:
             sys.exit(0)  # the first process of each machine says it; torchrun ends all
         sys.exit(f"train.py: {error}")
+    except KeyboardInterrupt:
+        _end_at_once()
+    for number in (signal.SIGINT, signal.SIGTERM):  # until `end_in_a_sentence` takes over
+        signal.signal(number, _end_at_once)
+
+
+def _end_at_once(*_: Any) -> None:
+    """End the program where nothing has been written yet."""
+    print("train.py: interrupted.", file=sys.stderr, flush=True)
+    os._exit(130)
 
 
 def _parse_value(key: str, text: str) -> Any:
@@ -141,6 +157,8 @@ def _parse_value(key: str, text: str) -> Any:
     if key in LABEL_KEYS and text in NULLS:
         return None
     if key in TEXT_KEYS:
+        if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+            raise InputError(f"{key} is no UTF-8: {text!a}. Set a UTF-8 locale, such as LC_ALL=C.UTF-8.")
         if re.search(r"[<>\n]", text):
             raise InputError(f"{key} must be a text without '<', '>' and line breaks, got {text!r}. Rename it.")
         return None if text in NULLS else text

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple, Optional
 
 import ruamel.yaml
 from hyperpyyaml import resolve_references
-from hyperpyyaml.core import recursive_update
 
 from speechbrain_ext.errors import InputError
 
@@ -81,7 +80,7 @@ def hparams_text(hparams_file: PathLike, overrides: Optional[Mapping[str, Any]] 
     hparams_file : str or pathlib.Path
         The YAML file; what its `base:` says is filled in.
     overrides : dict, optional
-        Values that replace the file's; mappings are merged, as HyperPyYAML does.
+        Values that replace the file's. A mapping changes single items of a mapping, unless it names a class of its own.
 
     Returns
     -------
@@ -90,10 +89,7 @@ def hparams_text(hparams_file: PathLike, overrides: Optional[Mapping[str, Any]] 
     """
     hparams = load_hparams(Path(hparams_file))
     keys = hparams.keys
-    try:
-        recursive_update(keys, dict(overrides or {}))
-    except (TypeError, AttributeError) as error:
-        raise InputError(f"an option is a mapping where {hparams_file} has none: {error}") from error
+    _put_in(keys, overrides or {})
     custom = {key: _plain(keys[key]) for key in hparams.wiring if key in (overrides or {}) or hparams.depth[key] > 0}
     if custom:
         before = keys.pop(CUSTOM_WIRING, {})
@@ -228,15 +224,32 @@ def load_hparams(hparams_file: Path, above: tuple[Path, ...] = ()) -> Hparams:
     for key in keys:
         if key not in whole:
             raise InputError(f"{hparams_file}: the key {key} is not in {base_file}.{did_you_mean(key, whole, '')}")
-    recursive_update(whole, keys)
+    _put_in(whole, keys)
     depth.update(dict.fromkeys(keys, max(depth.values()) + 1))
     return Hparams(whole, wiring, depth)
 
 
+def _put_in(keys: Any, changes: Mapping[str, Any]) -> None:
+    """Put changes in place. HyperPyYAML's own way would keep the class of a mapping that gets another one."""
+    for key, value in changes.items():
+        names_class = (_tag(value) or "").startswith("!")
+        if isinstance(value, dict) and isinstance(keys.get(key), dict) and not names_class:
+            _put_in(keys[key], value)
+        else:
+            keys[key] = value
+
+
+def _tag(node: Any) -> Optional[str]:
+    return getattr(getattr(node, "tag", None), "value", None)
+
+
 def _check_types(defaults: dict[str, Any], overrides: dict[str, Any]) -> None:
-    """Refuse a text where the file has a number, and anything but True and False where it has one of them."""
+    """Refuse a mapping where the file has none, a text for a number, and anything but True and False for one of them."""
     for key, value in overrides.items():
         default = defaults[key]
+        if isinstance(value, dict) and default is not None and not isinstance(default, dict):
+            kind = "a list" if isinstance(default, list) else "a single value"
+            raise InputError(f"{key} must be {kind}, got {dict(value)}.")
         if isinstance(default, bool) and not isinstance(value, bool):
             raise InputError(f"{key} must be True or False, got {value!r}.")
         if isinstance(default, (int, float)) and not isinstance(default, bool) and isinstance(value, str):
@@ -254,7 +267,7 @@ def _numbers_alike(node: Any) -> Any:
 
 def _plain(node: Any) -> Any:
     """Turn a YAML node into plain values, with its tag and without comments and ways of writing."""
-    tag = getattr(getattr(node, "tag", None), "value", None)
+    tag = _tag(node)
     value: Any
     if isinstance(node, dict):
         value = {str(key): _plain(item) for key, item in node.items()}

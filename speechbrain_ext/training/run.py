@@ -281,8 +281,9 @@ def end_in_a_sentence(main: Any, words: Sequence[str], name: str = "train.py") -
     int
         The exit status: 0, 1, or 130 for an interrupted program.
     """
-    if "LOCAL_RANK" not in os.environ:  # else torchrun ends its processes, and those wait for each other
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
+    alone = "LOCAL_RANK" not in os.environ  # else torchrun ends its processes, and those wait for each other
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt if alone else signal.SIG_DFL)
     try:
         main(words)
         return 0
@@ -294,6 +295,16 @@ def end_in_a_sentence(main: Any, words: Sequence[str], name: str = "train.py") -
             raise
         print(f"{name}: {error}. What was saved before stays; the same command resumes the run.", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, RuntimeError) as error:
+        # A DataLoader may notice first that its worker has got the signal as well.
+        if isinstance(error, RuntimeError) and "is killed by signal: Terminated" not in str(error):
+            raise
         print(f"{name}: interrupted. The same command resumes the run.", file=sys.stderr)
         return 130
+
+
+def _interrupt(*_: Any) -> None:
+    """Raise KeyboardInterrupt; what becomes of worker processes is no news from then on."""
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    raise KeyboardInterrupt

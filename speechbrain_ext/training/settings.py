@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
+from speechbrain_ext.augment.waveforms import check_name
 from speechbrain_ext.corpora import get_corpus
+from speechbrain_ext.corpora.sources import check_data_folder
 from speechbrain_ext.dataio.audio import SHORTEST_S, WAVEFORM_SCALES
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
 from speechbrain_ext.training.command_line import LABEL_KEYS
@@ -59,6 +61,7 @@ def complete_settings(
         For a value that no run can use.
     """
     settings, given = read_settings(hparams_file, overrides, OWN_CHECKS)
+    check_settings(settings)
     corpus = get_corpus("csv" if settings["corpus_csv"] and "corpus" not in given else settings["corpus"])
     if settings["corpus_csv"] and corpus.name != "csv":
         raise InputError(
@@ -78,12 +81,36 @@ def complete_settings(
         )
     paths = {source_key: source, "output_folder": settings["output_folder"]}
     given.update({key: str(Path(path).expanduser().resolve()) for key, path in paths.items() if path})
-    encoder = settings["encoder_source"]
-    if encoder and Path(encoder).expanduser().is_dir():  # else it is a Hub id
-        given["encoder_source"] = str(Path(encoder).expanduser().resolve())
-    settings, given = read_settings(hparams_file, given, OWN_CHECKS)
-    check_settings(settings)
-    return settings, given
+    if corpus.name != "csv":
+        check_data_folder(Path(given["data_folder"]), f"holds {corpus.title}")
+    check_writable(Path(given["output_folder"]))
+    if settings["encoder_source"]:
+        given["encoder_source"] = _find_encoder(settings["encoder_source"])
+    return read_settings(hparams_file, given, OWN_CHECKS)
+
+
+def check_writable(folder: Path) -> None:
+    """Refuse an output folder that cannot be made, or not be written to."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    why = "it is a file" if folder.is_file() else f"{there} is a file" if not there.is_dir() else ""
+    if not why and not os.access(there, os.W_OK):
+        why = f"{there} is not yours to write to"
+    if why:
+        raise InputError(f"output_folder {folder} cannot be written: {why}. Choose another --output_folder.")
+
+
+def _find_encoder(source: str) -> str:
+    """Return the absolute path of an encoder's folder; what cannot be a folder is an id on the Hub."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return str(path.resolve())
+    if path.exists() or source.startswith((".", "/", "~")) or source.rstrip("/").count("/") > 1:
+        why = "is a file" if path.exists() else "does not exist"
+        raise InputError(
+            f"encoder_source {source} {why}: give the folder of a checkpoint, or an id on the Hugging Face Hub such as "
+            "facebook/hubert-large-ll60k."
+        )
+    return source.rstrip("/")
 
 
 def _emotions_are_chosen(hparams_file: PathLike, given: Mapping[str, Any]) -> bool:
@@ -116,7 +143,18 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     augmentations = settings["augmentations"]
     if augmentations is not None and not isinstance(augmentations, list):
         raise InputError(f"augmentations must be a list, such as [gain, pitch_shift], got {augmentations!r}.")
-    if not settings["output_folder"] or Path(settings["output_folder"]).is_file():
+    for name in augmentations or ():
+        if isinstance(name, str) and not getattr(name, "tag", None):
+            check_name(name)
+    counts = settings["n_augmentations"]
+    if counts is not None and not (
+        isinstance(counts, list)
+        and len(counts) == 2
+        and all(type(n) is int for n in counts)
+        and 0 <= counts[0] <= counts[1]
+    ):
+        raise InputError(f"n_augmentations must be two whole numbers, such as [1, 3], or null, got {counts!r}.")
+    if not settings["output_folder"]:
         raise InputError(f"output_folder must name a folder, got {settings['output_folder']!r}.")
     for key in ("augment_prob", "mixup_prob"):
         check_number(key, settings[key], 0, 1)

@@ -72,3 +72,13 @@ def test_table_of_many_groups_shows_the_first_and_the_last():
     lines = [line.split() for line in count_table(manifest, ["ang", "sad"]).splitlines()]
     assert [line[0] for line in lines[9:14]] == ["g08", "g09", "...", "g40", "g41"]
     assert lines[22:] == [["total", "50", "40", "10"], ["1", "speakers,", "0.50", "hours."]]
+
+
+@pytest.mark.parametrize("label", ["id", "true", "predicted", "speech", "model"])
+def test_a_label_that_is_a_column_of_the_predictions_is_refused(tmp_path, label):
+    for i in range(4):
+        soundfile.write(tmp_path / f"{i}.wav", 0.1 * np.sin(np.arange(8000) * (i + 1)), 16000)
+    rows = "".join(f"u{i},{i}.wav,{('sad', label)[i % 2]},s{i},g{i // 2}\n" for i in range(4))
+    (tmp_path / "my.csv").write_text("id,wav,emo,speaker,group\n" + rows)
+    with pytest.raises(InputError, match=f"my.csv: the label '{label}' is also a column of the files with predictions"):
+        prepare_corpus("csv", tmp_path / "my.csv", progress=False)

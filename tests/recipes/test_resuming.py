@@ -144,3 +144,29 @@ def test_early_stopping_remembers_over_every_resume(fit, monkeypatch, weights):
     before = results(whole)
     assert results(fit("whole", *options)) == before  # given again after the end, nothing is trained
     assert len(history(whole)) == 4
+
+
+def test_a_run_killed_right_after_a_checkpoint_makes_up_for_what_was_to_follow(fit, monkeypatch):
+    """The last checkpoint is in place; the one before is not deleted yet, and epochs.json does not tell of it."""
+    whole = fit("whole", "--patience=1", "--number_of_epochs=2", "--validation=none")
+    put_in_place = atomic_checkpointer._put_in_place
+    n_saved = 0
+
+    def killed(*args):
+        nonlocal n_saved
+        put_in_place(*args)
+        n_saved += 1
+        if n_saved == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic_checkpointer, "_put_in_place", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fit(
+                "fold", "--patience=1", "--number_of_epochs=2", "--validation=none", "--checkpoints_in_background=False"
+            )
+    folder = whole.parent / "fold"
+    assert len(read_epochs(folder)) == 1 and len(list(folder.glob("save/CKPT*"))) == 2
+    fit("fold", "--patience=1", "--number_of_epochs=2", "--validation=none", "--checkpoints_in_background=False")
+    assert read_epochs(folder) == read_epochs(whole)
+    assert len(list(folder.glob("save/CKPT*"))) == len(list(whole.glob("save/CKPT*"))) == 1

@@ -4,6 +4,7 @@ import re
 import shutil
 
 import pytest
+from hyperpyyaml import load_hyperpyyaml
 
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.training.hparams_file import hparams_text, plain_settings, read_settings, settings_fingerprint
@@ -158,9 +159,10 @@ def test_what_is_wired_otherwise_is_a_setting(hparams_file, tmp_path):
     plain = hparams_text(hparams_file)
     assert "custom_wiring" not in plain
     derived = tmp_path / "derived.yaml"
-    derived.write_text("base: small.yaml\nschedule: !new:collections.OrderedDict {lr: 1}\nlr: 0.5\n")
+    derived.write_text("base: small.yaml\nschedule: !new:collections.OrderedDict {gain: 1}\nlr: 0.5\n")
     by_file, by_option = hparams_text(derived), hparams_text(hparams_file, {"log": "elsewhere.txt"})
     assert plain_settings(by_file)["custom_wiring"]["schedule"].keys() == {"!new:collections.OrderedDict"}
+    assert load_hyperpyyaml(by_file)["schedule"] == {"gain": 1}  # the other class, without the first one's arguments
     assert plain_settings(by_option)["custom_wiring"] == {"log": "elsewhere.txt"}
     assert settings_fingerprint(derived) != settings_fingerprint(hparams_file, {"lr": 0.5})
     saved = tmp_path / "saved.yaml"

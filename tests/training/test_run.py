@@ -69,15 +69,17 @@ def test_clips_too_short_for_the_encoder_are_named_before_training(fit, demo_cor
         fit("fold", config, data_folder=copy)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_says_that_the_same_command_resumes_it(root, demo_corpus, tmp_path, number):
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 0), (signal.SIGTERM, 1)])
+def test_an_interrupted_run_says_that_the_same_command_resumes_it(root, demo_corpus, tmp_path, number, workers):
     command = [sys.executable, "-u", str(root / "train.py"), str(root / "hparams/demo.yaml")]
     command += [f"--data_folder={demo_corpus}", f"--output_folder={tmp_path / 'fold'}", *SMALL, "--number_of_epochs=99"]
+    command += [f"--num_workers={workers}"]
     env = {**os.environ, "PYTHONPATH": str(root)}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, env=env, start_new_session=True, **pipes)
     for line in process.stdout:
         if "Going into epoch 2" in line:
-            process.send_signal(number)
+            os.killpg(process.pid, number)  # the workers as well, as a scheduler does
             break
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130

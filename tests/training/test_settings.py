@@ -30,6 +30,7 @@ def test_options_of_speechbrain_are_saved_and_compared(fit):
 def test_paths_are_made_absolute_and_hub_ids_are_kept(root, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "hub").mkdir()
+    (tmp_path / "tree").mkdir()
     options = {"data_folder": "tree", "output_folder": "~/out"}
     yaml_file = root / "hparams/demo.yaml"
     settings, overrides = complete_settings(yaml_file, {**options, "encoder_source": "hub"})
@@ -89,7 +90,7 @@ def test_corpus_root_comes_from_the_environment(root, monkeypatch, tmp_path, yam
         (["--validation=loso"], "validation must be one of random, group, none, got 'loso'"),
         (["--tested_weights=first"], "tested_weights must be one of best, last, got 'first'"),
         (["--lamda_c=0.1"], r"--lamda_c is unknown: .*demo.yaml has no such key. Did you mean --lambda_c"),
-        (["--data_folder=/nowhere"], "the data folder /nowhere does not exist"),
+        (["--data_folder=/nowhere"], "the data folder /nowhere does not exist. Give the folder that holds"),
         (["--emotions=[ang, happy]"], "'happy'.* Did you mean hap"),
         (["--augmentations=pitch"], r"augmentations must be a list, such as \[gain, pitch_shift\], got 'pitch'"),
         (["--corpus=iemocab"], "corpus must be one of .*iemocap.*, got 'iemocab'. Did you mean iemocap"),
@@ -97,10 +98,16 @@ def test_corpus_root_comes_from_the_environment(root, monkeypatch, tmp_path, yam
         (["--adam_betas=3"], r"adam_betas must be two numbers below 1, such as \(0.9, 0.98\), got 3"),
         (["--sample_rate=0"], "sample_rate must be a whole number from 1, got 0"),
         (["--precision=half"], "precision must be one of auto, fp32, fp16, bf16, got 'half'"),
-        (["--device=gpu"], "device 'gpu' cannot be used: .*Devices here: cpu"),
+        (["--device=gpu"], "device must be such as cpu, cuda or cuda:0, got 'gpu'. Did you mean cuda"),
+        (["--augmentations=[gain, pich_shift]"], "augmentation 'pich_shift' is unknown; .*Did you mean pitch_shift"),
+        (["--augmentations={gain: 1}"], "augmentations must be a list"),
+        (["--n_augmentations=[3, 1]"], r"n_augmentations must be two whole numbers, such as \[1, 3\], or null"),
+        (["--encoder_source=./nowhere"], "encoder_source ./nowhere does not exist: give the folder of a checkpoint"),
+        (["--encoder_source={tmp_path}/file"], "encoder_source .*file is a file: give the folder of a checkpoint"),
+        (["--output_folder={tmp_path}/file"], "output_folder .*file cannot be written: it is a file"),
         (["--device=cuda:7"], "device 'cuda:7' cannot be used: .*Devices here: cpu"),
         (["--data_parallel_backend"], "data_parallel_backend is not supported: use torchrun"),
-        (["--output_folder={tmp_path}/file/run"], "output_folder .*file/run cannot be written: Not a directory"),
+        (["--output_folder={tmp_path}/file/run"], "output_folder .*file/run cannot be written: .*file is a file"),
         (["--encoder_source={tmp_path}"], "holds no checkpoint that can be read"),
         (["--test_only"], "holds no finished epoch to test. Run without --test_only"),
         (["--num_layers=3"], "num_layers is 3, but the config has 2 layers: choose 1 to 2"),
@@ -194,6 +201,7 @@ def test_the_corpus_and_its_emotions_come_from_whoever_names_them(
     derived, monkeypatch, text, options, corpus, emotions
 ):
     monkeypatch.setenv("IEMOCAP_ROOT", "elsewhere")
+    monkeypatch.setattr("speechbrain_ext.training.settings.check_data_folder", lambda *_: None)
     settings, _ = complete_settings(derived(text), options)
     assert (settings["corpus"], settings["emotions"]) == (corpus, emotions)
     assert Path(settings["corpus_csv"] or settings["data_folder"]).name == ("my.csv" if corpus == "csv" else "x")
