@@ -2,7 +2,9 @@
 
 import pickle
 
+import numpy as np
 import pytest
+import soundfile
 
 from speechbrain_ext.corpora import CORPORA, get_corpus, prepare_corpus
 from speechbrain_ext.corpora.base import count_table

@@ -100,7 +100,7 @@ def test_corpus_root_comes_from_the_environment(root, monkeypatch, tmp_path, yam
         (["--precision=half"], "precision must be one of auto, fp32, fp16, bf16, got 'half'"),
         (["--device=gpu"], "device must be such as cpu, cuda or cuda:0, got 'gpu'. Did you mean cuda"),
         (["--augmentations=[gain, pich_shift]"], "augmentation 'pich_shift' is unknown; .*Did you mean pitch_shift"),
-        (["--augmentations={gain: 1}"], "augmentations must be a list"),
+        (["--augmentations={{gain: 1}}"], "augmentations must be a list"),
         (["--n_augmentations=[3, 1]"], r"n_augmentations must be two whole numbers, such as \[1, 3\], or null"),
         (["--encoder_source=./nowhere"], "encoder_source ./nowhere does not exist: give the folder of a checkpoint"),
         (["--encoder_source={tmp_path}/file"], "encoder_source .*file is a file: give the folder of a checkpoint"),
