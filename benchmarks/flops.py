@@ -9,7 +9,7 @@ WEIGHTS, INPUTS = 1, 1
 
 
 def frames(config, n_samples):
-    """Count the frames of a clip after each convolution of the stem."""
+    """Count the frames of a clip after each convolution of the feature encoder."""
     counts = []
     for kernel, stride in zip(config["conv_kernel"], config["conv_stride"]):
         n_samples = (n_samples - kernel) // stride + 1
@@ -34,12 +34,14 @@ def forward_flops(config, n_samples, n_layers, first_frame):
     Returns
     -------
     dict
-        Part of the model ("stem", "projection", "position", "layers") -> operations.
+        Part of the model ("feature_encoder", "projection", "position", "layers") -> operations.
     """
     width, inner = config["hidden_size"], config["intermediate_size"]
     counts, channels = frames(config, n_samples), [1, *config["conv_dim"]]
     n = counts[-1]
-    stem = sum(2 * f * c * d * k for f, c, d, k in zip(counts, channels, channels[1:], config["conv_kernel"]))
+    feature_encoder = sum(
+        2 * f * c * d * k for f, c, d, k in zip(counts, channels, channels[1:], config["conv_kernel"])
+    )
     groups, taps = config.get("num_conv_pos_embedding_groups", 16), config.get("num_conv_pos_embeddings", 128)
 
     def layer(n_queries):
@@ -47,22 +49,22 @@ def forward_flops(config, n_samples, n_layers, first_frame):
         return 4 * n_queries * width**2 + 4 * n * width**2 + 4 * n_queries * n * width + 4 * n_queries * width * inner
 
     return {
-        "stem": stem,
+        "feature_encoder": feature_encoder,
         "projection": 2 * n * config["conv_dim"][-1] * width,
         "position": 2 * n * width * (width // groups) * taps,
         "layers": (n_layers - 1) * layer(n) + layer(1 if first_frame else n),
     }
 
 
-def training_flops(config, n_samples, n_layers, first_frame, trained_stem, n_forward_only=0):
+def training_flops(config, n_samples, n_layers, first_frame, trained_feature_encoder, n_forward_only=0):
     """Count the operations of one clip's training step, forward and backward.
 
     Arguments
     ---------
     config, n_samples, n_layers, first_frame
         As in `forward_flops`.
-    trained_stem : bool
-        Whether the convolutional stem gets gradients.
+    trained_feature_encoder : bool
+        Whether the convolutional feature encoder gets gradients.
     n_forward_only : int
         Further layers that are run and get no gradient, since the loss does not depend on them.
 
@@ -75,9 +77,9 @@ def training_flops(config, n_samples, n_layers, first_frame, trained_stem, n_for
     below, above = (forward_flops(config, n_samples, n, False)["layers"] for n in (n_layers, n_layers + n_forward_only))
     first_conv = 2 * frames(config, n_samples)[0] * config["conv_dim"][0] * config["conv_kernel"][0]
     return (
-        found["stem"] * (1 + (WEIGHTS + INPUTS if trained_stem else 0))
-        - (INPUTS * first_conv if trained_stem else 0)  # nothing asks for the waveform's gradient
-        + found["projection"] * (1 + WEIGHTS + (INPUTS if trained_stem else 0))
+        found["feature_encoder"] * (1 + (WEIGHTS + INPUTS if trained_feature_encoder else 0))
+        - (INPUTS * first_conv if trained_feature_encoder else 0)  # nothing asks for the waveform's gradient
+        + found["projection"] * (1 + WEIGHTS + (INPUTS if trained_feature_encoder else 0))
         + (found["position"] + found["layers"]) * (1 + WEIGHTS + INPUTS)
         + above
         - below
@@ -89,9 +91,9 @@ def n_parameters(config, n_layers):
     width, inner = config["hidden_size"], config["intermediate_size"]
     channels = [1, *config["conv_dim"]]
     bias = 1 if config["conv_bias"] else 0
-    stem = sum(c * d * k + (2 + bias) * d for c, d, k in zip(channels, channels[1:], config["conv_kernel"]))
+    feature_encoder = sum(c * d * k + (2 + bias) * d for c, d, k in zip(channels, channels[1:], config["conv_kernel"]))
     groups, taps = config.get("num_conv_pos_embedding_groups", 16), config.get("num_conv_pos_embeddings", 128)
     projection = 2 * channels[-1] + channels[-1] * width + width
     position = width * (width // groups) * taps + taps + width  # weight-normed: a gain for each tap
     layer = 4 * (width**2 + width) + 2 * width * inner + inner + width + 4 * width
-    return stem + projection + position + n_layers * layer
+    return feature_encoder + projection + position + n_layers * layer

@@ -196,12 +196,12 @@ class Recipe:
         return self.hparams["feature_reduction"] == "first"
 
     @property
-    def trains_stem(self):
-        """Whether the convolutional stem learns."""
+    def trains_feature_encoder(self):
+        """Whether the convolutional feature encoder learns."""
         return not self.hparams["freeze_feature_extractor"]
 
     def describe(self):
         """Say what is run and what is trained."""
         last = ", the last for frame 0" if self.reads_first_frame else ""
-        stem = "everything" if self.trains_stem else "all but the stem"
-        return f"{self.hparams['num_layers']} layers{last}; {self.precision}; trains {stem}"
+        feature_encoder = "everything" if self.trains_feature_encoder else "all but the feature encoder"
+        return f"{self.hparams['num_layers']} layers{last}; {self.precision}; trains {feature_encoder}"

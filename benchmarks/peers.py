@@ -45,10 +45,10 @@ class AuthorsLoop:
     trained = "everything"
 
     def __init__(self, config, n_layers, device="cpu", precision="fp32"):
-        stem = zip(config["conv_dim"], config["conv_kernel"], config["conv_stride"])
+        feature_encoder = zip(config["conv_dim"], config["conv_kernel"], config["conv_stride"])
         self.model = wav2vec2_model(
             extractor_mode="layer_norm",
-            extractor_conv_layer_config=[tuple(layer) for layer in stem],
+            extractor_conv_layer_config=[tuple(layer) for layer in feature_encoder],
             extractor_conv_bias=False,
             encoder_embed_dim=config["hidden_size"],
             encoder_projection_dropout=0.0,
@@ -101,13 +101,13 @@ class AuthorsLoop:
 
 
 class PaddedPeer:
-    """What both lobes share: padding to the longest clip of a batch with zeros, and the frozen stem.
+    """What both lobes share: padding to the longest clip of a batch with zeros, and the frozen feature encoder.
 
-    The stem is frozen because the recipe that each comes with does so: SpeechBrain's IEMOCAP recipe and transformers'
-    example of audio classification.
+    The feature encoder is frozen because the recipe that each comes with does so: SpeechBrain's IEMOCAP recipe and
+    transformers' example of audio classification.
     """
 
-    trained = "all but the stem"
+    trained = "all but the feature encoder"
 
     def batch(self, clips):
         """Pad clips: (wavs [B, T], relative lengths [B], labels [B])."""

@@ -107,7 +107,7 @@ def make_ours(options, config, n_layers, manifest, noise):
     rival.n_clips, rival.n_layers, rival.peak = sum(map(len, chosen)), n_layers, peak
     rival.what = recipe.describe()
     rival.flops = statistics.fmean(
-        flops.training_flops(config, n, n_layers, recipe.reads_first_frame, recipe.trains_stem)
+        flops.training_flops(config, n, n_layers, recipe.reads_first_frame, recipe.trains_feature_encoder)
         for row in lengths
         for n in row
     )

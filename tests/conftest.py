@@ -43,7 +43,7 @@ def root():
 
 @pytest.fixture
 def small_config():
-    """HuBERT-Large's architecture, made small: stem with LayerNorm, pre-LN layers."""
+    """HuBERT-Large's architecture, made small: feature encoder with LayerNorm, pre-LN layers."""
     return copy.deepcopy(tiny_hubert.SMALL)
 
 

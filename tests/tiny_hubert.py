@@ -1,6 +1,6 @@
 """HuBERT-Large's architecture at two small sizes: the configurations that the tests share."""
 
-# The stem and layers of HuBERT-Large, narrow: a frame each 20 ms, as in the real one.
+# The feature encoder and layers of HuBERT-Large, narrow: a frame each 20 ms, as in the real one.
 SMALL = {
     "hidden_size": 32,
     "num_hidden_layers": 4,

@@ -26,8 +26,8 @@ class BatchShard:
         Clips in the whole batch.
     weight : float
         What the mean loss of its clips is multiplied by, so that the mean over the processes is the mean over the
-        batch. 0 where there are fewer clips than processes: such a process computes a clip of another's, for nothing,
-        because all have to take part when gradients are averaged.
+        batch. A batch with fewer clips than processes gives the others a duplicate with loss weight 0, because
+        all-reduce needs every rank.
     """
 
     start: int
@@ -62,7 +62,7 @@ class PairedBatchSampler(Sampler):
 
     Partners are drawn before clips are sorted by length, so batching by length never narrows the choice: within a
     batch of equal lengths, eq. 3 would be a constant 0.5. A mixed clip is sorted by the longer length of its pair.
-    Everything is decided by the seed and the epoch, so an epoch that is taken up in the middle goes on as planned.
+    Everything is decided by the seed and the epoch, so an epoch that is resumed in the middle has the same batches.
 
     N processes of `batch_size` clips share the batches of one process of N times `batch_size`. A share is a run of
     neighbours in length, so that little is padded, and where shares are unequal the shorter clips are in the larger.

@@ -22,8 +22,8 @@ ENDINGS = {f".{name.lower()}" for name in soundfile.available_formats() if name 
 )
 BATCHES_AHEAD = 2  # read while another is classified
 LARGEST_BATCH_S = 240.0  # with its padding
-# On a CPU, what the stem's first layer would make of a batch, as a measure of all that a batch makes: beyond the caches
-# a batch is slower than its clips one by one.
+# On a CPU, what the feature encoder's first layer would make of a batch, as a measure of all that a batch makes: beyond
+# the caches a batch is slower than its clips one by one.
 LARGEST_ACTIVATION_BYTES = 32e6
 
 

@@ -20,7 +20,7 @@ BY_HAND = {
     "num_conv_pos_embeddings": 5,
     "num_conv_pos_embedding_groups": 2,
 }
-STEM = 2 * 4 * 1 * 3 * 2  # frames, channels in and out, kernel
+FEATURE_ENCODER = 2 * 4 * 1 * 3 * 2  # frames, channels in and out, kernel
 PROJECTION = 2 * 4 * 3 * 4
 POSITION = 2 * 4 * 4 * (4 // 2) * 5
 LAYER = 4 * 2 * 4 * 4 * 4 + 2 * 2 * 4 * 4 * 4 + 2 * 2 * 4 * 4 * 8  # four products of 4x4; scores and sums; 4x8 and 8x4
@@ -31,7 +31,7 @@ FIRST = 2 * 2 * 4 * 4 * 4 + 2 * 2 * 1 * 4 * 4 + 2 * 2 * 4 * 4 + 2 * 2 * 4 * 8
 class TestFlops:
     def test_forward_by_hand(self):
         assert flops.forward_flops(BY_HAND, 8, 2, first_frame=False) == {
-            "stem": STEM,
+            "feature_encoder": FEATURE_ENCODER,
             "projection": PROJECTION,
             "position": POSITION,
             "layers": 2 * LAYER,
@@ -39,11 +39,11 @@ class TestFlops:
         assert flops.forward_flops(BY_HAND, 8, 2, first_frame=True)["layers"] == LAYER + FIRST
 
     def test_training_by_hand(self):
-        frozen = flops.training_flops(BY_HAND, 8, 2, first_frame=True, trained_stem=False)
-        assert frozen == STEM + 2 * PROJECTION + 3 * (POSITION + LAYER + FIRST)
-        # The one convolution of the stem gets gradients of its weights; the waveform, its input, gets none.
-        trained = flops.training_flops(BY_HAND, 8, 2, first_frame=False, trained_stem=True, n_forward_only=1)
-        assert trained == 2 * STEM + 3 * (PROJECTION + POSITION + 2 * LAYER) + LAYER
+        frozen = flops.training_flops(BY_HAND, 8, 2, first_frame=True, trained_feature_encoder=False)
+        assert frozen == FEATURE_ENCODER + 2 * PROJECTION + 3 * (POSITION + LAYER + FIRST)
+        # The one convolution of the feature encoder gets gradients of its weights; the waveform, its input, gets none.
+        trained = flops.training_flops(BY_HAND, 8, 2, first_frame=False, trained_feature_encoder=True, n_forward_only=1)
+        assert trained == 2 * FEATURE_ENCODER + 3 * (PROJECTION + POSITION + 2 * LAYER) + LAYER
 
     def test_forward_is_what_torch_counts(self, tiny, noise):
         from torch.utils.flop_counter import FlopCounterMode
@@ -96,11 +96,11 @@ class TestPeers:
         calls = []
         for layer in peer.model.encoder.transformer.layers:
             layer.register_forward_hook(lambda layer, args, out: calls.append(layer))
-        stem = peer.model.feature_extractor.conv_layers[0].conv.weight
-        before = stem.detach().clone()
+        feature_encoder = peer.model.feature_extractor.conv_layers[0].conv.weight
+        before = feature_encoder.detach().clone()
         peer.step(peer.batch([noise(100_000)] * 2))
         assert len(calls) == config["num_hidden_layers"] == n_layers + 1
-        assert not torch.equal(stem, before)
+        assert not torch.equal(feature_encoder, before)
         assert calls[-1].attention.k_proj.weight.grad is None  # the loss does not depend on the last one
         assert calls[-2].attention.k_proj.weight.grad is not None
 
@@ -131,13 +131,13 @@ class TestPeers:
         batch = peer.batch([noise(20_000), noise(30_000)])
         assert batch[0].shape == (2, 30_000)
         assert batch[1].tolist() == pytest.approx([2 / 3, 1])
-        stem, projection = (
+        feature_encoder, projection = (
             model.feature_extractor.conv_layers[0].conv.weight,
             model.feature_projection.projection.weight,
         )
-        before = stem.detach().clone(), projection.detach().clone()
+        before = feature_encoder.detach().clone(), projection.detach().clone()
         peer.step(batch)
-        assert torch.equal(stem, before[0]) and not torch.equal(projection, before[1])
+        assert torch.equal(feature_encoder, before[0]) and not torch.equal(projection, before[1])
 
     def test_stock_lobe_has_22_layers_and_the_encoders_weights(self):
         config, n_layers = ours.sizes(

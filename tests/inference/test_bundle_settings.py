@@ -93,7 +93,7 @@ def test_bounds_are_inclusive(bundle, key, lowest, highest):
 
 @pytest.mark.parametrize("key", ["conv_dim", "conv_kernel", "conv_stride"])
 @pytest.mark.parametrize("value", [[8, 0], [8, 5000], [8, 8.0], [8, True], [8, [8]], [8] * 21, [], [8, "8"]])
-def test_stem_that_no_encoder_has_is_refused(bundle, key, value):
+def test_feature_encoder_that_no_model_has_is_refused(bundle, key, value):
     edit_config(bundle, **{key: value})
     refused(bundle, f"encoder_config.{key} must be a list of 1 to 20 values, each a whole number from 1 to 4096, got [")
 

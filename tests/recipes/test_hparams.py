@@ -112,7 +112,7 @@ def test_loso_is_the_paper(root):
 
 
 def test_authors_code_differs_where_it_is_documented(root):
-    """The table of differences: stem, same-class pairs, length and padding, tested weights; fp32; no sorting."""
+    """The differences: feature encoder, same-class pairs, length and padding, tested weights; fp32; no sorting."""
     loso, code = choices(root, "loso.yaml"), choices(root, "authors_code.yaml")
     same = ("augmentations", "adam_betas")  # objects, tested below
     differing = {key: code[key] for key in code if key not in same and code[key] != loso[key]}
