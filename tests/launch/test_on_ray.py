@@ -66,9 +66,16 @@ def ray_folder():
     try:
         wait_until(lambda: not jobs_of(folder))  # the cluster's own processes are Ray's affair
     finally:
-        for pid in processes_of(folder):
-            os.kill(pid, signal.SIGKILL)
+        kill_all(folder)
         shutil.rmtree(folder)
+
+
+@pytest.fixture
+def own_folder(ray_folder):
+    """Make a folder for the Ray of one test."""
+    folder = tempfile.mkdtemp(prefix="own", dir=ray_folder)
+    yield folder
+    kill_all(folder)
 
 
 @pytest.fixture(scope="module")
@@ -110,11 +117,17 @@ def disconnect():
 
 
 def processes_of(folder):
-    def is_of(process):
-        with contextlib.suppress(psutil.Error):
-            return process.environ().get("RAY_TMPDIR") == folder and is_alive(process.pid)
+    def is_of(pid):
+        with contextlib.suppress(OSError):  # psutil reads no environment behind a title that Ray has given
+            return f"RAY_TMPDIR={folder}\0".encode() in Path(f"/proc/{pid}/environ").read_bytes() and is_alive(pid)
 
-    return [process.pid for process in psutil.process_iter() if process.pid != os.getpid() and is_of(process)]
+    return [pid for pid in psutil.pids() if pid != os.getpid() and is_of(pid)]
+
+
+def kill_all(folder):
+    for pid in processes_of(folder):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def jobs_of(folder):
@@ -126,27 +139,34 @@ def jobs_of(folder):
     return found
 
 
+def is_agent(pid):
+    """Whether it is one of Ray's agents: after a raylet that was killed, they wait for a GCS that is gone as well."""
+    with contextlib.suppress(psutil.Error):
+        return "agent" in " ".join(psutil.Process(pid).cmdline()[:3]).lower()
+
+
 def parent_of(pid):
     return psutil.Process(pid).ppid()
 
 
-def test_run_jobs_on_ray_starts_one_on_this_machine_and_stops_it(tmp_path, ray_folder, disconnected, monkeypatch):
+def test_run_jobs_on_ray_starts_one_on_this_machine_and_stops_it(tmp_path, own_folder, disconnected, monkeypatch):
     import ray
 
     # By itself, Ray would take this for the address of a cluster to join.
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    of_before = set(processes_of(ray_folder))  # a cluster's, if another test has started one
+    # By its own folder it is told from the cluster, which may be starting workers for other tests.
+    monkeypatch.setenv("RAY_TMPDIR", own_folder)
     pool = run_jobs_on_ray([job(tmp_path, "a", WAIT, tmp_path, "a")], tick_s=0.1)
     for event in pool:
         if event == JobEvent("a", "started"):
-            assert set(processes_of(ray_folder)) > of_before
+            assert {"raylet", "gcs_server"} <= {psutil.Process(pid).name() for pid in processes_of(own_folder)}
             (tmp_path / "go").touch()
             break
     else:
         pytest.fail("it did not start")
     assert states(pool) == [("a", "finished")]
     assert not ray.is_initialized()
-    wait_until(lambda: not set(processes_of(ray_folder)) - of_before)
+    wait_until(lambda: all(map(is_agent, processes_of(own_folder))))
 
 
 def test_run_jobs_on_ray_node_dies_and_its_job_runs_again_elsewhere(tmp_path, connected):
