@@ -102,7 +102,9 @@ def verdict(measured):
 def main(argv):
     """Run the benchmark."""
     parser = timing.command_line(__doc__)
-    parser.add_argument("bundle", metavar="BUNDLE", nargs="?", help="a folder that export.py has written")
+    parser.add_argument(
+        "bundle", metavar="BUNDLE", nargs="?", help="a folder that `speechbrain-ext export` has written"
+    )
     parser.add_argument("--random_layers", metavar="N", type=int, default=12, help="without a bundle: N of width 768")
     parser.add_argument("--repeats", metavar="N", type=int, default=15)
     options = parser.parse_args(argv)

@@ -40,7 +40,9 @@ def write_clips(folder, n_clips):
 def main(argv):
     """Run the benchmark."""
     parser = timing.command_line(__doc__)
-    parser.add_argument("bundle", metavar="BUNDLE", nargs="?", help="a folder that export.py has written")
+    parser.add_argument(
+        "bundle", metavar="BUNDLE", nargs="?", help="a folder that `speechbrain-ext export` has written"
+    )
     parser.add_argument("--random_layers", metavar="N", type=int, default=12, help="without a bundle: N of width 768")
     parser.add_argument("--clips", metavar="N", type=int, default=200)
     parser.add_argument("--batch_size", metavar="N", type=int, default=16)

@@ -10,7 +10,6 @@ from typing import Any
 
 from speechbrain_ext.errors import InputError, check_whole_number, parse_numbers
 from speechbrain_ext.training.command_line import CommandLine, read_command_line
-from speechbrain_ext.training.settings import complete_settings
 
 DESCRIPTION = """Train and test every fold with every seed, and report on all of them: a protocol by one command.
 
@@ -113,6 +112,8 @@ def run(options: argparse.Namespace) -> int:
     folds = None if options.folds == "all" else parse_numbers("--folds", options.folds)
     where = places(options)
     line = read_train_words(options.hparams_file, options)
+    from speechbrain_ext.training.settings import complete_settings  # only now: audiomentations takes a second
+
     complete_settings(line.hparams_file, line.overrides)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: runs are ended before their starter
     from speechbrain_ext.launch.plan import plan_folds, print_report, run_all  # only now: its imports take seconds
