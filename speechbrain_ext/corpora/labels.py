@@ -22,8 +22,8 @@ def check_reserved(labels: Sequence[str], source: str | Path) -> None:
     for label in labels:
         if label in RESERVED:
             raise InputError(
-                f"{source}: the label {label!r} is also a column of the files with predictions ({', '.join(RESERVED)}). "
-                "Call it otherwise."
+                f"{source}: the label {label!r} is also a column of the files with predictions "
+                f"({', '.join(RESERVED)}). Call it otherwise."
             )
 
 
