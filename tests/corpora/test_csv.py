@@ -161,10 +161,10 @@ def test_labels_are_read_from_the_data_sorted(recordings, capsys):
 
 
 @pytest.mark.parametrize(
-    ("emotions", "found"), [([3, 1], ["03", "01"]), (["03", True], ["03", "true"]), ([1.0, None], ["01", "null"])]
+    ("emotions", "found"), [([3, 1], ["03", "01"]), (["03", False], ["03", "false"]), ([1.0, None], ["01", "null"])]
 )
 def test_labels_that_yaml_reads_as_numbers_are_found(recordings, emotions, found):
-    lines = ["a,a.wav,01,s1,g1", "b,b.wav,03,s2,g2", "c,c.wav,true,s1,g1", "d,deep/d.wav,null,s1,g1"]
+    lines = ["a,a.wav,01,s1,g1", "b,b.wav,03,s2,g2", "c,c.wav,false,s1,g1", "d,deep/d.wav,null,s1,g1"]
     prepared = prepare(recordings, lines, emotions=emotions)
     assert prepared.emotions == found
     assert {entry["emo"] for entry in prepared.manifest.values()} == set(found)
