@@ -22,7 +22,7 @@ demo: $(FOR_DEMO) ## Make the demo corpus, train and test fold 1 on it
 	$(PY) train.py hparams/demo.yaml --fold=1 $(ARGS)
 
 test: $(FOR_TESTS) ## Run all tests but those of the page: a process for each core, one thread each
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist worksteal --ignore=tests/browser $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile --ignore=tests/browser $(ARGS)
 
 test-web: $(FOR_TESTS) ## Test the page in headless Chromium, which apt installs where it may
 	@$(FIND_BROWSER) || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \

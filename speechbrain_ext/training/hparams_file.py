@@ -244,7 +244,7 @@ def _tag(node: Any) -> Optional[str]:
 
 
 def _check_types(defaults: dict[str, Any], overrides: dict[str, Any]) -> None:
-    """Refuse a mapping where the file has none, a text for a number, and anything but True and False for one of them."""
+    """Refuse a mapping where the file has none, a text for a number, and anything for a truth value."""
     for key, value in overrides.items():
         default = defaults[key]
         if isinstance(value, dict) and default is not None and not isinstance(default, dict):
