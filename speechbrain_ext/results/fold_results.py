@@ -89,7 +89,7 @@ def collect_metrics(brain: Any, hparams: Mapping[str, Any], run: Run) -> dict[st
         "tested_weights": "last" if hparams["validation"] == "none" else hparams["tested_weights"],
         **recorded,
         **({"debug": True} if brain.debug else {}),
-        "settings": settings_fingerprint(hparams_file, whole_batch, leave_out=UNFINGERPRINTED_KEYS),
+        "settings": settings_fingerprint(hparams_text(hparams_file, whole_batch), UNFINGERPRINTED_KEYS),
         "hyperparameters": {
             key: _json_ready(value) for key, value in settings.items() if key not in UNFINGERPRINTED_KEYS
         },

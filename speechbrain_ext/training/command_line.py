@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import ruamel.yaml
 
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.training.hparams_file import WIRING, did_you_mean, hparams_text
+from speechbrain_ext.training.hparams_file import WIRING, did_you_mean, hparams_text, load_hparams
 
 # Keys whose values are taken as they are typed: a path may look like YAML of another kind (`run #3`, `[x]`, `1e3`).
 TEXT_KEYS = ("corpus", "data_folder", "corpus_csv", "output_folder", "encoder_source", "encoder_save_path")
@@ -74,7 +74,7 @@ def read_command_line(words: Sequence[str]) -> CommandLine:
     if not files and not strays:
         raise InputError(f"no hyperparameter file was given: {USAGE}, for instance hparams/loso.yaml.")
     hparams_file = Path((files or strays)[0])
-    keys = ruamel.yaml.YAML().load(hparams_text(hparams_file))
+    keys = load_hparams(hparams_file).keys
     overrides, host_words = {}, []
     rest = list(words)
     rest.remove(str((files or strays)[0]))

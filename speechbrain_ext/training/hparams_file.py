@@ -29,7 +29,7 @@ PathLike = str | Path
 def read_settings(
     hparams_file: PathLike, overrides: Optional[Mapping[str, Any]] = None, own_checks: Collection[str] = ()
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read what a HyperPyYAML file says, with overrides and references resolved, without building any object.
+    """Read the settings of a HyperPyYAML file, with overrides and references resolved, without building any object.
 
     Arguments
     ---------
@@ -43,7 +43,7 @@ def read_settings(
     Returns
     -------
     tuple
-        (settings: top-level key -> plain value or tagged node; overrides: dict, complete).
+        (settings: key above the wiring -> plain value or tagged node; overrides: dict, complete).
 
     Raises
     ------
@@ -52,7 +52,8 @@ def read_settings(
         where the file has a number or a truth value.
     """
     hparams_file, overrides = Path(hparams_file), dict(overrides or {})
-    keys = load_hparams(hparams_file).keys
+    hparams = load_hparams(hparams_file)
+    keys = hparams.keys
     folder = hparams_file.resolve().parent
     if hparams_file.name == HYPERPARAMS_FILE and (folder / RUN_FILE).exists() and "output_folder" in keys:
         overrides.setdefault("output_folder", str(folder))
@@ -60,7 +61,7 @@ def read_settings(
         if key not in keys:
             raise InputError(f"--{key} is unknown: {hparams_file} has no such key.{did_you_mean(key, keys)}")
     _check_types(keys, {key: value for key, value in overrides.items() if key not in own_checks})
-    text = hparams_text(hparams_file, overrides)
+    text = _write(hparams, overrides).split(WIRING)[0]
     try:
         return ruamel.yaml.YAML().load(resolve_references(text)), overrides
     except ValueError as error:  # a reference to nothing
@@ -87,10 +88,13 @@ def hparams_text(hparams_file: PathLike, overrides: Optional[Mapping[str, Any]] 
     str
         YAML, as `load_hyperpyyaml` takes it.
     """
-    hparams = load_hparams(Path(hparams_file))
+    return _write(load_hparams(Path(hparams_file)), overrides or {})
+
+
+def _write(hparams: "Hparams", overrides: Mapping[str, Any]) -> str:
     keys = hparams.keys
-    _put_in(keys, overrides or {})
-    custom = {key: _plain(keys[key]) for key in hparams.wiring if key in (overrides or {}) or hparams.depth[key] > 0}
+    _put_in(keys, overrides)
+    custom = {key: _plain(keys[key]) for key in hparams.wiring if key in overrides or hparams.depth[key] > 0}
     if custom:
         before = keys.pop(CUSTOM_WIRING, {})
         keys.insert(0, CUSTOM_WIRING, {**before, **custom}, comment="what is not wired as in the base file")
@@ -126,17 +130,13 @@ def plain_settings(text: str) -> dict[str, Any]:
     return _plain(ruamel.yaml.YAML().load(text.split(WIRING)[0]))
 
 
-def settings_fingerprint(
-    hparams_file: PathLike, overrides: Optional[Mapping[str, Any]] = None, leave_out: Collection[str] = ()
-) -> str:
-    """Compute a fingerprint of a run's settings, alike for the file with overrides and for the saved one.
+def settings_fingerprint(text: str, leave_out: Collection[str] = ()) -> str:
+    """Compute a fingerprint of the settings of a whole file; it is the same for the saved file of the run.
 
     Arguments
     ---------
-    hparams_file : str or pathlib.Path
-        The YAML file.
-    overrides : dict, optional
-        Values that replace the file's.
+    text : str
+        YAML, as `hparams_text` returns it.
     leave_out : tuple of str
         Keys that do not count.
 
@@ -145,8 +145,7 @@ def settings_fingerprint(
     str
         SHA-256 as a hexadecimal number.
     """
-    settings = plain_settings(hparams_text(hparams_file, overrides))
-    counted = {key: value for key, value in settings.items() if key not in leave_out}
+    counted = {key: value for key, value in plain_settings(text).items() if key not in leave_out}
     return hashlib.sha256(json.dumps(_numbers_alike(counted), sort_keys=True).encode()).hexdigest()
 
 

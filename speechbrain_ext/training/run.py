@@ -121,7 +121,7 @@ class Run:
         source = Path(corpus_source(self.settings))
         return source.parent if self.settings["corpus"] == "csv" else source
 
-    @property
+    @cached_property
     def text(self) -> str:
         """The whole hyperparameter file with all overrides in it, as `load_hyperpyyaml` takes it."""
         return hparams_text(self.hparams_file, self.overrides)
@@ -138,7 +138,7 @@ class Run:
     @property
     def fingerprint(self) -> str:
         """What its settings are, apart from its fold, its seed and what changes no number."""
-        return settings_fingerprint(self.hparams_file, self.overrides, UNFINGERPRINTED_KEYS)
+        return settings_fingerprint(self.text, UNFINGERPRINTED_KEYS)
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from speechbrain_ext.dataio.folds import Fold
 from speechbrain_ext.results.fold_results import is_finished, result_text, write_results
 from speechbrain_ext.results.report import write_report
 from speechbrain_ext.results.tested_run import read_metrics, read_tested_run
-from speechbrain_ext.training.hparams_file import settings_fingerprint
+from speechbrain_ext.training.hparams_file import hparams_text, settings_fingerprint
 from speechbrain_ext.training.settings import UNFINGERPRINTED_KEYS
 
 IDENTITY = {"fold": 1, "seed": 2, "manifest": "ab"}
@@ -158,6 +158,10 @@ def test_broken_results_are_not_taken_for_finished(tmp_path, text):
 def test_saved_settings_have_the_fingerprint_of_what_was_asked(write):
     folder = write()
     found = read_metrics(folder / "test_metrics.json")["settings"]
-    assert found == settings_fingerprint(folder / "hyperparams.yaml", leave_out=UNFINGERPRINTED_KEYS)
-    same = settings_fingerprint(folder / "hyperparams.yaml", {"fold": 2, "lr": 0.1}, UNFINGERPRINTED_KEYS)
-    assert found == same != settings_fingerprint(folder / "hyperparams.yaml", {"lr": 0.2}, UNFINGERPRINTED_KEYS)
+    assert found == settings_fingerprint(hparams_text(folder / "hyperparams.yaml"), UNFINGERPRINTED_KEYS)
+    same = settings_fingerprint(hparams_text(folder / "hyperparams.yaml", {"fold": 2, "lr": 0.1}), UNFINGERPRINTED_KEYS)
+    assert (
+        found
+        == same
+        != settings_fingerprint(hparams_text(folder / "hyperparams.yaml", {"lr": 0.2}), UNFINGERPRINTED_KEYS)
+    )

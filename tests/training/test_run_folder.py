@@ -93,7 +93,7 @@ def test_claim_refuses_another_setting_and_changes_nothing(claim, overrides, mes
 
 def test_claim_names_the_changed_value_and_not_what_refers_to_it(claim, hparams_file):
     optimizer = "optimizer: !name:collections.Counter\n    lr: !ref <lr>\n"
-    hparams_file.write_text(f"{optimizer}modules:\n    schedule: !ref <schedule>\n{HPARAMS}")
+    hparams_file.write_text(f"{HPARAMS}{optimizer}modules:\n    schedule: !ref <schedule>\n")
     claim()
     with pytest.raises(InputError) as error:
         claim("lr: 0.001")
