@@ -6,7 +6,6 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Optional
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -14,8 +13,10 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from speechbrain_ext.results.tested_run import METRICS_FILE
+from speechbrain_ext.training.history import read_epochs
 
 KINDS = ("running", "failed", "finished", "waiting")  # the order of the rows: a small terminal shows the first ones
+TO_COME = ("running", "waiting")
 KIND_OF = {**{kind: kind for kind in KINDS}, "running, second attempt": "running", "finished before": "finished"}
 
 
@@ -26,7 +27,7 @@ class WatchedRun:
     name: str
     folder: str  # holds epochs.json (a list of one dict an epoch) and, once tested, test_metrics.json
     n_epochs: int  # at most
-    labels: dict[str, Any]  # the first columns of its row, such as {"seed": 1, "fold": 2}
+    labels: dict[str, object]  # the first columns of its row, such as {"seed": 1, "fold": 2}
     state: str = "waiting"
     n_done: int = 0
     scores: str = ""
@@ -35,16 +36,15 @@ class WatchedRun:
         """Read the run's files. Returns how many epochs are new."""
         n_before = self.n_done
         with contextlib.suppress(Exception):  # hours of training do not end because they cannot be shown
-            file = Path(self.folder, "epochs.json")
-            epochs = json.loads(file.read_bytes()) if file.exists() else []
+            epochs = read_epochs(self.folder)
             best = max((epoch for epoch in epochs if "valid_WA" in epoch), key=lambda e: e["valid_WA"], default=None)
             scores = f"best valid WA {best['valid_WA']:.1%} UA {best['valid_UA']:.1%}" if best else ""
             self.n_done, self.scores = int(epochs[-1]["epoch"]) if epochs else 0, scores
         if KIND_OF[self.state] == "finished":  # else test_metrics.json is of an earlier training
             self.scores = ""
             with contextlib.suppress(Exception):
-                test = json.loads(Path(self.folder, METRICS_FILE).read_bytes())
-                self.scores = f"test WA {test['WA']:.1%} UA {test['UA']:.1%}"
+                metrics = json.loads(Path(self.folder, METRICS_FILE).read_bytes())
+                self.scores = f"test WA {metrics['WA']:.1%} UA {metrics['UA']:.1%}"
         return self.n_done - n_before
 
     def _cells(self) -> list[str]:
@@ -62,7 +62,7 @@ class RunDisplay:
     seed 1, fold 2: running | 0 of 1 finished, 1 running, 0:00:00 elapsed
     """
 
-    def __init__(self, runs: list[WatchedRun], console: Optional[Console] = None) -> None:
+    def __init__(self, runs: list[WatchedRun], console: Console | None = None) -> None:
         self.runs = {run.name: run for run in runs}
         self.console = console or Console()
         self.started_s, self.n_epochs_seen = self.console.get_time(), 0
@@ -87,33 +87,31 @@ class RunDisplay:
             self.runs[name].state = state
             self.refresh(changed=name)
 
-    def refresh(self, changed: Optional[str] = None) -> None:
+    def refresh(self, changed: str | None = None) -> None:
         """Read the runs' files; draw the table anew, or print a line for each run with news."""
         new = {name: run.read() for name, run in self.runs.items()}
         self.n_epochs_seen += sum(n for n in new.values() if n > 0)  # else an attempt began anew
         if self.live:
             return self.live.refresh()
-        for name, run in self.runs.items():
-            if name == changed or new[name]:
-                labels = ", ".join(f"{heading} {value}" for heading, value in run.labels.items())
-                news = [cell for cell in run._cells() if cell and (name == changed or cell != run.state)]
-                self.console.print(Text(f"{labels}: {', '.join(news)} | {self._summary()}"), soft_wrap=True)
+        for name, run in ((name, run) for name, run in self.runs.items() if name == changed or new[name]):
+            labels = ", ".join(f"{heading} {value}" for heading, value in run.labels.items())
+            news = [cell for cell in run._cells() if cell and (name == changed or cell != run.state)]
+            self.console.print(Text(f"{labels}: {', '.join(news)} | {self._summary()}"), soft_wrap=True)
 
     def _summary(self) -> str:
         counts = Counter(KIND_OF[run.state] for run in self.runs.values())
         parts = [f"{counts['finished']} of {len(self.runs)} finished"]
         parts += [f"{counts[kind]} {kind}" for kind in ("running", "failed") if counts[kind]]
-        to_come = [run for run in self.runs.values() if KIND_OF[run.state] in ("running", "waiting")]
-        n_left = sum(max(run.n_epochs - run.n_done, 0) for run in to_come)
+        n_left = sum(max(run.n_epochs - run.n_done, 0) for run in self.runs.values() if KIND_OF[run.state] in TO_COME)
         elapsed_s = self.console.get_time() - self.started_s
         if n_left and self.n_epochs_seen:
-            left_s = n_left * elapsed_s / self.n_epochs_seen  # at the rate of all runs together
-            parts.append(f"at most about {timedelta(seconds=round(left_s))} left")
+            left_s = round(n_left * elapsed_s / self.n_epochs_seen)  # at the rate of all runs together
+            parts.append(f"at most about {timedelta(seconds=left_s)} left")
         return ", ".join([*parts, f"{timedelta(seconds=round(elapsed_s))} elapsed"])
 
     def _table(self) -> Group:
         headings = list(dict.fromkeys(heading for run in self.runs.values() for heading in run.labels))
-        columns = (Column(heading, no_wrap=True) for heading in (*headings, "state", "epoch", "scores"))
+        columns = [Column(heading, no_wrap=True) for heading in (*headings, "state", "epoch", "scores")]
         table = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for run in sorted(self.runs.values(), key=lambda run: KINDS.index(KIND_OF[run.state])):
             cells = [Text(str(cell)) for cell in (*(run.labels.get(key, "") for key in headings), *run._cells())]
