@@ -38,6 +38,6 @@ def environment() -> str:
     >>> "torch==" in environment()
     True
     """
-    found = {item.metadata["Name"]: item.version for item in distributions() if item.metadata["Name"]}
+    found = {data["Name"]: data["Version"] for data in (item.metadata for item in distributions()) if data["Name"]}
     packages = (f"{name}=={found[name]}" for name in sorted(found, key=str.lower))
     return "\n".join([f"Python {sys.version}", sys.executable, platform.platform(), *packages]) + "\n"
