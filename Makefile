@@ -1,4 +1,5 @@
-# make demo | make test | make test-web | make lint     VENV=PATH takes an environment that exists; PYTHON=... another interpreter
+# make demo | make test | make test-benchmarks | make test-web | make lint
+# VENV=PATH takes an environment that exists; PYTHON=... another interpreter
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -14,15 +15,18 @@ FIND_BROWSER := { command -v chromium || command -v chromium-browser || command 
 # This checkout's code, whatever is installed in the environment.
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: demo test test-web lint
+.PHONY: demo test test-benchmarks test-web lint
 .DEFAULT_GOAL := demo
 
 demo: $(FOR_DEMO) ## Make the demo corpus, train and test fold 1 on it
 	$(PY) recipes/IEMOCAP/make_demo_corpus.py demo_corpus
 	$(PY) train.py hparams/demo.yaml --fold=1 $(ARGS)
 
-test: $(FOR_TESTS) ## Run all tests but those of the page: a process for each core, one thread each
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile --ignore=tests/browser $(ARGS)
+test: $(FOR_TESTS) ## Test the library and the recipe: a process for each core, one thread each
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile --ignore=tests/browser --ignore=tests/benchmarks $(ARGS)
+
+test-benchmarks: $(FOR_TESTS) ## Test that each benchmark runs and its numbers fit together
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) tests/benchmarks $(ARGS)
 
 test-web: $(FOR_TESTS) ## Test the page in headless Chromium, which apt installs where it may
 	@$(FIND_BROWSER) || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
