@@ -105,9 +105,8 @@ class RunDisplay:
         parts += [f"{counts[kind]} {kind}" for kind in ("running", "failed") if counts[kind]]
         n_left = sum(max(run.n_epochs - run.n_done, 0) for run in self.runs.values() if KIND_OF[run.state] in TO_COME)
         elapsed_s = self.console.get_time() - self.started_s
-        if n_left and self.n_epochs_seen:
-            left_s = round(n_left * elapsed_s / self.n_epochs_seen)  # at the rate of all runs together
-            parts.append(f"at most about {timedelta(seconds=left_s)} left")
+        if n_left and self.n_epochs_seen:  # at the rate of all runs together
+            parts.append(f"at most about {timedelta(seconds=round(n_left * elapsed_s / self.n_epochs_seen))} left")
         return ", ".join([*parts, f"{timedelta(seconds=round(elapsed_s))} elapsed"])
 
     def _table(self) -> Group:
