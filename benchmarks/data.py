@@ -142,7 +142,7 @@ def measure(options):
 
 
 def busy(rate, step_rate, n_workers):
-    """BatchShard of the time for which the device computes; None where its rate is unknown.
+    """Share of the time for which the device computes; None where its rate is unknown.
 
     With workers, loading and computing overlap, and the slower of the two sets the pace; without, they take turns.
     """

@@ -143,7 +143,7 @@ def table(result):
 
 
 def plot(result, path):
-    """PairedIndex seconds (above) and memory (below) against each of the three."""
+    """Draw seconds (above) and memory (below) against each of the three."""
     import matplotlib
 
     matplotlib.use("Agg")

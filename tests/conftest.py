@@ -108,3 +108,19 @@ def fit(root, demo_corpus, tmp_path, monkeypatch):
         return folder
 
     return run
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Collect the figures that are saved."""
+    from matplotlib.figure import Figure
+
+    figures = []
+    save = Figure.savefig
+
+    def collect(figure, *args, **kwargs):
+        figures.append(figure)
+        save(figure, *args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", collect)
+    return figures

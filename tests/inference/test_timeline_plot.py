@@ -6,25 +6,10 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from speechbrain_ext.inference.timeline import Segment, Timeline
 from speechbrain_ext.inference.timeline_plot import COLOURS, clock, plot_timeline, tick_step
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """Collect the figures that are saved."""
-    figures = []
-    save = Figure.savefig
-
-    def collect(figure, *args, **kwargs):
-        figures.append(figure)
-        save(figure, *args, **kwargs)
-
-    monkeypatch.setattr(Figure, "savefig", collect)
-    return figures
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from speechbrain_ext.errors import InputError
@@ -17,20 +16,6 @@ EPOCHS = [
     {"epoch": 1, "train_loss": 1.5, "valid_loss": 1.75, "valid_WA": 0.25, "valid_UA": 0.5},
     {"epoch": 2, "train_loss": 1.0, "valid_loss": 1.25, "valid_WA": 0.75, "valid_UA": 0.625},
 ]
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """Collect the figures that are saved."""
-    figures = []
-    save = Figure.savefig
-
-    def collect(figure, *args, **kwargs):
-        figures.append(figure)
-        save(figure, *args, **kwargs)
-
-    monkeypatch.setattr(Figure, "savefig", collect)
-    return figures
 
 
 @pytest.fixture(autouse=True)
