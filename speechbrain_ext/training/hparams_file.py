@@ -4,6 +4,7 @@ base: loso.yaml      # everything that this file does not say itself; relative t
 lr: 0.002
 """
 
+import copy
 import difflib
 import hashlib
 import io
@@ -17,6 +18,7 @@ import ruamel.yaml
 from hyperpyyaml import resolve_references
 
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.training.added_keys import ADDED_KEYS
 
 HYPERPARAMS_FILE = "hyperparams.yaml"  # its name in a run's folder
 RUN_FILE = "run.json"
@@ -94,6 +96,9 @@ def hparams_text(hparams_file: PathLike, overrides: Optional[Mapping[str, Any]] 
 def _write(hparams: "Hparams", overrides: Mapping[str, Any]) -> str:
     keys = hparams.keys
     _put_in(keys, overrides)
+    for key in (key for key in ADDED_KEYS if hparams.wiring and key not in keys):
+        place = list(keys).index(hparams.wiring[0]) - 1  # ruamel.yaml has the line `# ====` on the last setting
+        keys.insert(max(place, 0), key, copy.copy(ADDED_KEYS[key]))
     custom = {key: _plain(keys[key]) for key in hparams.wiring if key in overrides or hparams.depth[key] > 0}
     if custom:
         before = keys.pop(CUSTOM_WIRING, {})
@@ -145,8 +150,13 @@ def settings_fingerprint(text: str, leave_out: Collection[str] = ()) -> str:
     str
         SHA-256 as a hexadecimal number.
     """
-    counted = {key: value for key, value in plain_settings(text).items() if key not in leave_out}
+    settings = plain_settings(text)
+    counted = {key: value for key, value in settings.items() if key not in leave_out and not _is_off(key, value)}
     return hashlib.sha256(json.dumps(_numbers_alike(counted), sort_keys=True).encode()).hexdigest()
+
+
+def _is_off(key: str, value: Any) -> bool:
+    return key in ADDED_KEYS and value == ADDED_KEYS[key]
 
 
 def did_you_mean(word: str, known: Iterable[str], prefix: str = "--") -> str:

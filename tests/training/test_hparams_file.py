@@ -7,6 +7,7 @@ import pytest
 from hyperpyyaml import load_hyperpyyaml
 
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.training.added_keys import ADDED_KEYS
 from speechbrain_ext.training.hparams_file import hparams_text, plain_settings, read_settings, settings_fingerprint
 from tests.training.run_files import HPARAMS, load, options
 
@@ -174,6 +175,20 @@ def test_what_is_wired_otherwise_is_a_setting(hparams_file, tmp_path):
     saved.write_text(by_file)
     assert fingerprint(saved) == fingerprint(derived)
     assert plain_settings(hparams_text(saved)) == plain_settings(by_file)
+
+
+def test_a_file_of_an_earlier_version_has_new_keys_switched_off(hparams_file, tmp_path, monkeypatch):
+    before = fingerprint(hparams_file)
+    monkeypatch.setitem(ADDED_KEYS, "added", [])
+    assert read_settings(hparams_file)[0]["added"] == []
+    assert plain_settings(hparams_text(hparams_file))["added"] == []
+    assert fingerprint(hparams_file) == before
+    with pytest.raises(InputError, match="--added is unknown"):  # nothing there would use it
+        read_settings(hparams_file, {"added": [1]})
+    newer = tmp_path / "newer.yaml"
+    newer.write_text(f"added: []\n{hparams_file.read_text()}")
+    assert fingerprint(newer) == before
+    assert fingerprint(newer, {"added": [1]}) != before
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,12 @@
+"""Settings that came after the first version, each with the value that switches it off.
+
+A whole file that an earlier version wrote, such as a run's hyperparams.yaml, lacks them: it is read as if it had them
+with these values. Where a key has this value it is left out of the settings' fingerprint, so that runs of both versions
+are runs with the same settings.
+"""
+
+from typing import Any
+
+ADDED_KEYS: dict[str, Any] = {
+    "layer_weights": None,
+}
