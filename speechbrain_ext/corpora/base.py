@@ -26,7 +26,10 @@ CORPORA = {
     "iemocap": "IEMOCAP_full_release, or another corpus in its folders and format",
     "synthetic": "the demo corpus that make_demo_corpus.py makes",
     "csv": "your own recordings, listed in a CSV with the columns id, wav, emo, speaker, group",
+    "emodb": "EmoDB: German, 10 actors, 7 emotions",
+    "nemo": "nEMO: Polish, 9 actors, 6 emotions",
 }
+HOURS_TOLERANCE = 0.02  # conversions add and take a few frames
 DEMO_MARKER = "demo_corpus.json"  # in what make_demo_corpus.py makes
 
 
@@ -68,6 +71,8 @@ class Corpus:
         As a BCP 47 tag, for instance "en".
     licence, source, complete : str
         Its terms; where to get it; what a complete copy holds.
+    hours : float, optional
+        How long the recordings of the default emotions last in all, in a complete copy.
     note : str
         What stands beside every number on this corpus; "" for nothing.
     published : tuple of PublishedResult
@@ -90,6 +95,7 @@ class Corpus:
     licence: str = ""
     source: str = ""
     complete: str = ""
+    hours: Optional[float] = None
     note: str = ""
     published: tuple[PublishedResult, ...] = ()
     part_of: Callable[[str], Optional[str]] = _no_part
@@ -224,6 +230,9 @@ def prepare_corpus(
 
     root = source.parent if source.is_file() else source
     manifest = build_manifest(rows, root, sample_rate_hz, progress=progress)
+    if is_this and not faults and corpus.hours and set(chosen) == set(corpus.emotions):
+        faults = compare_hours([manifest[row["id"]]["duration"] for row in rows], corpus.hours)
+        faults_said = f"These are {corpus.title}'s utterances, but not its recordings. {' '.join(faults)}"
     is_published = is_this and corpus.compare is not _nothing_to_compare  # it holds what its publishers put into it
     copies = [] if is_published else check_copies(manifest, root)
     print(count_table(manifest, chosen))
@@ -237,6 +246,23 @@ def prepare_corpus(
     elif faults:
         print(f"WARNING: {faults_said} The numbers are not comparable with published ones.")
     return PreparedCorpus(manifest, chosen, faults, copies)
+
+
+def compare_hours(durations_s: Sequence[float], expected_hours: float) -> list[str]:
+    """Say it when recordings are not as long as the published ones: they may have been cut, padded or replaced.
+
+    Example
+    -------
+    >>> compare_hours([2.0] * 450, 0.413)
+    ['The recordings last 0.250 hours in all, each 2.00 s; expected are 0.413: they were altered.']
+    """
+    hours = sum(durations_s) / 3600
+    if abs(hours / expected_hours - 1) < HOURS_TOLERANCE:
+        return []
+    each = f", each {durations_s[0]:.2f} s" if max(durations_s) - min(durations_s) < 0.005 else ""
+    return [
+        f"The recordings last {hours:.3f} hours in all{each}; expected are {expected_hours:.3f}: they were altered."
+    ]
 
 
 def count_table(manifest: Manifest, emotions: Sequence[str], by: str = "group") -> str:

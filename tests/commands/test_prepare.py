@@ -8,6 +8,7 @@ import pytest
 import soundfile as sf
 
 from speechbrain_ext.commands.main import main
+from speechbrain_ext.corpora import CORPORA
 from speechbrain_ext.dataio.manifest import read_manifest
 
 
@@ -64,7 +65,7 @@ def test_prepare_knows_the_demo_corpus_by_its_marker(demo_corpus, tmp_path, caps
         (".", ["m.json"], "which corpus is in {}? Say one of\n    --corpus=iemocap "),
         (".", ["m.json", "--corpus=iemocap"], "the data folder {} holds no Session*/dialog/EmoEvaluation/*.txt."),
         (".", ["m.json", "--corpus=IEMOCAP"], "corpus must be one of {}, got 'IEMOCAP'. Did you mean iemocap?"),
-        (".", ["m.json", "--corpus=emodb"], "got 'emodb'. Your own recordings are read with csv."),
+        (".", ["m.json", "--corpus=aibo"], "got 'aibo'. Your own recordings are read with csv."),
         (".", ["m.json", "--corpus=synthetic"], "is not the synthetic corpus: it has no valid demo_corpus.json."),
         (".", ["m.json", "--corpus=csv"], "the corpus CSV {} is a folder. Did you mean {}/corpus.csv?"),
         ("corpus.csv", ["m.json", "--corpus=iemocap"], "corpus.csv is a file, not a folder: give the folder that"),
@@ -90,7 +91,7 @@ def test_prepare_refuses_and_writes_nothing(corpus_csv, tmp_path, monkeypatch, c
     assert main(["prepare", str(tmp_path / source), *words]) == 1
     error = capsys.readouterr().err
     assert error.startswith("speechbrain-ext prepare: ")
-    said = said.replace("one of {}", "one of iemocap, synthetic, csv")
+    said = said.replace("one of {}", f"one of {', '.join(CORPORA)}")
     assert said.replace("{}", str(tmp_path)) in error
     assert sorted(tmp_path.iterdir()) == before
 

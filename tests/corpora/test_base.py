@@ -27,9 +27,9 @@ def test_only_iemocap_has_published_results_and_only_the_demo_a_note():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("iemocaps", "one of iemocap, synthetic, csv, got 'iemocaps'. Did you mean iemocap?"),
+        ("iemocaps", r"one of iemocap, synthetic, csv, .*, got 'iemocaps'\. Did you mean iemocap\?"),
         ("Synthetic", "Did you mean synthetic?"),
-        ("emodb", "got 'emodb'. Your own recordings are read with csv."),
+        ("aibo", "got 'aibo'. Your own recordings are read with csv."),
         (None, "got None"),
         (["csv"], r"got \['csv'\]"),
     ],
