@@ -31,8 +31,8 @@ from hyperpyyaml import load_hyperpyyaml  # noqa: E402
 from speechbrain.dataio.dataloader import make_dataloader  # noqa: E402
 from speechbrain.utils.distributed import ddp_broadcast, run_on_main  # noqa: E402
 
-from speechbrain_ext.dataio.dataset import PairedDataset, collate_pairs, one_hot_item  # noqa: E402
-from speechbrain_ext.dataio.manifest import check_durations  # noqa: E402
+from speechbrain_ext.dataio.dataset import PairedDataset, collate_pairs, target_item  # noqa: E402
+from speechbrain_ext.dataio.manifest import check_durations, segment_of  # noqa: E402
 from speechbrain_ext.dataio.sampler import PairedBatchSampler, share_whole_batches  # noqa: E402
 from speechbrain_ext.device import resolve_precision  # noqa: E402
 from speechbrain_ext.results.fold_results import write_results  # noqa: E402
@@ -68,9 +68,9 @@ class EmotionBrain(FoldBrain):
             loss = loss * shard_of(batch).weight
         if stage != sb.Stage.TRAIN:
             self.losses.append(loss.item())
-            decisions = self.metrics.update(log_posteriors, targets.argmax(dim=1))
+            decisions = self.metrics.update(log_posteriors, batch.truth)
         if stage == sb.Stage.TEST:
-            rows = zip(targets.argmax(dim=1).tolist(), decisions.tolist(), log_posteriors.exp().tolist())
+            rows = zip(batch.truth.tolist(), decisions.tolist(), log_posteriors.exp().tolist())
             self.predictions.update(zip(batch.id, rows))
         return loss
 
@@ -125,20 +125,25 @@ def shard_of(batch):
 
 
 def dataio_prep(hparams, manifest, fold):
-    """Make the datasets of a fold, with id, sig [T], n_samples [1] and target [C] for each clip.
+    """Make the datasets of a fold, with id, sig [T], n_samples [1], target [C] and its true class for each clip.
 
     Validation and test clips come by decreasing length, so that little is padded and memory is at its peak in the
     first batch.
     """
 
     def dataset(utt_ids, clip_reader):
-        read = {"func": clip_reader, "takes": ["id", "wav", "epoch", "partner_of"], "provides": ["sig", "n_samples"]}
+        takes = ["id", "wav", "epoch", "partner_of", "segment"]
+        read = {"func": clip_reader, "takes": takes, "provides": ["sig", "n_samples"]}
         return PairedDataset(
-            {utt_id: manifest[utt_id] for utt_id in utt_ids},
-            [read, one_hot_item("emo", "target", hparams["emotions"])],
-            ["id", "sig", "n_samples", "target"],
+            {utt_id: clip_of(manifest[utt_id]) for utt_id in utt_ids},
+            [read, target_item(hparams["emotions"])],
+            ["id", "sig", "n_samples", "target", "truth"],
             paired_keys=("sig", "n_samples", "target"),
         )
+
+    def clip_of(entry):
+        clip = {key: entry.get(key) for key in ("wav", "emo", "labels")}
+        return {**clip, "segment": segment_of(entry)}
 
     def longest_first(utt_ids):
         return sorted(utt_ids, key=lambda utt_id: (-manifest[utt_id]["duration"], utt_id))
@@ -186,7 +191,7 @@ def main(argv):
             hparams["fold"], run.fold.test_group, *sizes,
         )  # fmt: skip
         if hparams["corpus_in_memory"]:
-            hparams["waveform_store"].fill(entry["wav"] for entry in run.manifest.values())
+            hparams["waveform_store"].fill((entry["wav"], segment_of(entry)) for entry in run.manifest.values())
             logger.info("%.2f GB of waveforms are held in memory.", hparams["waveform_store"].n_bytes / 1e9)
 
         brain = EmotionBrain(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from sys import maxsize
 from typing import Optional
 
 import numpy as np
@@ -13,7 +14,11 @@ from speechbrain_ext.errors import InputError
 
 SHORTEST_S = 0.025  # one frame of the encoder, 400 samples at 16 kHz
 WAVEFORM_SCALES = ("peak", "layer", None)  # see `waveform_scale.scale_waveforms`
+END_TOLERANCE_S = 0.05  # what an annotation's end may lie after the recording's: it was rounded
 BLOCK_SAMPLES = 2**22  # of all channels; a clip is one block, and of several channels only a block is held
+
+
+Segment = tuple[float, float]  # of a recording: (start, duration) in seconds
 
 
 @dataclass(frozen=True)
@@ -78,8 +83,14 @@ def probe_audio(path: str | Path, utt_id: str, check_samples: bool = True) -> Au
     return header
 
 
-def read_audio(path: str | Path, utt_id: str, sample_rate_hz: int, max_s: Optional[float] = None) -> np.ndarray:
-    """Read a recording as a mono waveform of the wanted sample rate.
+def read_audio(
+    path: str | Path,
+    utt_id: str,
+    sample_rate_hz: int,
+    max_s: Optional[float] = None,
+    segment: Optional[Segment] = None,
+) -> np.ndarray:
+    """Read a recording, or a segment of one, as a mono waveform of the wanted sample rate.
 
     Arguments
     ---------
@@ -91,6 +102,8 @@ def read_audio(path: str | Path, utt_id: str, sample_rate_hz: int, max_s: Option
         Sample rate of the returned waveform; another one is resampled by soxr.
     max_s
         How many seconds are read from the start; by default all.
+    segment
+        The part that is read, (start, duration) in seconds; by default the whole recording.
 
     Returns
     -------
@@ -100,18 +113,80 @@ def read_audio(path: str | Path, utt_id: str, sample_rate_hz: int, max_s: Option
     Raises
     ------
     InputError
-        If the recording cannot be read as a whole, or holds samples that are not finite.
+        If the recording cannot be read as a whole, ends before the segment does, or holds samples that are not finite.
     """
     with open_audio(path, utt_id) as reader:
-        n_wanted = None if max_s is None else round(max_s * reader.sample_rate_hz)
+        first, n_segment = sample_span(segment, reader.sample_rate_hz)
+        n_wanted = n_segment if max_s is None else min(round(max_s * reader.sample_rate_hz), n_segment or maxsize)
         n_block = BLOCK_SAMPLES // reader.n_channels
         blocks: list[np.ndarray] = []
-        for wav in _until(read_blocks(reader, path, utt_id, min(n_block, n_wanted or n_block)), n_wanted):
+        for wav in _until(read_blocks(reader, path, utt_id, min(n_block, n_wanted or n_block), first), n_wanted):
             blocks.append(average_channels(wav))
+        if segment and n_wanted and sum(map(len, blocks)) < n_wanted - 1:  # a sample: rates round
+            raise InputError(
+                f"{utt_id}: {path} ends before the segment from {segment[0]:.2f} s to {sum(segment):.2f} s does. "
+                "Correct start and end, or copy the recording again."
+            )
         if not blocks:
             raise InputError(f"{utt_id}: {path} holds no samples. Leave it out, or copy it again.")
         wav = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
         return resample(wav, reader.sample_rate_hz, sample_rate_hz)
+
+
+def sample_span(segment: Optional[Segment], sample_rate_hz: int) -> tuple[int, Optional[int]]:
+    """Return a segment's first sample and its number of samples; (0, None) for a whole recording.
+
+    Example
+    -------
+    >>> sample_span((0.5, 0.25), 16000)
+    (8000, 4000)
+    """
+    if segment is None:
+        return 0, None
+    first = round(segment[0] * sample_rate_hz)
+    return first, max(1, round(sum(segment) * sample_rate_hz) - first)
+
+
+def check_segment(utt_id: str, segment: Segment, header: AudioHeader) -> Segment:
+    """Check that a segment lies within its recording; an end that was rounded up is the recording's end.
+
+    Arguments
+    ---------
+    utt_id
+        The utterance's id, for the error's text.
+    segment
+        (start, duration) in seconds; a duration of infinity reaches to the recording's end.
+    header
+        The recording's.
+
+    Returns
+    -------
+    tuple
+        The segment, within the recording.
+
+    Raises
+    ------
+    InputError
+        If it ends after the recording, or is shorter than 25 ms.
+
+    Example
+    -------
+    >>> check_segment("a", (1.0, 0.51), AudioHeader(24000, 16000, 1))
+    (1.0, 0.5)
+    """
+    start_s, end_s, length_s = segment[0], sum(segment), header.duration_s
+    if start_s >= length_s or length_s + END_TOLERANCE_S < end_s < float("inf"):
+        asked = f"begins at {start_s:g} s" if start_s >= length_s else f"ends at {end_s:g} s"
+        raise InputError(
+            f"{utt_id}: the segment {asked}, and the recording is {length_s:.2f} s long. Correct start and end."
+        )
+    duration_s = round(min(end_s, length_s) - start_s, 6)
+    if duration_s < SHORTEST_S:
+        raise InputError(
+            f"{utt_id}: the segment from {start_s:g} s is {duration_s:.4f} s long; at least {SHORTEST_S} s are needed. "
+            "Leave it out."
+        )
+    return start_s, duration_s
 
 
 def to_mono(wav: np.ndarray, source_rate_hz: int, sample_rate_hz: int) -> np.ndarray:

@@ -39,8 +39,8 @@ class AudioReader(Protocol):
     is_linear: bool  # whether the samples lie in the file as they are, so that its size tells their number
     may_be_infinite: bool  # whether its samples are floating-point numbers
 
-    def read(self, n_frames: int) -> Iterator[np.ndarray]:
-        """Yield blocks [T, channels], float32, of about `n_frames` samples, to the recording's end."""
+    def read(self, n_frames: int, first: int = 0) -> Iterator[np.ndarray]:
+        """Yield blocks [T, channels], float32, of about `n_frames` samples, from sample `first` to the end."""
         ...
 
     def close(self) -> None:
@@ -65,8 +65,10 @@ class SndfileReader:
             or (file.format == "OGG" and holds_several_ogg_streams(path))
         )
 
-    def read(self, n_frames: int) -> Iterator[np.ndarray]:
+    def read(self, n_frames: int, first: int = 0) -> Iterator[np.ndarray]:
         """Yield blocks [T, channels]."""
+        if first:
+            self._file.seek(min(first, self._file.frames))  # exact to the sample in all of libsndfile's formats
         while len(wav := self._file.read(n_frames, dtype="float32", always_2d=True)):
             yield wav
 
@@ -101,15 +103,16 @@ class AvReader:
         self._first: Any = first
         self.sample_rate_hz, self.n_channels = first.sample_rate, len(first.layout.channels)
 
-    def read(self, n_frames: int) -> Iterator[np.ndarray]:
-        """Yield blocks [T, channels]."""
+    def read(self, n_frames: int, first: int = 0) -> Iterator[np.ndarray]:
+        """Yield blocks [T, channels]; what stands before `first` is decoded too: FFmpeg's seeking is not exact."""
         import av
 
         to_float = av.AudioResampler(format="fltp")  # rate and channels stay
         n_done = 0
         for block in _join(self._convert(to_float), n_frames):
             n_done += len(block)
-            yield block
+            if n_done > first:
+                yield block[max(0, first - (n_done - len(block))) :]
         done_s = n_done / self.sample_rate_hz
         if done_s < self._announced_s - DURATION_TOLERANCE_S:
             raise _Truncated(f"{self._announced_s:.2f} s are announced and {done_s:.2f} s")
@@ -217,7 +220,9 @@ def open_audio(path: str | Path, utt_id: str) -> Iterator[AudioReader]:
         reader.close()
 
 
-def read_blocks(reader: AudioReader, path: str | Path, utt_id: str, n_frames: int) -> Iterator[np.ndarray]:
+def read_blocks(
+    reader: AudioReader, path: str | Path, utt_id: str, n_frames: int, first: int = 0
+) -> Iterator[np.ndarray]:
     """Read a recording block by block, and check that it is whole.
 
     Arguments
@@ -228,6 +233,8 @@ def read_blocks(reader: AudioReader, path: str | Path, utt_id: str, n_frames: in
         Its file and id, for the error's text.
     n_frames
         Samples in a block, about.
+    first
+        The sample to begin with.
 
     Yields
     ------
@@ -239,8 +246,8 @@ def read_blocks(reader: AudioReader, path: str | Path, utt_id: str, n_frames: in
     InputError
         When the reading arrives at what cannot be read, is not finite, or is missing.
     """
-    n_done = 0
-    blocks = reader.read(n_frames)
+    n_done = first
+    blocks = reader.read(n_frames, first)
     while True:
         try:
             wav = next(blocks, None)

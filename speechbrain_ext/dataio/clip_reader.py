@@ -4,6 +4,7 @@ from typing import Optional
 
 import torch
 
+from speechbrain_ext.dataio.audio import Segment
 from speechbrain_ext.dataio.waveform_cache import WaveformStore
 from speechbrain_ext.dataio.waveform_scale import pad_with_mean, scale_waveforms
 
@@ -49,7 +50,7 @@ class ClipReader:
         self.augment = augment
 
     def __call__(
-        self, utt_id: str, wav: str, epoch: int = 0, partner_of: str = ""
+        self, utt_id: str, wav: str, epoch: int = 0, partner_of: str = "", segment: Optional[Segment] = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Read a clip.
 
@@ -63,6 +64,8 @@ class ClipReader:
             Epoch of training, which seeds augmentation.
         partner_of : str
             Id of the clip that it is mixed into; "" in its own place.
+        segment : tuple, optional
+            The part of the recording that the clip is, (start, duration) in seconds; None for all of it.
 
         Returns
         -------
@@ -74,7 +77,7 @@ class ClipReader:
         InputError
             If the recording cannot be read.
         """
-        sig = torch.from_numpy(self.store.read(wav, utt_id, self.max_s))
+        sig = torch.from_numpy(self.store.read(wav, utt_id, self.max_s, segment))
         n_samples = len(sig)
         if self.fixed_length_s is not None:
             sig = pad_with_mean(sig, round(self.fixed_length_s * self.store.sample_rate_hz))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from speechbrain_ext.dataio.audio import read_audio
-from speechbrain_ext.dataio.manifest import DATA_ROOT, Manifest, first_lines
+from speechbrain_ext.dataio.manifest import DATA_ROOT, Manifest, first_lines, segment_of
 from speechbrain_ext.errors import InputError
 
 
@@ -34,9 +34,10 @@ def find_copies(manifest: Manifest, data_root: str | Path, n_threads: int = 8) -
 
     def digest(utt_id: str, max_s: Optional[float]) -> str:
         wav = manifest[utt_id]["wav"].replace(DATA_ROOT, str(data_root))
-        samples = read_audio(wav, utt_id, 16000, max_s)
+        segment = segment_of(manifest[utt_id])
+        samples = read_audio(wav, utt_id, 16000, max_s, segment)
         if max_s is None and not samples.any():
-            return wav  # silence: only the file itself is the same recording
+            return f"{wav} {segment}"  # silence: only the file itself is the same recording
         return hashlib.sha256(samples.tobytes()).hexdigest()
 
     alike: list[list[str]] = _groups_of(sorted(manifest), [manifest[utt_id]["duration"] for utt_id in sorted(manifest)])

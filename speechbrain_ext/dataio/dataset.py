@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Optional
 
 import torch
 from speechbrain.dataio.batch import PaddedBatch
@@ -91,16 +91,32 @@ def pad_right(tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tens
 collate_pairs = partial(PaddedBatch, padding_func=pad_right)
 
 
-def one_hot_item(label_key: str, target_key: str, labels: Sequence[str]) -> dict[str, Any]:
-    """Make the pipeline item that turns a label into a one-hot target [C], in the order of `labels`.
+def target_item(emotions: Sequence[str]) -> dict[str, Any]:
+    """Make the pipeline item that turns `emo` and `labels` into a target [C], and into the class that is true.
+
+    Arguments
+    ---------
+    emotions : list of str
+        The emotions, in the order of the classes.
+
+    Returns
+    -------
+    dict
+        The item. It provides `target`, the shares in `labels` or, where that is None, one-hot; and `truth`, the index
+        of `emo`, which metrics count.
 
     Example
     -------
-    >>> one_hot_item("emo", "target", ["ang", "sad"])["func"]("sad")
-    tensor([0., 1.])
+    >>> make_target = target_item(["ang", "hap", "sad"])["func"]
+    >>> make_target("sad", None)
+    (tensor([0., 0., 1.]), 2)
+    >>> make_target("ang", {"ang": 0.75, "sad": 0.25})
+    (tensor([0.7500, 0.0000, 0.2500]), 0)
     """
-    return {"func": partial(_one_hot, labels=list(labels)), "takes": [label_key], "provides": [target_key]}
+    func = partial(_make_target, emotions=list(emotions))
+    return {"func": func, "takes": ["emo", "labels"], "provides": ["target", "truth"]}
 
 
-def _one_hot(label: str, labels: list[str]) -> torch.Tensor:
-    return torch.nn.functional.one_hot(torch.tensor(labels.index(label)), len(labels)).float()
+def _make_target(emo: str, labels: Optional[Mapping[str, float]], emotions: list[str]) -> tuple[torch.Tensor, int]:
+    shares = {emo: 1.0} if labels is None else labels
+    return torch.tensor([float(shares.get(emotion, 0.0)) for emotion in emotions]), emotions.index(emo)

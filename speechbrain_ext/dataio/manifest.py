@@ -1,4 +1,9 @@
-"""The manifest: one validated description of a corpus, {id: {wav, duration, emo, speaker, group}}, sorted by id."""
+"""The manifest: one validated description of a corpus, {id: {wav, duration, emo, speaker, group}}, sorted by id.
+
+An entry may also have `start` (the clip is the segment of that recording from there on, in seconds), `labels` (the
+share of each emotion, where annotators disagree), `parts` (what it is in each of the corpus's own folds), and
+attributes of the speaker or the utterance, as texts.
+"""
 
 import hashlib
 import json
@@ -7,22 +12,25 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from tqdm import tqdm
 
 from speechbrain_ext.atomic_write import write_json
-from speechbrain_ext.dataio.audio import AudioHeader, probe_audio
+from speechbrain_ext.dataio.audio import AudioHeader, Segment, check_segment, probe_audio
 from speechbrain_ext.errors import InputError
 
 logger = logging.getLogger(__name__)
 
 FIELDS = ("wav", "duration", "emo", "speaker", "group")
 COLUMNS = ("id", "wav", "emo", "speaker", "group")
+OPTIONAL_FIELDS = ("start", "labels", "parts")  # with FIELDS, what a run's results depend on
 DATA_ROOT = "{data_root}"
 SHOWN = 10  # of a list of faults
 
-Row = dict[str, str]  # an utterance: COLUMNS, and "place", where it is written, for messages
+# An utterance: COLUMNS; "place", where it is written, for messages; where the corpus has them "start" and "end" in
+# seconds, "labels", "parts", and any other name with a text, an attribute.
+Row = dict[str, Any]
 Manifest = dict[str, dict[str, Any]]
 
 
@@ -38,7 +46,7 @@ def build_manifest(
     Arguments
     ---------
     rows : iterable of dict
-        One utterance each: id, wav (absolute, or relative to `data_root`), emo, speaker, group.
+        One utterance each: id, wav (absolute, or relative to `data_root`), emo, speaker, group; and what `Row` names.
     data_root : str or pathlib.Path
         Folder that the paths in the manifest are relative to.
     sample_rate_hz : int
@@ -57,13 +65,15 @@ def build_manifest(
     Raises
     ------
     InputError
-        If there is no row, an id stands twice, a field is empty or a recording cannot be used.
+        If there is no row, an id stands twice, a field is empty, or a recording or a segment cannot be used.
     """
     data_root = Path(os.path.abspath(data_root))  # links below it stay as they are named
     rows = sorted(rows, key=lambda row: row["id"])
     if not rows:
         raise InputError(f"the corpus in {data_root} has no utterance: check that its list is the right one.")
     check_rows(rows)
+
+    first_rows = {row["wav"]: row for row in reversed(rows)}  # many segments may lie in one recording
 
     def probe(row: Row) -> AudioHeader | InputError:
         try:
@@ -72,14 +82,18 @@ def build_manifest(
             return InputError(f"{row['place']}, {error}" if "place" in row else str(error))
 
     with ThreadPoolExecutor(n_threads) as pool:
-        headers = list(tqdm(pool.map(probe, rows), total=len(rows), desc="recordings", disable=not progress))
-    bad = [(row, header) for row, header in zip(rows, headers) if isinstance(header, InputError)]
+        probing = pool.map(probe, first_rows.values())
+        probed = list(tqdm(probing, total=len(first_rows), desc="recordings", disable=not progress))
+    found = dict(zip(first_rows, probed))
+    bad = [(row, found[row["wav"]]) for row in rows if row is first_rows[row["wav"]]]
+    bad = [(row, error) for row, error in bad if isinstance(error, InputError)]
     if bad:
         faults = [
             str(error) + (_near_name(data_root / row["wav"]) if i < SHOWN else "") for i, (row, error) in enumerate(bad)
         ]
-        where = f" (their paths are relative to {data_root})" if len(faults) == len(rows) else ""
-        raise InputError(f"{len(faults)} of {len(rows)} recordings cannot be used{where}:\n{first_lines(faults)}")
+        where = f" (their paths are relative to {data_root})" if len(faults) == len(first_rows) else ""
+        raise InputError(f"{len(faults)} of {len(first_rows)} recordings cannot be used{where}:\n{first_lines(faults)}")
+    headers = [header for row in rows if isinstance(header := found[row["wav"]], AudioHeader)]
 
     converted = [
         (row["id"], header)
@@ -97,16 +111,52 @@ def build_manifest(
             header.sample_rate_hz,
             header.n_channels,
         )
-    return {
-        row["id"]: {
-            "wav": _portable(data_root / row["wav"], data_root),
-            "duration": header.duration_s,
-            "emo": row["emo"],
-            "speaker": row["speaker"],
-            "group": row["group"],
-        }
-        for row, header in zip(rows, headers)
-    }
+    manifest: Manifest = {}
+    faults = []
+    for row, header in zip(rows, headers):
+        try:
+            manifest[row["id"]] = describe_row(row, header, data_root)
+        except InputError as error:
+            faults.append(f"{row['place']}, {error}" if "place" in row else str(error))
+    if faults:
+        raise InputError(f"{len(faults)} of {len(rows)} segments cannot be used:\n{first_lines(faults)}")
+    return manifest
+
+
+def describe_row(row: Row, header: AudioHeader, data_root: Path) -> dict[str, Any]:
+    """Make the manifest's entry of a row.
+
+    Arguments
+    ---------
+    row : dict
+        The row.
+    header : AudioHeader
+        That of its recording.
+    data_root : pathlib.Path
+        Absolute folder that the entry's path is relative to.
+
+    Raises
+    ------
+    InputError
+        If the row's segment does not lie within the recording.
+    """
+    entry = {"wav": _portable(data_root / row["wav"], data_root), "duration": header.duration_s}
+    if "start" in row or "end" in row:
+        start_s, end_s = row.get("start", 0.0), row.get("end", float("inf"))
+        entry["start"], entry["duration"] = check_segment(row["id"], (start_s, end_s - start_s), header)
+    others = {key: value for key, value in row.items() if key not in (*entry, *COLUMNS, "end", "place")}
+    return {**entry, "emo": row["emo"], "speaker": row["speaker"], "group": row["group"], **others}
+
+
+def segment_of(entry: Mapping[str, Any]) -> Optional[Segment]:
+    """Return the segment of its recording that an entry is, as `read_audio` takes it; None for the whole recording.
+
+    Example
+    -------
+    >>> segment_of({"wav": "a.wav", "start": 2.5, "duration": 1.0}), segment_of({"wav": "a.wav", "duration": 1.0})
+    ((2.5, 1.0), None)
+    """
+    return (entry["start"], entry["duration"]) if "start" in entry else None
 
 
 def check_rows(rows: Sequence[Row]) -> None:
@@ -209,7 +259,9 @@ def read_manifest(path: str | Path, data_root: str | Path = DATA_ROOT) -> Manife
 
 
 def fingerprint(manifest: Mapping[str, Mapping[str, Any]]) -> str:
-    """Identify a corpus: the same ids, paths, lengths, labels, speakers and groups give the same fingerprint.
+    """Identify a corpus: the same ids, paths, segments, labels, speakers, groups and folds give the same fingerprint.
+
+    Attributes do not count: no result depends on them.
 
     Arguments
     ---------
@@ -228,7 +280,12 @@ def fingerprint(manifest: Mapping[str, Mapping[str, Any]]) -> str:
     False
     """
     text = json.dumps(
-        {utt_id: [entry[field] for field in FIELDS] for utt_id, entry in manifest.items()}, sort_keys=True
+        {
+            utt_id: [entry[field] for field in FIELDS]
+            + [{field: entry[field]} for field in OPTIONAL_FIELDS if field in entry]
+            for utt_id, entry in manifest.items()
+        },
+        sort_keys=True,
     )
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -296,10 +353,10 @@ def describe_changes(before: Manifest, now: Manifest) -> str:
         if utt_ids:
             parts.append(count(utt_ids, text, utt_ids))
     both = sorted(set(before) & set(now))
-    for field in FIELDS:
-        changed = [utt_id for utt_id in both if before[utt_id][field] != now[utt_id][field]]
+    for field in (*FIELDS, *OPTIONAL_FIELDS):
+        changed = [utt_id for utt_id in both if before[utt_id].get(field) != now[utt_id].get(field)]
         if changed:
-            examples = [f"{utt_id}: {before[utt_id][field]}, now {now[utt_id][field]}" for utt_id in changed]
+            examples = [f"{utt_id}: {before[utt_id].get(field)}, now {now[utt_id].get(field)}" for utt_id in changed]
             parts.append(count(changed, f"has another {field}", examples))
     return ", ".join(parts)
 

@@ -7,11 +7,13 @@ from typing import Optional
 import numpy as np
 import soundfile
 
-from speechbrain_ext.dataio.audio import read_audio
+from speechbrain_ext.dataio.audio import Segment, read_audio, sample_span
 from speechbrain_ext.dataio.audio_headers import missing_bytes
 from speechbrain_ext.dataio.audio_readers import NO_LENGTH
 
 FULL_SCALE = 32768.0
+
+Clip = tuple[str, Optional[Segment]]  # a recording's path, and the segment of it
 
 
 class WaveformStore:
@@ -34,39 +36,47 @@ class WaveformStore:
     def __init__(self, sample_rate_hz: int) -> None:
         self.sample_rate_hz = sample_rate_hz
         self.n_bytes = 0
-        self._places: dict[str, tuple[int, int]] = {}  # path -> (first sample, number of samples)
+        self._places: dict[Clip, tuple[int, int]] = {}  # clip -> (its first sample here, number of samples)
         self._samples = np.empty(0, np.int16)
 
-    def fill(self, paths: Iterable[str]) -> None:
-        """Take recordings into memory, in place of those before.
+    def fill(self, clips: Iterable[Clip]) -> None:
+        """Take recordings, or segments of them, into memory, in place of those before.
 
         Arguments
         ---------
-        paths
-            The recordings. What is not mono, of 16 bits and of the sample rate stays on the disk: to hold what was made
-            of it would take four bytes a sample. What cannot be read stays there as well, to be told when it is used.
+        clips
+            Path and segment of each; None for a whole recording. What is not mono, of 16 bits and of the sample rate
+            stays on the disk: to hold what was made of it would take four bytes a sample. What cannot be read stays
+            there as well, to be told when it is used.
         """
         self._places = {}
         n_samples = 0
-        for path in paths:
-            n_frames = self._frames(path)
-            if n_frames:
-                self._places[str(path)] = (n_samples, n_frames)
+        lengths: dict[str, int] = {}
+        for path, segment in dict.fromkeys((str(path), segment) for path, segment in clips):
+            if path not in lengths:
+                lengths[path] = self._frames(path)
+            first, n_frames = sample_span(segment, self.sample_rate_hz)
+            n_frames = min(n_frames or lengths[path], lengths[path] - first)  # rates round
+            if n_frames > 0:
+                self._places[path, segment] = (n_samples, n_frames)
                 n_samples += n_frames
         self._samples = np.empty(n_samples, np.int16)  # one block: counting references would copy many in each process
-        for path, (first, n_frames) in list(self._places.items()):
+        for (path, segment), (first, n_frames) in list(self._places.items()):
+            start = sample_span(segment, self.sample_rate_hz)[0]
             try:
-                self._samples[first : first + n_frames] = soundfile.read(path, dtype="int16")[0]
+                self._samples[first : first + n_frames] = soundfile.read(path, n_frames, start, dtype="int16")[0]
             except (soundfile.LibsndfileError, RuntimeError, ValueError):  # a truncated FLAC, of fewer samples
-                del self._places[path]
+                del self._places[path, segment]
         self.n_bytes = self._samples.nbytes
 
-    def read(self, path: str | Path, utt_id: str, max_s: Optional[float] = None) -> np.ndarray:
-        """Read a recording.
+    def read(
+        self, path: str | Path, utt_id: str, max_s: Optional[float] = None, segment: Optional[Segment] = None
+    ) -> np.ndarray:
+        """Read a recording, or a segment of one.
 
         Arguments
         ---------
-        path, utt_id, max_s
+        path, utt_id, max_s, segment
             As in `read_audio`.
 
         Returns
@@ -79,9 +89,9 @@ class WaveformStore:
         InputError
             As `read_audio` does.
         """
-        if str(path) not in self._places:
-            return read_audio(path, utt_id, self.sample_rate_hz, max_s)
-        first, n_frames = self._places[str(path)]
+        if (str(path), segment) not in self._places:
+            return read_audio(path, utt_id, self.sample_rate_hz, max_s, segment)
+        first, n_frames = self._places[str(path), segment]
         if max_s is not None:
             n_frames = min(n_frames, round(max_s * self.sample_rate_hz))
         return self._samples[first : first + n_frames].astype(np.float32) / np.float32(FULL_SCALE)

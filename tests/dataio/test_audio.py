@@ -7,7 +7,7 @@ import pytest
 import soundfile as sf
 
 from speechbrain_ext.dataio import audio
-from speechbrain_ext.dataio.audio import AudioHeader, probe_audio, read_audio
+from speechbrain_ext.dataio.audio import AudioHeader, check_segment, probe_audio, read_audio
 from speechbrain_ext.errors import InputError
 
 
@@ -190,3 +190,42 @@ def test_read_audio_in_small_blocks_is_the_same(tmp_path, monkeypatch):
     assert (
         read_audio(tmp_path / "a.wav", "a", 22050, max_s=0.1) == read_audio(tmp_path / "a.wav", "a", 22050)[:2205]
     ).all()
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+@pytest.mark.parametrize("max_s", [None, 0.1])
+def test_read_audio_reads_a_segment_alone(tmp_path, subtype, max_s, monkeypatch):
+    wav = np.random.default_rng(0).uniform(-0.5, 0.5, 48000).astype(np.float32)
+    sf.write(tmp_path / "a.wav", wav, 16000, subtype=subtype)
+    whole = read_audio(tmp_path / "a.wav", "utt7", 16000)
+    part = read_audio(tmp_path / "a.wav", "utt7", 16000, max_s, (1.25, 0.5))
+    np.testing.assert_array_equal(part, whole[20000 : 20000 + (1600 if max_s else 8000)])
+
+
+def test_read_audio_refuses_a_segment_after_the_end(tmp_path):
+    sf.write(tmp_path / "a.wav", np.zeros(16000), 16000)
+    with pytest.raises(InputError, match=r"^utt7: .*a\.wav ends before the segment from 0\.50 s to 1\.10 s does"):
+        read_audio(tmp_path / "a.wav", "utt7", 16000, segment=(0.5, 0.6))
+
+
+HEADER = AudioHeader(16000, 16000, 1)  # of a second
+
+
+@pytest.mark.parametrize(
+    ("segment", "message"),
+    [
+        ((1.0, 0.5), "begins at 1 s, and the recording is 1.00 s long. Correct start and end."),
+        ((0.5, 0.56), "ends at 1.06 s, and the recording is 1.00 s long"),
+        ((0.99, float("inf")), "from 0.99 s is 0.0100 s long; at least 0.025 s are needed. Leave it out."),
+    ],
+)
+def test_check_segment_names_the_bound(segment, message):
+    with pytest.raises(InputError) as error:
+        check_segment("utt7", segment, HEADER)
+    assert str(error.value).startswith("utt7: the segment ") and message in str(error.value)
+
+
+def test_check_segment_ends_with_the_recording():
+    assert check_segment("a", (0.25, float("inf")), HEADER) == (0.25, 0.75)
+    assert check_segment("a", (0.5, 0.54), HEADER) == (0.5, 0.5)  # an end that was rounded up
+    assert check_segment("a", (0.1, 0.2), HEADER) == (0.1, 0.2)

@@ -38,6 +38,9 @@ def test_what_libsndfile_does_not_read_whole_is_read_whole(by_pyav, name):
     found = np.correlate(wav[N_SAMPLES - 8200 :], end, "valid") / np.linalg.norm(end) ** 2
     assert found.max() > 0.9
     assert read_audio(by_pyav[name], name, RATE_HZ, max_s=0.5).shape == (RATE_HZ // 2,)
+    first, n_samples = round(1.2 * rate_hz), round(0.5 * rate_hz)
+    segment = read_audio(by_pyav[name], name, rate_hz, segment=(1.2, 0.5))
+    np.testing.assert_array_equal(segment, read_audio(by_pyav[name], name, rate_hz)[first : first + n_samples])
 
 
 @pytest.mark.parametrize("name", BY_PYAV)

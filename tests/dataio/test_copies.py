@@ -59,3 +59,11 @@ def test_check_copies_refuses_two_groups_and_tells_of_one(tmp_path, wav):
     del manifest["d"]
     manifest["b"]["emo"] = "ang"
     assert check_copies(manifest, tmp_path) == ["a and b are one recording (a.wav and b.wav), labelled ang and sad."]
+
+
+def test_find_copies_compares_segments_not_their_recordings(tmp_path, wav):
+    manifest = corpus(tmp_path, [wav, np.concatenate([wav[8000:], wav[:8000]])], "11")
+    first, other = manifest.values()
+    halves = {"a1": (first, 0.0), "a2": (first, 0.5), "b1": (other, 0.5)}
+    manifest = {utt_id: {**entry, "start": start, "duration": 0.5} for utt_id, (entry, start) in halves.items()}
+    assert find_copies(manifest, tmp_path) == [("a1", "b1")]

@@ -7,7 +7,7 @@ from speechbrain.utils.checkpoints import Checkpointer
 from speechbrain.utils.data_pipeline import provides, takes
 from torch.utils.data import DataLoader
 
-from speechbrain_ext.dataio.dataset import PairedDataset, collate_pairs, pad_right
+from speechbrain_ext.dataio.dataset import PairedDataset, collate_pairs, pad_right, target_item
 from speechbrain_ext.dataio.sampler import BatchShard, PairedBatchSampler, PairedIndex
 
 
@@ -156,3 +156,16 @@ def test_batches_of_a_resumed_epoch_are_exactly_those_that_were_left(tmp_path, n
     assert before + after == whole
     resumed.batch_sampler.set_epoch(4)
     assert contents(resumed) == contents(loader(0, epoch=4))
+
+
+def test_targets_are_shares_and_the_truth_is_emo():
+    data = {
+        "a": {"emo": "sad", "labels": {"ang": 0.5, "sad": 0.5}}, "b": {"emo": "hap", "labels": None},
+        "c": {"emo": "ang", "labels": {"ang": 0.6, "hap": 0.3, "sad": 0.1}},
+    }  # fmt: skip
+    clips = PairedDataset(
+        data, [target_item(["ang", "hap", "sad"])], ["id", "target", "truth"], paired_keys=("target",)
+    )
+    batch = collate_pairs([clips[i] for i in range(3)])
+    torch.testing.assert_close(batch.target.data, torch.tensor([[0.5, 0, 0.5], [0, 1, 0], [0.6, 0.3, 0.1]]))
+    assert batch.truth.tolist() == [2, 1, 0]

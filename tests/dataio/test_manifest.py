@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import soundfile as sf
 
+from speechbrain_ext.dataio import manifest as manifest_module
 from speechbrain_ext.dataio.manifest import (
     build_manifest,
     check_durations,
     describe_changes,
     fingerprint,
     read_manifest,
+    segment_of,
     write_manifest,
 )
 from speechbrain_ext.errors import InputError
@@ -276,3 +278,54 @@ def test_short_recordings_are_counted_and_the_first_ones_named():
 )
 def test_changes_of_a_corpus_are_counted_with_examples(now, text):
     assert describe_changes({"a": ENTRY, "b": ENTRY}, now) == text
+
+
+def test_build_manifest_describes_segments_and_reads_their_recording_once(tmp_path, monkeypatch):
+    record(tmp_path / "long.wav", duration_s=2.0)
+    probed = []
+    probe = manifest_module.probe_audio
+    monkeypatch.setattr(
+        manifest_module, "probe_audio", lambda path, utt_id: probed.append(utt_id) or probe(path, utt_id)
+    )
+    rows = [{**row("a", "long.wav"), "start": 0.25, "end": 1.0}, {**row("b", "long.wav"), "start": 1.5}]
+    rows += [{**row("c", "long.wav"), "end": 0.5}]
+    manifest = build(rows, tmp_path)
+    assert [(entry["start"], entry["duration"]) for entry in manifest.values()] == [
+        (0.25, 0.75),
+        (1.5, 0.5),
+        (0.0, 0.5),
+    ]
+    assert [segment_of(entry) for entry in manifest.values()] == [(0.25, 0.75), (1.5, 0.5), (0.0, 0.5)]
+    assert not any({"end", "place", "id"} & set(entry) for entry in manifest.values())
+    assert probed == ["a"]
+
+
+def test_build_manifest_names_all_segments_that_lie_outside(tmp_path):
+    record(tmp_path / "long.wav", duration_s=2.0)
+    rows = [{**row("a", "long.wav"), "start": 0.25, "end": 2.5, "place": "c.csv, row 2"}, row("b", "long.wav")]
+    rows += [{**row("c", "long.wav"), "start": 3.0}]
+    with pytest.raises(InputError) as error:
+        build(rows, tmp_path)
+    assert str(error.value).splitlines() == [
+        "2 of 3 segments cannot be used:",
+        "c.csv, row 2, a: the segment ends at 2.5 s, and the recording is 2.00 s long. Correct start and end.",
+        "c: the segment begins at 3 s, and the recording is 2.00 s long. Correct start and end.",
+    ]
+
+
+def test_build_manifest_keeps_labels_folds_and_attributes(tmp_path):
+    record(tmp_path / "a.wav")
+    others = {"labels": {"sad": 0.75, "ang": 0.25}, "parts": ["train", "test"], "gender": "f", "text": "So what?"}
+    manifest = build([{**row("a"), **others}], tmp_path)
+    assert {key: manifest["a"][key] for key in others} == others
+    write_manifest(manifest, tmp_path / "m.json")
+    assert read_manifest(tmp_path / "m.json") == manifest
+
+
+def test_fingerprint_counts_segments_labels_and_folds_but_no_attribute():
+    plain = fingerprint({"a": ENTRY})
+    others = [{"start": 0.5}, {"labels": {"sad": 1.0}}, {"labels": {"sad": 0.5, "ang": 0.5}}, {"parts": ["test"]}]
+    assert len({plain, *(fingerprint({"a": {**ENTRY, **other}}) for other in others)}) == 5
+    assert fingerprint({"a": {**ENTRY, "gender": "f"}}) == plain
+    said = "1 has another start (a: None, now 0.5)"
+    assert describe_changes({"a": ENTRY}, {"a": {**ENTRY, "start": 0.5}}) == said.replace("1 has", "1 utterance has")
