@@ -1,7 +1,7 @@
 """TruncatedHuBERT: the first layers of a HuBERT or wav2vec 2.0 encoder as a SpeechBrain lobe (Sec. 2.2)."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from speechbrain_ext.dataio.audio import WAVEFORM_SCALES
 from speechbrain_ext.dataio.waveform_scale import num_samples, scale_waveforms
 from speechbrain_ext.errors import InputError, check_number
+from speechbrain_ext.lobes.encoder_checkpoint import EncoderCheckpoint
 from speechbrain_ext.lobes.feature_encoder import (
     clip_features,
     group_norm_features,
@@ -20,6 +21,7 @@ from speechbrain_ext.lobes.feature_encoder import (
     raise_malloc_threshold,
 )
 from speechbrain_ext.lobes.frames import PackedFrames, PaddedFrames
+from speechbrain_ext.lobes.lora import add_lora
 from speechbrain_ext.lobes.pretrained import (
     ARCHITECTURES,
     config_from_dict,
@@ -56,7 +58,7 @@ Frames = PackedFrames | PaddedFrames
 DENSE = 0.8  # share of own frames in a batch from which training on a CPU keeps the padding
 
 
-class TruncatedHuBERT(nn.Module):
+class TruncatedHuBERT(EncoderCheckpoint):
     """The first `num_layers` Transformer layers of a self-supervised speech encoder, with feature reduction.
 
     The output is the raw residual stream after the last kept layer: no final LayerNorm follows. Layers above it are
@@ -97,6 +99,11 @@ class TruncatedHuBERT(nn.Module):
     compile_layers : bool
         Whether `torch.compile` compiles the two parts of a layer around attention, once for all layers and lengths.
         The first batches then take about a minute, numbers differ by rounding, and dropout by its draw.
+    lora_rank : int
+        Above 0, only low-rank updates of this rank are trained, see `add_lora`, and with
+        `freeze_feature_extractor=False` the feature encoder; all other weights stay as they are.
+    lora_projections : list of str
+        The linear layers within a Transformer layer that are updated.
 
     Attributes
     ----------
@@ -138,6 +145,8 @@ class TruncatedHuBERT(nn.Module):
         attn_implementation: str = "sdpa",
         checkpoint_activations: bool = False,
         compile_layers: bool = False,
+        lora_rank: int = 0,
+        lora_projections: Sequence[str] = ("q_proj", "v_proj"),
     ) -> None:
         super().__init__()
         for name, value, known in (
@@ -150,6 +159,8 @@ class TruncatedHuBERT(nn.Module):
         check_number("projection_dropout", projection_dropout, 0, 1)
         if source is None and config is None:
             raise InputError("TruncatedHuBERT needs a source (Hub id or folder) or a config (dict).")
+        if freeze and lora_rank:
+            raise InputError(f"freeze=True keeps all weights, and lora_rank is {lora_rank}: leave one of them out.")
 
         name = "the config" if source is None else repr(str(source))
         folder = None if source is None else find_checkpoint(source, save_path)
@@ -176,6 +187,11 @@ class TruncatedHuBERT(nn.Module):
         self.min_samples = 1
         for kernel, stride in zip(reversed(model_config.conv_kernel), reversed(model_config.conv_stride)):
             self.min_samples = (self.min_samples - 1) * stride + kernel
+        if lora_rank:
+            add_lora(self.model, encoder.layers, lora_rank, lora_projections)
+            self.model.feature_extractor.requires_grad_(True)
+        if freeze or lora_rank:
+            self.base_source = None if source is None else str(source)
         if freeze_feature_extractor or freeze:
             self.model.feature_extractor._freeze_parameters()
         if freeze:

@@ -210,17 +210,21 @@ class Snapshot:
         self._copies: dict[str, Any] = {}  # file name -> state; new memory costs many times what the copying does
 
     def hooks(self, recoverables: Mapping[str, Any]) -> dict[str, Callable[[Any, Path], None]]:
-        """Make saving hooks that copy instead of writing, for the recoverables that `torch.save` would write."""
+        """Make saving hooks that copy instead of writing, for the recoverables that `torch.save` would write.
+
+        A recoverable whose `checkpoint_state` says what is saved of it is copied as that.
+        """
         self.states = {}
         return {
             name: self._copy
             for name, obj in recoverables.items()
-            if get_default_hook(obj, DEFAULT_SAVE_HOOKS) is torch_save
+            if hasattr(obj, "checkpoint_state") or get_default_hook(obj, DEFAULT_SAVE_HOOKS) is torch_save
         }
 
     def _copy(self, obj: Any, path: Path) -> None:
         if if_main_process():
-            self._copies[path.name] = self.states[path] = _to_host(obj.state_dict(), self._copies.get(path.name))
+            state = obj.checkpoint_state() if hasattr(obj, "checkpoint_state") else obj.state_dict()
+            self._copies[path.name] = self.states[path] = _to_host(state, self._copies.get(path.name))
 
 
 def _write(
