@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
@@ -108,7 +110,10 @@ def export_fold(fold_dir: Path, out_dir: Path, name: Optional[str] = None, onnx:
     }
     bundle_settings = BundleSettings(**json.loads(json.dumps(values)))  # ruamel.yaml has numbers and texts of its own
     card = model_card(metrics, settings, name or out_dir.resolve().name)
-    write_bundle(out_dir, tested_weights(fold_dir, metrics["tested_epoch"]), bundle_settings, card, facts, onnx)
+    weights = tested_weights(fold_dir, metrics["tested_epoch"])
+    with tempfile.TemporaryDirectory() as folder:
+        weights["encoder"] = whole_encoder(weights["encoder"], settings, Path(folder))
+        write_bundle(out_dir, weights, bundle_settings, card, facts, onnx)
 
 
 def read_metrics(fold_dir: Path) -> dict[str, Any]:
@@ -156,3 +161,45 @@ def tested_weights(fold_dir: Path, epoch: int) -> dict[str, Path]:
             "save/ as well."
         )
     return {name: checkpoint.paramfiles[name] for name in ("encoder", "f_0", "f_1")}
+
+
+def whole_encoder(checkpoint: Path, settings: Mapping[str, Any], folder: Path) -> Path:
+    """Return a file with all weights of an encoder: the checkpoint's, or a new one that joins it with its source.
+
+    Arguments
+    ---------
+    checkpoint : pathlib.Path
+        What was saved of the encoder.
+    settings : dict
+        The run's settings.
+    folder : pathlib.Path
+        Where a new file is written.
+
+    Raises
+    ------
+    InputError
+        If the source is not to be found, or is no longer the one with which the encoder was trained.
+    """
+    import torch
+
+    from speechbrain_ext.lobes.encoder_checkpoint import BASE_KEY
+    from speechbrain_ext.lobes.lora import merge_lora
+    from speechbrain_ext.lobes.truncated_encoder import TruncatedHuBERT
+
+    if not settings["lora_rank"] and BASE_KEY not in torch.load(checkpoint, mmap=True, weights_only=True):
+        return checkpoint
+    encoder = TruncatedHuBERT(
+        settings["encoder_source"],
+        settings["encoder_save_path"],
+        settings["encoder_config"],
+        num_layers=settings["num_layers"],
+        feature_reduction=settings["feature_reduction"],
+        freeze=settings["freeze_encoder"],
+        freeze_feature_extractor=settings["freeze_feature_extractor"],
+        lora_rank=settings["lora_rank"],
+        lora_projections=settings["lora_projections"],
+    )
+    encoder.load_checkpoint(checkpoint, True)
+    merge_lora(encoder)
+    torch.save(encoder.state_dict(), folder / "encoder.ckpt")
+    return folder / "encoder.ckpt"

@@ -161,7 +161,8 @@ def _hub_id(source: Optional[str]) -> Optional[str]:
 
 def _techniques(settings: Mapping[str, Any]) -> list[str]:
     mixup = [f"{settings['mixup_method'].replace('_', '-')} mixup"] if settings["mixup_prob"] > 0 else []
-    return [*mixup, *(["center loss"] if settings["lambda_c"] > 0 else [])]
+    lora = ["LoRA"] if settings["lora_rank"] else []
+    return [*lora, *mixup, *(["center loss"] if settings["lambda_c"] > 0 else [])]
 
 
 def _padding_limit(settings: Mapping[str, Any]) -> str:

@@ -9,4 +9,6 @@ from typing import Any
 
 ADDED_KEYS: dict[str, Any] = {
     "layer_weights": None,
+    "lora_rank": 0,
+    "lora_projections": ["q_proj", "v_proj"],
 }

@@ -163,8 +163,16 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         "grad_accumulation_factor", "sample_rate",
     ):  # fmt: skip
         check_whole_number(key, settings[key], 1)
-    for key in ("num_workers", "patience", "lr_last_epoch", "nonfinite_patience"):
+    for key in ("num_workers", "patience", "lr_last_epoch", "nonfinite_patience", "lora_rank"):
         check_whole_number(key, settings[key], 0)
+    if settings["lora_rank"] and settings["freeze_encoder"]:
+        raise InputError(
+            f"lora_rank is {settings['lora_rank']}, and freeze_encoder: True trains no part of the encoder: set one of "
+            "them to its default (--lora_rank=0, or --freeze_encoder=False)."
+        )
+    names = settings["lora_projections"]
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise InputError(f"lora_projections must be a list of names, such as [q_proj, v_proj], got {names!r}.")
     check_number("lambda_c", settings["lambda_c"], 0, float("inf"))
     check_number("valid_fraction", settings["valid_fraction"], 0, 1, inclusive=False)
     check_number("projection_dropout", settings["projection_dropout"], 0, 1)

@@ -25,7 +25,7 @@ from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference import bundle_writer, hub
 from speechbrain_ext.inference.bundle import sha256_of
 from speechbrain_ext.inference.classifier import load_classifier
-from tests.recipes.fold_reading import results
+from tests.recipes.fold_reading import results, save_source
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,27 @@ def test_an_unmodified_encoder_classifier_predicts_what_the_fold_did(fold, demo_
     main(fold, tmp_path / "exported")
     classifier = EncoderClassifier.from_hparams(source=str(tmp_path / "exported"), run_opts={"device": "cpu"})
     assert answers(classifier, fold, demo_corpus) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--lora_rank=2", "--lora_projections=[k_proj, out_proj]", "--lr=0.05"], ["--freeze_encoder=True"]],
+    ids=["lora", "frozen"],
+)
+def test_encoder_whose_checkpoint_holds_a_part_is_exported_whole(fit, demo_corpus, tmp_path, options):
+    options += [save_source(tmp_path / "source"), "--number_of_epochs=1"]
+    folder = fit("fold", *options)
+    (checkpoint,) = {path.stat().st_size for path in folder.glob("save/*/encoder.ckpt")}
+    main(folder, tmp_path / "exported")
+    assert checkpoint < 0.6 * (tmp_path / "exported" / "encoder.ckpt").stat().st_size
+    assert answers(load_classifier(tmp_path / "exported"), folder, demo_corpus) < 1e-5
+    assert "adapter" not in " ".join(torch.load(tmp_path / "exported" / "encoder.ckpt"))
+    save_source(tmp_path / "source", seed=1)
+    with pytest.raises(InputError, match="trained on other weights than those of .*source.* Give the encoder_source"):
+        main(folder, tmp_path / "other")
+    shutil.rmtree(tmp_path / "source")
+    with pytest.raises(InputError, match="source .*: there is no such folder"):
+        main(folder, tmp_path / "other")
 
 
 @pytest.mark.parametrize(

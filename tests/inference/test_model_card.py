@@ -30,6 +30,7 @@ METRICS = {
 SETTINGS = {
     "encoder_source": "facebook/hubert-large-ll60k",
     "num_layers": 22,
+    "lora_rank": 0,
     "mixup_prob": 0.5,
     "mixup_method": "label_adaptive",
     "lambda_c": 0.002,
@@ -58,6 +59,7 @@ def test_method_is_that_of_the_settings():
     assert card(settings).data.tags == ["speech-emotion-recognition", "wav2vec2"]
     assert card().data.tags[2:] == ["label-adaptive-mixup", "center-loss"]
     assert "conventional mixup" in card({**SETTINGS, "mixup_method": "conventional"}).text
+    assert "`facebook/hubert-large-ll60k`, LoRA, label-adaptive mixup" in card({**SETTINGS, "lora_rank": 8}).text
 
 
 def test_no_path_of_this_machine_is_shown():

@@ -99,8 +99,8 @@ def test_another_source_of_the_same_name_is_refused(source, small_config, tmp_pa
     make(source, **options).save_checkpoint(tmp_path / "encoder.ckpt")
     save_source(source, small_config, seed=1)
     message = (
-        rf"encoder.ckpt was trained on other weights than those of {source}: it holds only what was trained .* Give the "
-        "encoder_source with which the run began, or choose another --output_folder."
+        rf"encoder.ckpt was trained on other weights than those of {source}: it holds only what was trained .* Give "
+        "the encoder_source with which the run began, or choose another --output_folder."
     )
     with pytest.raises(InputError, match=message):
         make(source, **options).load_checkpoint(tmp_path / "encoder.ckpt", True)

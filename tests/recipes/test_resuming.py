@@ -12,7 +12,7 @@ from speechbrain_ext.training import checkpoints as atomic_checkpointer
 from speechbrain_ext.training import run
 from speechbrain_ext.training.history import read_epochs
 from speechbrain_ext.training.run_lock import hold_run_folder
-from tests.recipes.fold_reading import assert_same_weights, history, last_checkpoint, results
+from tests.recipes.fold_reading import assert_same_weights, history, last_checkpoint, results, save_source
 
 
 def test_saved_hyperparams_go_on_with_the_fold(fit):
@@ -37,9 +37,17 @@ def test_moved_folder_goes_on_in_its_new_place(fit, tmp_path):
     assert results(tmp_path / "there") == before
 
 
-@pytest.mark.parametrize("interval", ["--ckpt_interval_steps=2", "--ckpt_interval_steps=0"])
-def test_killed_and_resumed_run_ends_with_the_same_bits(fit, monkeypatch, interval):
-    options = ["--mixup_prob=0.5", "--augment_prob=0.8", "--projection_dropout=0.3"]
+@pytest.mark.parametrize(
+    ("interval", "more"),
+    [
+        ("--ckpt_interval_steps=2", []),
+        ("--ckpt_interval_steps=0", ["--lora_rank=2", "--freeze_feature_extractor=True"]),
+    ],
+    ids=["within_epochs", "between_epochs_with_lora"],
+)
+def test_killed_and_resumed_run_ends_with_the_same_bits(fit, monkeypatch, tmp_path, interval, more):
+    options = ["--mixup_prob=0.5", "--augment_prob=0.8", "--projection_dropout=0.3", *more]
+    options += [save_source(tmp_path / "source")] if more else []
     whole = fit("whole", *options)
 
     fit_batch = train.EmotionBrain.fit_batch
@@ -61,6 +69,10 @@ def test_killed_and_resumed_run_ends_with_the_same_bits(fit, monkeypatch, interv
     assert_same_weights(last_checkpoint(resumed), last_checkpoint(whole))
     assert history(resumed) == history(whole)
     assert results(resumed) == results(whole)
+    if more:
+        save_source(tmp_path / "source", seed=1)
+        with pytest.raises(InputError, match="encoder.ckpt was trained on other weights than those of .*source"):
+            fit("killed", *options)
 
 
 def test_fewer_epochs_than_trained_are_refused(fit):

@@ -110,6 +110,12 @@ def test_corpus_root_comes_from_the_environment(root, monkeypatch, tmp_path, yam
         (["--output_folder={tmp_path}/file/run"], "output_folder .*file/run cannot be written: .*file is a file"),
         (["--encoder_source={tmp_path}"], "holds no checkpoint that can be read"),
         (["--test_only"], "holds no finished epoch to test. Run without --test_only"),
+        (["--lora_rank=2", "--freeze_encoder=True"], "lora_rank is 2, and freeze_encoder: True trains no part"),
+        (["--lora_projections=q_proj"], r"lora_projections must be a list of names, such as \[q_proj, v_proj\]"),
+        (
+            ["--lora_rank=2", "--lora_projections=[query]"],
+            r"got \['query'\]. This encoder has interm",
+        ),
         (["--num_layers=3"], "num_layers is 3, but the config has 2 layers: choose 1 to 2"),
     ],
 )
