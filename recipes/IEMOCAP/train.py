@@ -190,6 +190,8 @@ def main(argv):
             "Fold %d tests on %s: %d clips to train on, %d to validate, %d to test.",
             hparams["fold"], run.fold.test_group, *sizes,
         )  # fmt: skip
+        for caution in run.fold.cautions:
+            logger.warning(caution)
         if hparams["corpus_in_memory"]:
             hparams["waveform_store"].fill((entry["wav"], segment_of(entry)) for entry in run.manifest.values())
             logger.info("%.2f GB of waveforms are held in memory.", hparams["waveform_store"].n_bytes / 1e9)

@@ -5,7 +5,7 @@ import statistics
 
 from speechbrain_ext.commands.prepare import add_corpus_arguments, emotions_of
 from speechbrain_ext.corpora.base import count_table, find_corpus_name, prepare_corpus
-from speechbrain_ext.dataio.folds import make_fold, shared_speakers
+from speechbrain_ext.dataio.folds import fold_names, make_fold, shared_speakers
 from speechbrain_ext.dataio.manifest import Manifest, first_lines
 from speechbrain_ext.errors import InputError
 
@@ -27,7 +27,8 @@ def run(options: argparse.Namespace) -> int:
     name = find_corpus_name(options.source, options.corpus)
     prepared = prepare_corpus(name, options.source, emotions_of(options), allow_incomplete=True)
     manifest, emotions = prepared.manifest, prepared.emotions
-    if len({(entry["group"], entry["speaker"]) for entry in manifest.values()}) > len(groups_of(manifest)):
+    groups = {entry["group"] for entry in manifest.values()}
+    if len({(entry["group"], entry["speaker"]) for entry in manifest.values()}) > len(groups):
         print(f"\nBy speaker\n{count_table(manifest, emotions, 'speaker')}")
     print(f"\n{describe_lengths(manifest)}")
     faults = [*prepared.faults, *prepared.copies, *shared_speakers(manifest)]
@@ -52,7 +53,7 @@ def describe_lengths(manifest: Manifest) -> str:
 
 def describe_folds(manifest: Manifest, emotions: list[str]) -> tuple[list[str], list[str]]:
     """Say what each fold would test and train on: (a table's lines, what is wrong)."""
-    groups = groups_of(manifest)
+    groups = fold_names(manifest)
     width = max(5, *map(len, groups))
     lines = [f"    fold  {'group':{width}}     test  speakers    train  speakers"]
     faults = []
@@ -71,9 +72,5 @@ def describe_folds(manifest: Manifest, emotions: list[str]) -> tuple[list[str], 
         lines.append(
             f"{k:8}  {group:{width}}{cells[0]}{cells[1]}" + (f"  no {', '.join(absent)} to test on" if absent else "")
         )
+        faults += fold.cautions
     return lines, faults
-
-
-def groups_of(manifest: Manifest) -> list[str]:
-    """List the groups, in the order of their folds."""
-    return sorted({entry["group"] for entry in manifest.values()})

@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 from speechbrain_ext.corpora.labels import check_reserved, find_labels, list_counts
 from speechbrain_ext.corpora.sources import check_data_folder, check_no_archive
-from speechbrain_ext.dataio.copies import check_copies
+from speechbrain_ext.dataio.copies import check_copies, mark_copies
 from speechbrain_ext.dataio.manifest import (
     SHOWN,
     Manifest,
@@ -19,6 +19,7 @@ from speechbrain_ext.dataio.manifest import (
     check_rows,
     first_lines,
 )
+from speechbrain_ext.dataio.published_folds import count_published_folds
 from speechbrain_ext.errors import InputError
 
 # Each name is a module of this room that has CORPUS.
@@ -234,7 +235,11 @@ def prepare_corpus(
         faults = compare_hours([manifest[row["id"]]["duration"] for row in rows], corpus.hours)
         faults_said = f"These are {corpus.title}'s utterances, but not its recordings. {' '.join(faults)}"
     is_published = is_this and corpus.compare is not _nothing_to_compare  # it holds what its publishers put into it
-    copies = [] if is_published else check_copies(manifest, root)
+    copies = []
+    if count_published_folds(manifest):
+        mark_copies(manifest, root)  # the folds stay as they are, and each run says what its fold leaks
+    elif not is_published:
+        copies = check_copies(manifest, root)
     print(count_table(manifest, chosen))
     left_out = {emo: n for emo, n in counts.items() if emo not in chosen}
     if left_out:

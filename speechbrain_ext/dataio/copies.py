@@ -79,6 +79,12 @@ def check_copies(manifest: Manifest, data_root: str | Path) -> list[str]:
     return others
 
 
+def mark_copies(manifest: Manifest, data_root: str | Path) -> None:
+    """Note in each entry that holds the samples of another one which that is: `copy_of`, the first of their ids."""
+    for first, other in find_copies(manifest, data_root):
+        manifest[other]["copy_of"] = first
+
+
 def _groups_of(utt_ids: Sequence[str], keys: Sequence[Any]) -> list[list[str]]:
     """Group ids whose keys are equal; those that stand alone are left out."""
     groups: dict[Any, list[str]] = {}

@@ -1,16 +1,16 @@
-"""Leave-one-group-out folds (LOSO where the group is the session) and how the validation part is chosen."""
+"""Folds: leave one group out (LOSO where the group is the session), or those that a corpus was published with."""
 
-import random
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Optional
 
 from speechbrain_ext.dataio.manifest import Manifest
+from speechbrain_ext.dataio.published_folds import count_published_folds, describe_leaks, published_parts
+from speechbrain_ext.dataio.validation import VALIDATIONS, draw_validation
 from speechbrain_ext.errors import InputError, check_number
-from speechbrain_ext.seeding import derive_seed
 
-VALIDATIONS = ("random", "group", "none")
+PUBLISHED = "its published test part"
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,19 @@ class Fold:
     train, valid, test : list of str
         Utterance ids. `valid` is empty with validation "none".
     test_group : str
-        The group that was left out.
+        The group that was left out; `PUBLISHED` for a published fold.
+    validation : str
+        How `valid` was chosen: one of `VALIDATIONS`, or "published".
+    cautions : tuple of str
+        Sentences on what a published fold shares between training and test.
     """
 
     train: list[str]
     valid: list[str]
     test: list[str]
     test_group: str
+    validation: str
+    cautions: tuple[str, ...] = ()
 
 
 def make_fold(
@@ -44,15 +50,18 @@ def make_fold(
     Arguments
     ---------
     manifest : dict
-        {id: {emo, speaker, group, ...}}.
+        {id: {emo, speaker, group, ...}}. Where entries have `parts`, one of "train", "valid", "test" and "" a fold,
+        these are the folds, whatever the groups; "" is not used.
     fold : int
         From 1; fold k tests on the k-th group in sorted order.
     validation : str
-        "random": `valid_fraction` of the other groups, drawn within each emotion, so that speakers are shared with
-        training (the paper's protocol); "group": the next group in sorted order, cyclically, so that no speaker is
-        shared; "none": no validation part.
+        How the validation part is taken from what the fold may train on. "random": `valid_fraction` of it, drawn within
+        each emotion, so that speakers are shared with training (the paper's protocol); "group": the next group in
+        sorted order, cyclically, so that no speaker is shared; "speaker": `valid_fraction` of the speakers, chosen so
+        that the emotions (and genders, where they are known) are balanced; "none": no validation part. A validation
+        part that was published is used in place of the first three, and with "none" nowhere.
     valid_fraction : float
-        Share of the utterances outside the test group that validates, in (0, 1); used by "random".
+        Share of the utterances or speakers that validates, in (0, 1); used by "random" and "speaker".
     seed : int
         Seed of the random draw, together with the fold.
     emotions : list of str, optional
@@ -61,55 +70,55 @@ def make_fold(
     Returns
     -------
     Fold
-        The parts.
+        The parts. What a published fold leaks is said in its cautions: it is refused as little as it is corrected.
 
     Raises
     ------
     InputError
         If the fold does not exist, a label is unknown, an emotion is missing in training, or a test group or a
-        test speaker appears in training or validation.
+        test speaker appears in training or validation of a fold that is not published.
 
     Example
     -------
     >>> manifest = {f"{g}{i}": {"emo": "sad", "speaker": g, "group": g} for g in "abc" for i in range(2)}
     >>> make_fold(manifest, fold=2, validation="none")
-    Fold(train=['a0', 'a1', 'c0', 'c1'], valid=[], test=['b0', 'b1'], test_group='b')
+    Fold(train=['a0', 'a1', 'c0', 'c1'], valid=[], test=['b0', 'b1'], test_group='b', validation='none', cautions=())
     """
-    groups = sorted({entry["group"] for entry in manifest.values()})
-    if not groups:
-        raise InputError("the manifest holds no utterance: prepare the corpus again.")
-    if isinstance(fold, bool) or not isinstance(fold, int) or not 1 <= fold <= len(groups):
-        raise InputError(
-            f"fold must be a whole number from 1 to {len(groups)} (the corpus has the groups {', '.join(groups)}), "
-            f"got {fold!r}."
-        )
+    names = fold_names(manifest)
+    _check_fold(fold, names)
     if validation not in VALIDATIONS:
         raise InputError(f"validation must be one of {', '.join(VALIDATIONS)}, got {validation!r}.")
-    if validation == "random":
+    if validation in ("random", "speaker"):
         check_number("valid_fraction", valid_fraction, 0, 1, inclusive=False)
     if emotions is not None:
         _check_labels(manifest, emotions)
 
-    test_group = groups[fold - 1]
-    test = sorted(utt_id for utt_id, entry in manifest.items() if entry["group"] == test_group)
-    rest = sorted(utt_id for utt_id, entry in manifest.items() if entry["group"] != test_group)
-    if validation == "random":
-        valid = _draw_within_emotions(manifest, rest, valid_fraction, seed, fold)
-    elif validation == "group":
-        valid_group = groups[fold % len(groups)]
-        valid = [utt_id for utt_id in rest if manifest[utt_id]["group"] == valid_group]
+    test_group = names[fold - 1]
+    published = count_published_folds(manifest) > 0
+    if published:
+        parts = published_parts(manifest, fold)
+        test, rest, valid = parts["test"], parts["train"], parts["valid"]
     else:
+        test = sorted(utt_id for utt_id, entry in manifest.items() if entry["group"] == test_group)
+        rest = sorted(utt_id for utt_id, entry in manifest.items() if entry["group"] != test_group)
         valid = []
+    if valid and validation != "none":
+        validation = "published"
+    else:
+        valid = draw_validation(manifest, rest, validation, valid_fraction, seed, fold)
     held_out = set(valid)
     train = [utt_id for utt_id in rest if utt_id not in held_out]
 
-    check_no_leak(manifest, train + valid, test)
+    if not published:
+        check_no_leak(manifest, train + valid, test)
     if validation == "group":
         check_no_leak(manifest, train, valid, names=("training", "validation"))
+    if not test:
+        raise InputError(f"nothing is left to test on in fold {fold}: {PUBLISHED} is empty.")
     if not train:
         raise InputError(
             f"nothing is left to train on in fold {fold}: with validation {validation!r} the corpus needs at least "
-            f"{3 if validation == 'group' else 2} groups, and has {len(groups)} ({', '.join(groups)})."
+            f"{3 if validation == 'group' else 2} groups, and has {len(names)} ({', '.join(names)})."
         )
     present = {manifest[utt_id]["emo"] for utt_id in train}
     for emo in emotions or ():
@@ -120,7 +129,22 @@ def make_fold(
             )
     if validation != "none" and not valid:
         raise InputError(f"the validation part of fold {fold} is empty: raise valid_fraction, now {valid_fraction}.")
-    return Fold(train, valid, test, test_group)
+    leaks = describe_leaks(manifest, train + valid, test) if published else []
+    cautions = tuple(f"Fold {fold} is used as published, and {leak}." for leak in leaks)
+    return Fold(train, valid, test, test_group, validation, cautions)
+
+
+def fold_names(manifest: Manifest) -> list[str]:
+    """Return what each fold tests on: the groups, sorted, or `PUBLISHED` for each of the corpus's own folds."""
+    return [PUBLISHED] * count_published_folds(manifest) or sorted({entry["group"] for entry in manifest.values()})
+
+
+def _check_fold(fold: int, names: Sequence[str]) -> None:
+    if not names:
+        raise InputError("the manifest holds no utterance: prepare the corpus again.")
+    if isinstance(fold, bool) or not isinstance(fold, int) or not 1 <= fold <= len(names):
+        has = "was published with so many folds" if names[0] == PUBLISHED else f"has the groups {', '.join(names)}"
+        raise InputError(f"fold must be a whole number from 1 to {len(names)} (the corpus {has}), got {fold!r}.")
 
 
 def check_no_leak(
@@ -162,9 +186,12 @@ def check_no_leak(
 
 
 def shared_speakers(manifest: Manifest) -> list[str]:
-    """Return a sentence for each speaker who is in several groups, and so would be trained on and tested on."""
+    """Return a sentence for each speaker who is in several groups, and so would be trained on and tested on.
+
+    The folds that a corpus was published with are not by group: there is nothing to say here.
+    """
     groups: dict[str, set[str]] = defaultdict(set)
-    for entry in manifest.values():
+    for entry in manifest.values() if not count_published_folds(manifest) else ():
         groups[entry["speaker"]].add(entry["group"])
     return [
         f"Speaker {speaker!r} is in the groups {', '.join(sorted(of_speaker))}: folds would train and test on the same "
@@ -172,19 +199,6 @@ def shared_speakers(manifest: Manifest) -> list[str]:
         for speaker, of_speaker in sorted(groups.items())
         if len(of_speaker) > 1
     ]
-
-
-def _draw_within_emotions(
-    manifest: Manifest, utt_ids: Sequence[str], fraction: float, seed: int, fold: int
-) -> list[str]:
-    by_emotion = defaultdict(list)
-    for utt_id in utt_ids:
-        by_emotion[manifest[utt_id]["emo"]].append(utt_id)
-    valid: list[str] = []
-    for emo, members in sorted(by_emotion.items()):
-        rng = random.Random(derive_seed("validation", seed, fold, emo))
-        valid += rng.sample(members, round(fraction * len(members)))
-    return sorted(valid)
 
 
 def _check_labels(manifest: Manifest, emotions: Sequence[str]) -> None:

@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 FIELDS = ("wav", "duration", "emo", "speaker", "group")
 COLUMNS = ("id", "wav", "emo", "speaker", "group")
 OPTIONAL_FIELDS = ("start", "labels", "parts")  # with FIELDS, what a run's results depend on
+UNKNOWN_SPEAKER = "unknown"  # where a corpus does not say who speaks
 DATA_ROOT = "{data_root}"
 SHOWN = 10  # of a list of faults
 

@@ -13,6 +13,8 @@ PAPER = "https://arxiv.org/abs/2305.06273"
 VALIDATIONS = {
     "random": "The epoch was chosen on a random part of the training groups' utterances: their speakers are trained on",
     "group": "The epoch was chosen on one of the training groups, whose speakers are not trained on",
+    "speaker": "The epoch was chosen on speakers who are not trained on",
+    "published": "The epoch was chosen on the validation part that was published with the fold",
     "none": "Training went on for a fixed number of epochs; nothing validated",
 }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from speechbrain_ext.corpora.base import PreparedCorpus
+from speechbrain_ext.dataio.folds import fold_names
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.launch.display import RunDisplay, WatchedRun
 from speechbrain_ext.launch.jobs import Job, JobEvent
@@ -91,7 +92,7 @@ def plan_folds(
     fingerprint = run.fingerprint
     # All that names a place is passed on as an absolute path: a worker elsewhere has another environment.
     paths = [f"--{key}={run.overrides[key]}" for key in PATHS if run.overrides.get(key)]
-    n_folds = len({entry["group"] for entry in run.prepared.manifest.values()})
+    n_folds = len(fold_names(run.prepared.manifest))
     planned = []
     for seed, fold in itertools.product(seeds, folds or range(1, n_folds + 1)):
         one = run.of_fold(seed, fold, f"{results_folder}/seed{seed}/fold{fold}")

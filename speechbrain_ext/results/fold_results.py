@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from speechbrain_ext.atomic_write import atomic_write, write_json
+from speechbrain_ext.dataio.folds import fold_names
 from speechbrain_ext.results.comparability import cautions
 from speechbrain_ext.results.plots import plot_confusion, plot_curves
 from speechbrain_ext.results.tested_run import METRICS_FILE, PREDICTIONS_FILE, path_text
@@ -84,8 +85,9 @@ def collect_metrics(brain: Any, hparams: Mapping[str, Any], run: Run) -> dict[st
         "tested_epoch": brain.tested_epoch,
         "n_epochs": len(brain.epochs),
         "test_group": run.fold.test_group,
-        "n_folds": len({entry["group"] for entry in manifest.values()}),
-        "validation": hparams["validation"],
+        "n_folds": len(fold_names(manifest)),
+        "fold_cautions": list(run.fold.cautions),
+        "validation": run.fold.validation,
         "tested_weights": "last" if hparams["validation"] == "none" else hparams["tested_weights"],
         **recorded,
         **({"debug": True} if brain.debug else {}),
@@ -109,7 +111,7 @@ def result_text(metrics: Mapping[str, Any]) -> str:
     ]
     if metrics.get("debug"):
         lines.append("THIS IS NO RESULT: with --debug only a few batches are trained and tested.")
-    lines += cautions([metrics["corpus"]], metrics["corpus_faults"])
+    lines += [*cautions([metrics["corpus"]], metrics["corpus_faults"]), *metrics["fold_cautions"]]
     if metrics["absent"]:
         lines.append(f"No test utterance of {', '.join(metrics['absent'])}: left out of UA.")
     rows = [["true", *metrics["emotions"], "recall"]]

@@ -115,7 +115,7 @@ def summarise_system(result_set: ResultSet, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "corpus_titles": [corpus.title for corpus in corpora.values()],
-        "cautions": cautions(list(corpora), faults),
+        "cautions": cautions(list(corpora), faults) + summary["fold_cautions"],
         "published": bool(only and published_results(only.name, faults, emotions)),
         **summary,
     }

@@ -38,7 +38,7 @@ def summarise(result_set: ResultSet, part_of: Optional[Callable[[str], Optional[
         Ready for JSON; accuracies are fractions.
 
         - "subset" (a text) and "folds", "seeds", "emotions", "notes", "validation", "tested_weights", "corpus",
-          "corpus_faults" (lists), "n_utterances", "n_speakers";
+          "corpus_faults", "fold_cautions" (lists), "n_utterances", "n_speakers";
         - "runs": one dict a run: folder, seed, fold, test_group, n, WA, UA, tested_epoch, n_epochs;
         - "mean_of_folds": WA and UA, each {"mean", "std_folds", "std_seeds"}. Mean and std_folds are over the folds'
           means over seeds, std_seeds is over the seeds' means over folds (n - 1; None for a single one, and std_seeds
@@ -70,7 +70,10 @@ def summarise(result_set: ResultSet, part_of: Optional[Callable[[str], Optional[
         "folds": list(result_set.folds),
         "seeds": list(result_set.seeds),
         **{key: sorted({run.metrics[key] for run in runs}) for key in ("corpus", "validation", "tested_weights")},
-        "corpus_faults": list(dict.fromkeys(fault for run in runs for fault in run.metrics["corpus_faults"])),
+        **{
+            key: list(dict.fromkeys(text for run in runs for text in run.metrics[key]))
+            for key in ("corpus_faults", "fold_cautions")
+        },
         "n_utterances": len(set(decisions.ids)),
         "n_speakers": len(set(decisions.speakers)),
         "runs": [_run_row(run, result_set) for run in runs],

@@ -1,5 +1,6 @@
 """One tested run as its folder holds it: test_metrics.json and predictions.csv, read and held against each other."""
 
+import copy
 import csv
 import json
 import math
@@ -70,6 +71,7 @@ RULES: dict[str, Rule] = {
     "test_group": TEXT,
     "corpus": TEXT,
     "corpus_faults": (_are_texts, "a list of texts"),
+    "fold_cautions": (_are_texts, "a list of texts"),
     "manifest": TEXT,
     "settings": TEXT,
     "hyperparameters": (lambda value: isinstance(value, dict) and _is_shallow(value), "an object of few levels"),
@@ -81,6 +83,7 @@ RULES: dict[str, Rule] = {
     "speakers": TEXTS_BY_NAME,
     "versions": TEXTS_BY_NAME,
 }
+ADDED: dict[str, Any] = {"fold_cautions": []}  # what runs of earlier versions lack, as they would say it
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,6 +147,7 @@ def read_metrics(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} holds a {type(metrics).__name__}, not an object of metrics. {HINT}")
     if not isinstance(metrics.get("debug", False), bool):
         raise InputError(f"{path}: 'debug' must be true or false, got {reprlib.repr(metrics['debug'])}. {HINT}")
+    metrics = {**copy.deepcopy(ADDED), **metrics}
     for key, (fits, what) in RULES.items():
         if key not in metrics:
             raise InputError(f"{path} lacks {key!r}. {HINT}")

@@ -10,6 +10,7 @@ from speechbrain_ext.augment.waveforms import check_name
 from speechbrain_ext.corpora import get_corpus
 from speechbrain_ext.corpora.sources import check_data_folder
 from speechbrain_ext.dataio.audio import SHORTEST_S, WAVEFORM_SCALES
+from speechbrain_ext.dataio.validation import VALIDATIONS
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
 from speechbrain_ext.training.command_line import LABEL_KEYS
 from speechbrain_ext.training.hparams_file import PathLike, load_hparams, read_settings
@@ -129,7 +130,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     check_whole_number("fold", settings["fold"], 1)
     for key, known in (
         ("tested_weights", ("best", "last")),
-        ("validation", ("random", "group", "none")),
+        ("validation", VALIDATIONS),
         ("mixup_method", ("label_adaptive", "conventional")),
         ("waveform_scale", WAVEFORM_SCALES),
         ("feature_reduction", ("first", "mean")),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from speechbrain_ext.dataio.copies import check_copies, find_copies
+from speechbrain_ext.dataio.copies import check_copies, find_copies, mark_copies
 from speechbrain_ext.errors import InputError
 
 
@@ -67,3 +67,12 @@ def test_find_copies_compares_segments_not_their_recordings(tmp_path, wav):
     halves = {"a1": (first, 0.0), "a2": (first, 0.5), "b1": (other, 0.5)}
     manifest = {utt_id: {**entry, "start": start, "duration": 0.5} for utt_id, (entry, start) in halves.items()}
     assert find_copies(manifest, tmp_path) == [("a1", "b1")]
+
+
+def test_mark_copies_names_the_first_of_them(tmp_path, wav):
+    manifest = corpus(tmp_path, [wav, wav[::-1], wav, wav], "1234")
+    mark_copies(manifest, tmp_path)
+    assert {utt_id: entry["copy_of"] for utt_id, entry in manifest.items() if "copy_of" in entry} == {
+        "c": "a",
+        "d": "a",
+    }

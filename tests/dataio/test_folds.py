@@ -136,7 +136,7 @@ def test_no_validation_trains_on_all_other_groups():
 
 
 def test_make_fold_refuses_an_unknown_validation():
-    with pytest.raises(InputError, match="validation must be one of random, group, none, got 'cross'"):
+    with pytest.raises(InputError, match="validation must be one of random, group, speaker, none, got 'cross'"):
         make_fold(corpus(), 1, "cross")
 
 

@@ -136,6 +136,15 @@ def test_build_manifest_says_once_what_is_converted(tmp_path, caplog):
     ]
 
 
+def test_build_manifest_keeps_published_folds(tmp_path):
+    for name in "ab":
+        record(tmp_path / f"{name}.wav")
+    rows = [{**row(name), "parts": (part, "")} for name, part in (("a", "train"), ("b", "test"))]
+    assert {name: entry["parts"] for name, entry in build(rows, tmp_path).items()} == {
+        "a": ["train", ""], "b": ["test", ""],
+    }  # fmt: skip
+
+
 def test_build_manifest_is_silent_when_nothing_is_converted(tmp_path, caplog, capsys):
     record(tmp_path / "a.wav", sample_rate_hz=8000)
     with caplog.at_level(logging.INFO):
@@ -200,7 +209,14 @@ def test_read_manifest_refuses_broken_and_missing_files(tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    [{"wav": "{data_root}/b.wav"}, {"duration": 1.25}, {"emo": "ang"}, {"speaker": "s2"}, {"group": "g2"}],
+    [
+        {"wav": "{data_root}/b.wav"},
+        {"duration": 1.25},
+        {"emo": "ang"},
+        {"speaker": "s2"},
+        {"group": "g2"},
+        {"parts": [""]},
+    ],
     ids=lambda change: next(iter(change)),
 )
 def test_fingerprint_changes_with_every_field(change):
@@ -269,6 +285,7 @@ def test_short_recordings_are_counted_and_the_first_ones_named():
         ({"b": ENTRY}, "1 utterance is gone (a)"),
         ({**dict.fromkeys("abcdefg", ENTRY)}, "5 utterances are new (c, d, e, ...)"),
         ({"a": {**ENTRY, "emo": "ang"}, "b": ENTRY}, "1 utterance has another emo (a: sad, now ang)"),
+        ({"a": {**ENTRY, "parts": ["test"]}, "b": ENTRY}, "1 utterance has another parts (a: None, now ['test'])"),
         (
             {"a": {**ENTRY, "duration": 2.0}, "b": {**ENTRY, "duration": 1.0, "speaker": "s2"}, "c": ENTRY},
             "1 utterance is new (c), 2 have another duration (a: 1.5, now 2.0, b: 1.5, now 1.0), "

@@ -18,6 +18,7 @@ METRICS = {
     "tested_weights": "best",
     "corpus": "csv",
     "corpus_faults": [],
+    "fold_cautions": [],
     "manifest": "a" * 64,
     "settings": "c" * 64,
     "hyperparameters": {"lr": 0.1, "emb_dim": 64},

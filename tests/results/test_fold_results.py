@@ -44,7 +44,7 @@ FOUND = {
 def write(tmp_path):
     """Return a function that writes the results of a fold that was made up, and returns its folder."""
 
-    def make(debug=False, faults=(), corpus="csv", n_processes=1):
+    def make(debug=False, faults=(), corpus="csv", n_processes=1, cautions=()):
         brain = SimpleNamespace(
             debug=debug,
             test_metrics=FOUND,
@@ -60,7 +60,9 @@ def write(tmp_path):
             "tested_weights": "best",
             "encoder": SimpleNamespace(architecture=lambda: {"hidden_size": 8}),
         }
-        fold = Fold(train=["u3"], valid=[], test=["u1", "u2"], test_group="Session1")
+        fold = Fold(
+            train=["u3"], valid=[], test=["u1", "u2"], test_group="Session1", validation="random", cautions=cautions
+        )
         run = SimpleNamespace(folder=tmp_path, fold=fold, prepared=SimpleNamespace(manifest=MANIFEST))
         recorded = {**IDENTITY, "corpus": corpus, "corpus_faults": list(faults), "n_processes": n_processes}
         (tmp_path / "run.json").write_text(json.dumps(recorded))
@@ -121,6 +123,13 @@ def test_results_are_printed_with_their_paths(write, capsys):
 def test_results_of_a_synthetic_corpus_say_so(write, capsys):
     write(corpus="synthetic")
     assert f"\n{get_corpus('synthetic').note}\n" in capsys.readouterr().out
+
+
+def test_results_say_what_their_fold_leaks(write, capsys):
+    leak = "Fold 3 is used as published, and it shares 2 of 2 test speakers with training (a, b)."
+    folder = write(cautions=(leak,))
+    assert leak in capsys.readouterr().out.splitlines()
+    assert read_metrics(folder / "test_metrics.json")["fold_cautions"] == [leak]
 
 
 def test_results_of_a_few_batches_say_that_they_are_none(write, capsys):

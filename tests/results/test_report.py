@@ -297,6 +297,7 @@ def test_report_holds_published_results_and_ours_apart(written):
         ({"labels": ["neu", "hap", "ang", "fru"]}, None),
         ({"corpus": "csv"}, None),
         ({"corpus": "synthetic"}, get_corpus("synthetic").note),
+        ({"corpus": "csv", "fold_cautions": ["It shares 4 speakers."]}, "It shares 4 speakers."),
     ],
 )
 def test_report_shows_no_published_results_beside_anything_else(tmp_path, quick_pictures, change, said):
@@ -550,13 +551,19 @@ def test_hostile_words_in_the_results_are_shown_as_they_are(tmp_path):
     emotions = ["<b>ang</b>", "a|b", "*怒*", "$\\neu$"]
     folder, hostile = tmp_path / "*x*" / "a", "![g](http:evil.png)"
     settings, versions = {"lr": hostile, "augmentations": ["*a*", {"!new:<i>.<b>": {"|": 1}}]}, {"torch": "<b>"}
-    words = {"test_group": hostile, "validation": "<i>|none", "corpus_faults": [hostile]}
+    words = {
+        "test_group": hostile,
+        "validation": "<i>|none",
+        "corpus_faults": [hostile],
+        "fold_cautions": [f"{hostile} leaks"],
+    }
     write_run(folder, other_ids(1), labels=emotions, **words, hyperparameters=settings, versions=versions)
     report.write_report([tmp_path / "*x*"])
     page = page_of(tmp_path / "*x*")
     assert_is_self_contained(page)
     assert {*emotions, hostile, "[*a*, <b>(|=1)]", "<b>"} <= set(page.texts["td"])
-    assert hostile in page.texts["p"][0] and "validation <i>|none; 8 test utterances" in page.texts["p"][1]
+    assert hostile in page.texts["p"][0] and f"{hostile} leaks" in page.texts["strong"]
+    assert "validation <i>|none; 8 test utterances" in page.texts["p"][2]
 
 
 def test_command_prints_the_summary_and_the_path(tmp_path, capsys, quick_pictures):

@@ -32,6 +32,7 @@ def make_run(seed, fold, true, predicted, ids=None, speakers=None, **changes):
         "epochs": [{"epoch": 1, "train_loss": 1.0}],
         "corpus": "csv",
         "corpus_faults": [],
+        "fold_cautions": [],
         "hyperparameters": {},
         "versions": {},
         **changes,
@@ -270,12 +271,15 @@ def test_summary_says_what_was_summarised_and_json_takes_it():
     runs = [make_run(seed, fold, [0, 1], [0, 0]) for seed in (1, 2) for fold in (2, 3)]
     runs[0].metrics["validation"] = "none"
     runs[1].metrics.update(hyperparameters={"lr": 0.1, "k": [1]}, versions={"torch": "2"}, corpus_faults=["half of it"])
+    for run in runs:
+        run.metrics["fold_cautions"] = [f"fold {run.fold} leaks"]
     runs[2].metrics.update(hyperparameters={"lr": 0.2, "k": [1]})
     found = summarise(make_set(*runs, notes=("mixed: 2 kinds",)))
     assert json.loads(json.dumps(found, allow_nan=False))["runs"] == found["runs"]
     assert (found["folds"], found["seeds"], found["emotions"]) == ([2, 3], [1, 2], list(EMOTIONS))
     assert (found["notes"], found["validation"], found["n_utterances"]) == (["mixed: 2 kinds"], ["none", "random"], 4)
     assert (found["corpus"], found["corpus_faults"], found["subset"]) == (["csv"], ["half of it"], "")
+    assert found["fold_cautions"] == ["fold 2 leaks", "fold 3 leaks"]
     assert found["hyperparameters"] == {"lr": [None, 0.1, 0.2], "k": [None, [1]]}
     assert found["versions"] == {"torch": [None, "2"]}
     assert found["runs"][3] == {

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.results.tested_run import RULES, path_text, read_metrics, read_tested_run
+from speechbrain_ext.results.tested_run import ADDED, RULES, path_text, read_metrics, read_tested_run
 from tests.results.run_files import METRICS, PREDICTED, TRUE, write_predictions, write_run
 
 AGAIN = "Test that run again (--test_only), or delete its folder."
@@ -36,7 +36,12 @@ def test_run_is_read_from_its_two_files_alone(tmp_path):
     assert {key: run.metrics[key] for key in METRICS} == METRICS
 
 
-@pytest.mark.parametrize("key", RULES)
+def test_metrics_of_an_earlier_version_have_no_cautions(tmp_path):
+    write_run(tmp_path / "x", without=["fold_cautions"])
+    assert read_metrics(tmp_path / "x" / "test_metrics.json")["fold_cautions"] == []
+
+
+@pytest.mark.parametrize("key", [key for key in RULES if key not in ADDED])
 def test_metrics_without_a_key_are_refused(tmp_path, key):
     write_run(tmp_path / "x", without=[key])
     assert refusal(tmp_path / "x") == f"{tmp_path}/x/test_metrics.json lacks {key!r}."

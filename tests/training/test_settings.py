@@ -87,7 +87,7 @@ def test_corpus_root_comes_from_the_environment(root, monkeypatch, tmp_path, yam
         (["--mixup_method=adaptive"], "mixup_method must be one of label_adaptive, conventional, got 'adaptive'"),
         (["--batch_size=1.5"], "batch_size must be a whole number from 1, got 1.5"),
         (["--track_test=yes"], "track_test must be True or False, got 'yes'"),
-        (["--validation=loso"], "validation must be one of random, group, none, got 'loso'"),
+        (["--validation=loso"], "validation must be one of random, group, speaker, none, got 'loso'"),
         (["--tested_weights=first"], "tested_weights must be one of best, last, got 'first'"),
         (["--lamda_c=0.1"], r"--lamda_c is unknown: .*demo.yaml has no such key. Did you mean --lambda_c"),
         (["--data_folder=/nowhere"], "the data folder /nowhere does not exist. Give the folder that holds"),
