@@ -8,7 +8,15 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "base": ["CORPORA", "Corpus", "PreparedCorpus", "PublishedResult", "get_corpus", "prepare_corpus"],
+        "base": [
+            "CORPORA",
+            "Corpus",
+            "PreparedCorpus",
+            "PublishedResult",
+            "find_corpus_name",
+            "get_corpus",
+            "prepare_corpus",
+        ],
         "synthetic": ["make_demo_corpus"],
     },
 )

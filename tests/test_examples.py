@@ -1,0 +1,55 @@
+"""The examples run as their first lines say, on the demo corpus, and stay short."""
+
+import importlib
+import re
+
+import pytest
+
+EXAMPLES = ("speaker_embeddings", "mixup_ecapa", "frames")
+SHORT = ["--number_of_epochs=1", "--noprogressbar", "--debug"]  # two batches of each part
+
+
+@pytest.fixture
+def run(root, demo_corpus, tmp_path, monkeypatch, capsys):
+    """Run an example in an empty folder, with options; return what it prints."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(root / "examples"))
+
+    def run(name, *options):
+        yaml = root / "examples" / f"{name}.yaml"
+        importlib.import_module(name).main([str(yaml), f"--data_folder={demo_corpus}", *SHORT, *options])
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_scripts_are_short_and_say_how_they_are_run(name, root):
+    script = (root / "examples" / f"{name}.py").read_text(encoding="utf-8")
+    yaml = (root / "examples" / f"{name}.yaml").read_text(encoding="utf-8")
+    command = f"python examples/{name}.py examples/{name}.yaml --data_folder=demo_corpus\n"
+    assert len(script.splitlines()) < 80
+    assert script.splitlines()[3] + "\n" == command and yaml.startswith(f"# {command}")
+    for page in ("README.md", "docs/reuse.md"):
+        assert f"examples/{name}.py" in (root / page).read_text(encoding="utf-8")
+
+
+def test_speaker_embeddings_trains_and_verifies(run):
+    out = run("speaker_embeddings", "--lr=0.01")
+    assert 0 < float(re.search(r"TRAIN, epoch 1: loss ([\d.]+)", out)[1]) < 30
+    assert 0 <= float(re.search(r"EER ([\d.]+)", out)[1]) <= 1
+
+
+def test_mixup_ecapa_trains_and_counts(run):
+    out = run("mixup_ecapa", "--emb_dim=16")
+    assert 0 < float(re.search(r"TRAIN, epoch 1: loss ([\d.]+)", out)[1]) < 3
+    assert 0 <= float(re.search(r"UA ([\d.]+)", out)[1]) <= 1
+
+
+def test_frames_agree_with_weighted_ssl_model_but_for_padding(run):
+    out = run("frames")
+    ours = re.search(r"ours: (\S+) from WeightedSSLModel on one clip, (\S+) beside", out)
+    assert float(ours[1]) < 1e-5 and float(ours[2]) < 1e-5
+    theirs = re.search(r"WeightedSSLModel: (\S+) from WeightedSSLModel on one clip, (\S+) beside", out)
+    assert float(theirs[1]) == 0 and float(theirs[2]) > 1e-3
+    assert out.count("TEST, epoch None: loss") == 2
