@@ -37,6 +37,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, help="default: the first free one from 7860")
     parser.add_argument("--max_mb", type=float, default=50.0, help="largest upload (default: %(default)s MB)")
     parser.add_argument(
+        "--max_total_mb", type=float, default=1000.0, help="all uploads together (default: %(default)s MB)"
+    )
+    parser.add_argument(
+        "--allow_host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="also answer browsers that ask for this name, such as a proxy's; may be given again; * for any name",
+    )
+    parser.add_argument(
         "--examples", metavar="FOLDER", help=f"offer recordings from here (default: {DEMO_CORPUS}, where there is one)"
     )
     parser.add_argument("--device", help="such as cpu or cuda:0; default: a GPU where there is one")
@@ -45,7 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C or SIGTERM. Returns the exit status."""
-    check_number("--max_mb", options.max_mb, 0, float("inf"), inclusive=False)
+    for key in ("max_mb", "max_total_mb"):
+        check_number(f"--{key}", getattr(options, key), 0, float("inf"), inclusive=False)
     from speechbrain_ext.device import check_device  # only now: torch takes seconds
     from speechbrain_ext.inference.classifier import load_classifier
     from speechbrain_ext.web.page import import_gradio
@@ -58,7 +69,16 @@ def run(options: argparse.Namespace) -> int:
     examples = pick_examples(options.examples)
     classifier = load_classifier(options.bundle, {"device": options.device} if options.device else None)
     model = Path(options.bundle).resolve().name if Path(options.bundle).is_dir() else options.bundle  # USER/NAME
-    page = serve_page(classifier, options.host, options.port, options.max_mb, examples, model)
+    page = serve_page(
+        classifier,
+        options.host,
+        options.port,
+        options.max_mb,
+        examples,
+        model,
+        options.allow_host,
+        options.max_total_mb,
+    )
     with page as url, _end_signals() as ended:
         print(f"The page is at {url} - Ctrl-C ends it.", flush=True)
         if not _is_loopback(options.host):

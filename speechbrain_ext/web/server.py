@@ -4,11 +4,11 @@ import contextlib
 import errno
 import os
 import socket
-import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any, Optional
 
 from speechbrain_ext.errors import InputError, check_number
+from speechbrain_ext.web.guard import PageGuard, own_hosts, upload_folder
 from speechbrain_ext.web.page import build_page, import_gradio, page_style, translations
 
 
@@ -20,6 +20,8 @@ def serve_page(
     max_mb: float = 50.0,
     examples: Sequence[str] = (),
     model: str = "",
+    allow_hosts: Sequence[str] = (),
+    max_total_mb: float = 1000.0,
 ) -> Iterator[str]:
     """Serve the page until the block ends. What visitors have uploaded is deleted then.
 
@@ -38,6 +40,10 @@ def serve_page(
         page hands out.
     model
         The model's name, for the page.
+    allow_hosts : sequence of str
+        Names, beside those of this machine, under which browsers may ask for the page; "*" for any.
+    max_total_mb
+        Largest size of all uploads together in megabytes.
 
     Yields
     ------
@@ -52,7 +58,11 @@ def serve_page(
     import_gradio()
     check_address(host, port)
     examples = [os.path.abspath(path) for path in examples]
-    with tempfile.TemporaryDirectory(prefix="speechbrain-ext-web-") as uploads, _gradio_settings(uploads):
+    with upload_folder() as uploads, _gradio_settings(uploads):
+        from starlette.middleware import Middleware  # comes with gradio
+
+        hosts = own_hosts(host, allow_hosts)
+        guard = Middleware(PageGuard, hosts=hosts, folder=uploads, max_bytes=round(max_total_mb * 1e6))
         page = build_page(classifier, max_mb, examples, model)
         try:
             _, url, _ = page.launch(
@@ -73,6 +83,7 @@ def serve_page(
                 pwa=False,
                 ssr_mode=False,
                 num_workers=0,
+                app_kwargs={"middleware": [guard]},
             )
             yield url
         finally:

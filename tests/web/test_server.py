@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.web.guard import LOCK
 from speechbrain_ext.web.server import check_address, serve_page
 
 CONTACTED = []  # once there, an audit hook stays
@@ -32,7 +33,7 @@ def served(tmp_path, monkeypatch):
 
 
 def uploads(tmp_path):
-    return [path for path in tmp_path.glob("speechbrain-ext-web-*/**/*") if path.is_file()]
+    return [path for path in tmp_path.glob("speechbrain-ext-web-*/**/*") if path.is_file() and path.name != LOCK]
 
 
 def test_serve_page_contacts_nobody_else(served):
