@@ -2,6 +2,8 @@
 
 import contextlib
 import itertools
+import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional, Protocol
@@ -19,6 +21,7 @@ from speechbrain_ext.errors import InputError
 
 NO_LENGTH = 2**63 - 1  # libsndfile's answer where a FLAC's header does not tell
 LARGEST_RATE_HZ = 384_000  # recorders stop there; a header of a few bytes can claim more than memory holds
+LARGEST_N_CHANNELS = 64
 SNDFILE_ERRORS = (soundfile.LibsndfileError, RuntimeError, TypeError)
 INSTALL_PYAV = "PyAV reads such recordings: pip install av"
 # FFmpeg's demuxers for recordings. Its others read images, texts, and playlists that name other files and addresses.
@@ -195,6 +198,8 @@ def open_audio(path: str | Path, utt_id: str) -> Iterator[AudioReader]:
     """
     try:
         str(path).encode()
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a named pipe would keep the reader waiting for ever
+            raise InputError(f"{utt_id}: {path} is no regular file. Leave it out.")
         with open(path, "rb") as file:
             is_empty = not file.read(1)
     except OSError as error:
@@ -214,6 +219,11 @@ def open_audio(path: str | Path, utt_id: str) -> Iterator[AudioReader]:
             raise InputError(
                 f"{utt_id}: {path} has a sample rate of {reader.sample_rate_hz} Hz, and at most {LARGEST_RATE_HZ} Hz "
                 "are read. Convert it."
+            )
+        if reader.n_channels > LARGEST_N_CHANNELS:
+            raise InputError(
+                f"{utt_id}: {path} has {reader.n_channels} channels, and at most {LARGEST_N_CHANNELS} are read. "
+                "Convert it."
             )
         yield reader
     finally:

@@ -1,5 +1,6 @@
 """Recordings of pipes, recorders and phones: all of the clip or a sentence, never a part of it."""
 
+import os
 import struct
 import sys
 
@@ -208,3 +209,18 @@ def test_the_index_of_an_mp3_has_to_cover_the_file(tmp_path):
     assert holds_indexed_mp3(encode(tmp_path / "a.mp3", "libmp3lame"))
     assert not holds_indexed_mp3(encode(tmp_path / "b.mp3", "libmp3lame", muxer=NO_INDEX))
     assert not holds_indexed_mp3(write_pipe_flac(tmp_path / "c.mp3"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX's")
+def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "folder.wav").mkdir()
+    for name in ("pipe.wav", "folder.wav"):
+        with pytest.raises(InputError, match=f"^utt7: .*{name} is no regular file. Leave it out"):
+            probe_audio(tmp_path / name, "utt7")
+
+
+def test_more_channels_than_a_recorder_has_are_refused(tmp_path):
+    sf.write(tmp_path / "many.wav", np.zeros((800, 65), "int16"), 16000)
+    with pytest.raises(InputError, match="many.wav has 65 channels, and at most 64 are read. Convert it"):
+        read_audio(tmp_path / "many.wav", "utt7", 16000)
