@@ -25,7 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Read the corpus, and say what is in it."""
     name = find_corpus_name(options.source, options.corpus)
-    prepared = prepare_corpus(name, options.source, emotions_of(options), allow_incomplete=True)
+    prepared = prepare_corpus(
+        name,
+        options.source,
+        emotions_of(options),
+        allow_incomplete=True,
+        group_by=options.group_by,
+        n_folds=options.n_folds,
+    )
     manifest, emotions = prepared.manifest, prepared.emotions
     groups = {entry["group"] for entry in manifest.values()}
     if len({(entry["group"], entry["speaker"]) for entry in manifest.values()}) > len(groups):

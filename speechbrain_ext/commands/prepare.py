@@ -43,6 +43,12 @@ def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="A,B,...",
         help="the emotions to keep, in this order; by default the corpus's own, or all of the CSV",
     )
+    parser.add_argument(
+        "--group_by", metavar="NAME", help="what a fold leaves out: speaker, or an attribute that the corpus has"
+    )
+    parser.add_argument(
+        "--n_folds", metavar="N", type=int, help="deal the speakers (or --group_by's values) into N balanced folds"
+    )
 
 
 def emotions_of(options: argparse.Namespace) -> Optional[list[str]]:
@@ -58,7 +64,12 @@ def run(options: argparse.Namespace) -> int:
     if path.suffix.lower() != ".json" or path.is_dir():
         raise InputError(f"MANIFEST.json must name a JSON file to write, got {options.manifest}.")
     prepared = prepare_corpus(
-        find_corpus_name(options.source, options.corpus), options.source, emotions_of(options), options.allow_incomplete
+        find_corpus_name(options.source, options.corpus),
+        options.source,
+        emotions_of(options),
+        options.allow_incomplete,
+        group_by=options.group_by,
+        n_folds=options.n_folds,
     )
     write_manifest(prepared.manifest, path)
     for fault in shared_speakers(prepared.manifest):

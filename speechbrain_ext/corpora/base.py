@@ -11,6 +11,7 @@ from typing import Any, Optional
 from speechbrain_ext.corpora.labels import check_reserved, find_labels, list_counts
 from speechbrain_ext.corpora.sources import check_data_folder, check_no_archive
 from speechbrain_ext.dataio.copies import check_copies, mark_copies
+from speechbrain_ext.dataio.grouping import regroup
 from speechbrain_ext.dataio.manifest import (
     SHOWN,
     Manifest,
@@ -174,6 +175,8 @@ def prepare_corpus(
     allow_incomplete: bool = False,
     sample_rate_hz: int = 16000,
     progress: bool = True,
+    group_by: Optional[str] = None,
+    n_folds: Optional[int] = None,
 ) -> PreparedCorpus:
     """Read, check and describe a copy of a corpus; prints a table of its utterances, and what was left out.
 
@@ -192,6 +195,8 @@ def prepare_corpus(
         The rate at which recordings will be used.
     progress : bool
         Whether to show a progress bar.
+    group_by, n_folds : optional
+        What a fold leaves out in place of the corpus's own groups, as `regroup` takes them.
 
     Raises
     ------
@@ -230,7 +235,7 @@ def prepare_corpus(
             )
 
     root = source.parent if source.is_file() else source
-    manifest = build_manifest(rows, root, sample_rate_hz, progress=progress)
+    manifest = regroup(build_manifest(rows, root, sample_rate_hz, progress=progress), group_by, n_folds)
     if is_this and not faults and corpus.hours and set(chosen) == set(corpus.emotions):
         faults = compare_hours([manifest[row["id"]]["duration"] for row in rows], corpus.hours)
         faults_said = f"These are {corpus.title}'s utterances, but not its recordings. {' '.join(faults)}"

@@ -11,4 +11,6 @@ ADDED_KEYS: dict[str, Any] = {
     "layer_weights": None,
     "lora_rank": 0,
     "lora_projections": ["q_proj", "v_proj"],
+    "group_by": None,
+    "n_folds": None,
 }

@@ -92,11 +92,11 @@ class Run:
         corpora = {} if corpora is None else corpora
         source = corpus_source(settings)
         emotions = settings["emotions"]
-        key = (settings["corpus"], source, str(emotions), settings["allow_incomplete"], settings["sample_rate"])
+        options = {key: settings[key] for key in ("allow_incomplete", "group_by", "n_folds")}
+        options["sample_rate_hz"] = settings["sample_rate"]
+        key = (settings["corpus"], source, str(emotions), *options.values())
         if key not in corpora:
-            corpora[key] = prepare_corpus(
-                settings["corpus"], source, emotions, settings["allow_incomplete"], settings["sample_rate"]
-            )
+            corpora[key] = prepare_corpus(settings["corpus"], source, emotions, **options)
         prepared = corpora[key]
         if emotions is None:
             overrides["emotions"] = settings["emotions"] = list(prepared.emotions)

@@ -128,6 +128,10 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     """Refuse, before anything is read or built, values that no run can use."""
     check_whole_number("seed", settings["seed"], 0)
     check_whole_number("fold", settings["fold"], 1)
+    if settings["n_folds"] is not None:
+        check_whole_number("n_folds", settings["n_folds"], 2)
+    if not isinstance(settings["group_by"], str | None):
+        raise InputError(f"group_by must name an attribute, such as speaker, or be null, got {settings['group_by']!r}.")
     for key, known in (
         ("tested_weights", ("best", "last")),
         ("validation", VALIDATIONS),
