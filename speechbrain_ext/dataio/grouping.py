@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, Optional
 
-from speechbrain_ext.dataio.manifest import Manifest
+from speechbrain_ext.dataio.manifest import UNKNOWN_SPEAKER, Manifest
 from speechbrain_ext.errors import InputError, check_whole_number
 
 NO_GROUPS = ("wav", "duration", "emo", "start", "labels", "parts")
@@ -106,6 +106,12 @@ def _values_of(manifest: Mapping[str, Mapping[str, Any]], name: str) -> dict[str
     values = {utt_id: entry.get(name) for utt_id, entry in manifest.items() if name not in NO_GROUPS}
     lacking = [utt_id for utt_id, value in values.items() if not isinstance(value, str) or not value]
     if values and not lacking:
+        unknown = sum(value == UNKNOWN_SPEAKER for value in values.values())
+        if unknown:
+            raise InputError(
+                f"the {name} of {unknown} of {len(values)} utterances is not known, and would be taken for one: folds "
+                "by it would not be independent. Group by another attribute."
+            )
         return values  # type: ignore[return-value]
     if len(lacking) < len(values):
         raise InputError(

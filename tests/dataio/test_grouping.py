@@ -103,3 +103,8 @@ def test_fold_names_sort_as_the_folds_count():
 def test_too_many_folds_are_refused(n_folds, group_by, message):
     with pytest.raises(InputError, match=message):
         regroup(corpus(TWELVE), group_by, n_folds)
+
+
+def test_speakers_that_are_not_known_are_no_groups():
+    with pytest.raises(InputError, match="the speaker of 2 of 3 utterances is not known, and would be taken for one"):
+        regroup(corpus([("a", "ang"), ("unknown", "sad"), ("unknown", "sad")]), n_folds=2)
