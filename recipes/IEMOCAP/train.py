@@ -31,10 +31,11 @@ from hyperpyyaml import load_hyperpyyaml  # noqa: E402
 from speechbrain.dataio.dataloader import make_dataloader  # noqa: E402
 from speechbrain.utils.distributed import ddp_broadcast, run_on_main  # noqa: E402
 
-from speechbrain_ext.dataio.dataset import PairedDataset, collate_pairs, target_item  # noqa: E402
+from speechbrain_ext.dataio.dataset import PairedDataset, collate_pairs, count_classes, target_item  # noqa: E402
 from speechbrain_ext.dataio.manifest import check_durations, segment_of  # noqa: E402
 from speechbrain_ext.dataio.sampler import PairedBatchSampler, share_whole_batches  # noqa: E402
 from speechbrain_ext.device import resolve_precision  # noqa: E402
+from speechbrain_ext.nnet.recognition_loss import RecognitionLoss  # noqa: E402
 from speechbrain_ext.results.fold_results import write_results  # noqa: E402
 from speechbrain_ext.results.metrics import EmotionMetrics, mean_batch_loss  # noqa: E402
 from speechbrain_ext.training.brain import FoldBrain  # noqa: E402
@@ -132,7 +133,7 @@ def dataio_prep(hparams, manifest, fold):
     """
 
     def dataset(utt_ids, clip_reader):
-        takes = ["id", "wav", "epoch", "partner_of", "segment"]
+        takes = ["id", "wav", "epoch", "partner_of", "segment", "repeat"]
         read = {"func": clip_reader, "takes": takes, "provides": ["sig", "n_samples"]}
         return PairedDataset(
             {utt_id: clip_of(manifest[utt_id]) for utt_id in utt_ids},
@@ -167,6 +168,7 @@ def plan_batches(hparams, manifest, fold):
         seed=hparams["seed"],
         n_processes=n_processes,
         rank=rank,
+        labels=[manifest[utt_id]["emo"] for utt_id in fold.train] if hparams["balanced_sampling"] else None,
     )
 
 
@@ -195,6 +197,10 @@ def main(argv):
         if hparams["corpus_in_memory"]:
             hparams["waveform_store"].fill((entry["wav"], segment_of(entry)) for entry in run.manifest.values())
             logger.info("%.2f GB of waveforms are held in memory.", hparams["waveform_store"].n_bytes / 1e9)
+
+        if isinstance(hparams["recognition_loss"], RecognitionLoss):
+            counts = count_classes((run.manifest[utt_id] for utt_id in run.fold.train), hparams["emotions"])
+            hparams["recognition_loss"].count_classes(counts)
 
         brain = EmotionBrain(
             hparams["modules"], hparams=hparams, run_opts=run_opts, checkpointer=hparams["checkpointer"]

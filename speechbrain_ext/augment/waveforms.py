@@ -108,7 +108,7 @@ class WaveformAugment:
             )
         return min(bounds[0], n_known), min(bounds[1], n_known)
 
-    def __call__(self, wav: np.ndarray, epoch: int, utt_id: str, partner_of: str = "") -> np.ndarray:
+    def __call__(self, wav: np.ndarray, epoch: int, utt_id: str, partner_of: str = "", repeat: int = 0) -> np.ndarray:
         """Augment one clip.
 
         Arguments
@@ -122,6 +122,8 @@ class WaveformAugment:
         partner_of : str
             For a mixup partner, the id of the clip that it is mixed into: a partner gets an augmentation of its own,
             not the one that the same clip has in its own place in this epoch.
+        repeat : int
+            How often the clip was drawn in this epoch before: each time it gets another augmentation.
 
         Returns
         -------
@@ -129,7 +131,8 @@ class WaveformAugment:
             Augmented waveform, [T], float32; the input stays as it was.
         """
         states = random.getstate(), np.random.get_state()
-        seed = derive_seed("augment", self.seed, epoch, utt_id, *([partner_of] if partner_of else []))
+        drawn_for = [part for part in (partner_of, repeat) if part]
+        seed = derive_seed("augment", self.seed, epoch, utt_id, *drawn_for)
         random.seed(seed)
         np.random.seed(seed)
         try:

@@ -23,7 +23,7 @@ class ClipReader:
     waveform_scale : str, optional
         "peak", "layer" or None, see `scale_waveforms`.
     augment : callable, optional
-        Takes (waveform, epoch, id, partner_of) and returns the augmented waveform, as `WaveformAugment` does.
+        Takes (waveform, epoch, id, partner_of, repeat) and returns the augmented waveform, as `WaveformAugment` does.
 
     Example
     -------
@@ -50,7 +50,13 @@ class ClipReader:
         self.augment = augment
 
     def __call__(
-        self, utt_id: str, wav: str, epoch: int = 0, partner_of: str = "", segment: Optional[Segment] = None
+        self,
+        utt_id: str,
+        wav: str,
+        epoch: int = 0,
+        partner_of: str = "",
+        segment: Optional[Segment] = None,
+        repeat: int = 0,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Read a clip.
 
@@ -66,6 +72,8 @@ class ClipReader:
             Id of the clip that it is mixed into; "" in its own place.
         segment : tuple, optional
             The part of the recording that the clip is, (start, duration) in seconds; None for all of it.
+        repeat : int
+            How often it was drawn in this epoch before.
 
         Returns
         -------
@@ -84,5 +92,5 @@ class ClipReader:
             n_samples = min(n_samples, len(sig))
         sig = scale_waveforms(sig.unsqueeze(0), scale=self.waveform_scale).squeeze(0)  # [T] -> [1, T] -> [T]
         if self.augment is not None:
-            sig = torch.from_numpy(self.augment(sig.numpy(), epoch, utt_id, partner_of))
+            sig = torch.from_numpy(self.augment(sig.numpy(), epoch, utt_id, partner_of, repeat))
         return sig, torch.tensor([n_samples])

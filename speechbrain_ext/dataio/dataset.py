@@ -1,6 +1,6 @@
 """A dataset that serves each clip with its mixup partner, and the collation of both into padded batches."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Optional
 
@@ -14,9 +14,10 @@ from speechbrain_ext.dataio.sampler import PairedIndex
 class PairedDataset(DynamicItemDataset):
     """A DynamicItemDataset that also serves a clip's mixup partner, and tells its pipeline what a clip is drawn for.
 
-    Its pipeline has two keys beside `id` and the data's own. `epoch` is the epoch of the `PairedIndex`, or 0 where the
-    dataset is indexed by an integer, as in validation and testing. `partner_of` is the id of the clip that this one is
-    mixed into, or "" for a clip in its own place: a partner is augmented anew, not as the same clip is elsewhere.
+    Its pipeline has three keys beside `id` and the data's own. `epoch` is the epoch of the `PairedIndex`, or 0 where
+    the dataset is indexed by an integer, as in validation and testing. `partner_of` is the id of the clip that this one
+    is mixed into, or "" for a clip in its own place, and `repeat` is that of the `PairedIndex`: a partner, and a clip
+    that is drawn again, are augmented anew.
 
     Arguments
     ---------
@@ -39,7 +40,7 @@ class PairedDataset(DynamicItemDataset):
         paired_keys: Sequence[str] = ("sig", "target"),
     ):
         super().__init__(
-            {utt_id: {**entry, "epoch": 0, "partner_of": ""} for utt_id, entry in data.items()},
+            {utt_id: {**entry, "epoch": 0, "partner_of": "", "repeat": 0} for utt_id, entry in data.items()},
             list(dynamic_items),
             list(output_keys),
         )
@@ -48,18 +49,18 @@ class PairedDataset(DynamicItemDataset):
     def __getitem__(self, index: int | PairedIndex) -> dict[str, Any]:
         if not isinstance(index, PairedIndex):
             return super().__getitem__(index)
-        outputs = self._outputs(index.index, index.epoch)
+        outputs = self._outputs(index.index, index)
         if index.partner is None:
             partner = {key: torch.zeros_like(outputs[key]) for key in self.paired_keys}
             partner[self.paired_keys[0]] = outputs[self.paired_keys[0]].new_zeros(0)
         else:
-            partner = self._outputs(index.partner, index.epoch, self.data_ids[index.index])
+            partner = self._outputs(index.partner, index, self.data_ids[index.index])
         shard = {"shard": index.shard} if index.shard else {}
         return {**outputs, **{f"partner_{key}": partner[key] for key in self.paired_keys}, **shard}
 
-    def _outputs(self, index: int, epoch: int, partner_of: str = "") -> dict[str, Any]:
+    def _outputs(self, index: int, drawn: PairedIndex, partner_of: str = "") -> dict[str, Any]:
         utt_id = self.data_ids[index]
-        drawn_for = {"id": utt_id, "epoch": epoch, "partner_of": partner_of}
+        drawn_for = {"id": utt_id, "epoch": drawn.epoch, "partner_of": partner_of, "repeat": drawn.repeat}
         return self.pipeline.compute_outputs({**self.data[utt_id], **drawn_for})
 
 
@@ -115,6 +116,26 @@ def target_item(emotions: Sequence[str]) -> dict[str, Any]:
     """
     func = partial(_make_target, emotions=list(emotions))
     return {"func": func, "takes": ["emo", "labels"], "provides": ["target", "truth"]}
+
+
+def count_classes(entries: Iterable[Mapping[str, Any]], emotions: Sequence[str]) -> list[float]:
+    """Count the clips of each class; of soft labels the shares are added up.
+
+    Arguments
+    ---------
+    entries : list of dict
+        Clips, each with `emo` and, where its label is soft, `labels`.
+    emotions : list of str
+        The emotions, in the order of the classes.
+
+    Example
+    -------
+    >>> clips = [{"emo": "sad"}, {"emo": "ang", "labels": {"ang": 0.75, "sad": 0.25}}]
+    >>> count_classes(clips, ["ang", "sad"])
+    [0.75, 1.25]
+    """
+    targets = [_make_target(entry["emo"], entry.get("labels"), list(emotions))[0] for entry in entries]
+    return torch.stack(targets).sum(dim=0).tolist()
 
 
 def _make_target(emo: str, labels: Optional[Mapping[str, float]], emotions: list[str]) -> tuple[torch.Tensor, int]:

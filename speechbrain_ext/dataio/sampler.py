@@ -3,11 +3,13 @@
 Several processes (one a GPU) train on the very batches that one process would make: each takes a share of every batch.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
 import torch
+from speechbrain.dataio.sampler import ReproducibleWeightedRandomSampler
 from torch.utils.data import Sampler
 
 from speechbrain_ext.errors import InputError, check_number
@@ -49,12 +51,15 @@ class PairedIndex:
         The epoch, which seeds the clip's augmentation.
     shard : BatchShard, optional
         The part of the batch that the clip is in; None where one process computes whole batches.
+    repeat: int
+        How often the clip was drawn in this epoch before, which seeds its augmentation as well.
     """
 
     index: int
     partner: Optional[int]
     epoch: int
     shard: Optional[BatchShard] = None
+    repeat: int = 0
 
 
 class PairedBatchSampler(Sampler):
@@ -83,6 +88,9 @@ class PairedBatchSampler(Sampler):
         How many processes share the batches.
     rank : int
         Which of them this is, from 0.
+    labels : list of str, optional
+        Label of each clip. With them an epoch draws as many clips as there are with replacement, each label as often as
+        any other (SpeechBrain's balanced sampling), and partners from what was drawn.
 
     Example
     -------
@@ -100,6 +108,7 @@ class PairedBatchSampler(Sampler):
         seed: int = 0,
         n_processes: int = 1,
         rank: int = 0,
+        labels: Optional[Sequence[str]] = None,
     ):
         if batch_size < 1 or sort_window < 1:
             raise InputError(f"batch_size and sort_window must be at least 1, got {batch_size} and {sort_window}.")
@@ -116,6 +125,15 @@ class PairedBatchSampler(Sampler):
         self.n_processes = n_processes
         self.rank = rank
         self.epoch = 1
+        self.balanced: Optional[ReproducibleWeightedRandomSampler] = None
+        if labels is not None:
+            if len(labels) != len(n_samples):
+                raise InputError(f"labels must be one for each clip ({len(n_samples)}), got {len(labels)}.")
+            counts = Counter(labels)
+            weights = [1 / counts[label] for label in labels]  # as SpeechBrain's BalancingDataSampler has them
+            self.balanced = ReproducibleWeightedRandomSampler(
+                weights, len(labels), replacement=True, seed=derive_seed("balance", seed)
+            )
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration plans; a Brain does so for its `train_sampler`."""
@@ -124,16 +142,18 @@ class PairedBatchSampler(Sampler):
     def __len__(self):
         return -(-len(self.n_samples) // self.batch_size)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[list[PairedIndex]]:
         generator = torch.Generator().manual_seed(derive_seed("batches", self.seed, self.epoch))
-        n_clips = len(self.n_samples)
+        clips = self._draw_clips()
+        n_clips = len(clips)
         # A partner is another clip: an offset of 1 to n - 1 around the circle of clips.
         offsets = torch.randint(1, max(n_clips, 2), (n_clips,), generator=generator)
-        partners = (torch.arange(n_clips) + offsets) % n_clips
+        partners = clips[(torch.arange(n_clips) + offsets) % n_clips]
         paired = torch.rand(n_clips, generator=generator) < self.partner_prob
-        if n_clips == 1:
-            paired[:] = False
-        lengths = torch.where(paired, torch.maximum(self.n_samples, self.n_samples[partners]), self.n_samples)
+        paired &= partners != clips  # of one clip alone, and of one that was drawn twice
+        n_samples, n_partners = self.n_samples[clips], self.n_samples[partners]
+        lengths = torch.where(paired, torch.maximum(n_samples, n_partners), n_samples)
+        repeats = _count_repeats(clips.tolist())
 
         order = torch.randperm(n_clips, generator=generator)
         if self.sort_window > 1:
@@ -143,7 +163,33 @@ class PairedBatchSampler(Sampler):
         shuffled = torch.randperm(len(batches), generator=generator) if self.sort_window > 1 else range(len(batches))
         for b in shuffled:
             part, shard = shard_batch(batches[int(b)].tolist(), self.n_processes, self.rank)
-            yield [PairedIndex(i, int(partners[i]) if paired[i] else None, self.epoch, shard) for i in part]
+            yield [
+                PairedIndex(int(clips[i]), int(partners[i]) if paired[i] else None, self.epoch, shard, repeats[i])
+                for i in part
+            ]
+
+    def _draw_clips(self) -> torch.Tensor:
+        """Return the epoch's clips, [N]: each once, or drawn so that labels are balanced."""
+        if self.balanced is None:
+            return torch.arange(len(self.n_samples))
+        self.balanced.set_epoch(self.epoch)
+        return torch.tensor(list(self.balanced))
+
+
+def _count_repeats(clips: Sequence[int]) -> list[int]:
+    """Count, for each place in a list, how often its clip stands before it.
+
+    Example
+    -------
+    >>> _count_repeats([7, 5, 7, 7])
+    [0, 0, 1, 2]
+    """
+    seen: Counter[int] = Counter()
+    repeats = []
+    for clip in clips:
+        repeats.append(seen[clip])
+        seen[clip] += 1
+    return repeats
 
 
 def shard_batch(batch: list, n_processes: int, rank: int) -> tuple[list, Optional[BatchShard]]:

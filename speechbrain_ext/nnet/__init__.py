@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "losses": ["ArgmaxCenterLoss", "soft_label_kl_loss"],
         "projection": ["EmotionClassifier", "EmotionEmbedding"],
+        "recognition_loss": ["RecognitionLoss"],
         "schedulers": ["GeometricDecay"],
     },
 )

@@ -36,13 +36,18 @@ def soft_label_kl_loss(log_posteriors: torch.Tensor, targets: torch.Tensor) -> t
     >>> soft_label_kl_loss(torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.0, 1.0]]))
     tensor(0.6931)
     """
+    check_targets(log_posteriors, targets)
+    dtype = torch.promote_types(log_posteriors.dtype, torch.float32)
+    return nn.functional.kl_div(log_posteriors.to(dtype), targets.to(dtype), reduction="batchmean")
+
+
+def check_targets(log_posteriors: torch.Tensor, targets: torch.Tensor) -> None:
+    """Refuse log-posteriors and targets that do not have one shape [B, C] with at least one clip."""
     if log_posteriors.shape != targets.shape or targets.dim() != 2 or len(targets) == 0:
         raise InputError(
             f"log_posteriors and targets must have one shape [B, C], got {list(log_posteriors.shape)} and "
             f"{list(targets.shape)}. {ONE_HOT}"
         )
-    dtype = torch.promote_types(log_posteriors.dtype, torch.float32)
-    return nn.functional.kl_div(log_posteriors.to(dtype), targets.to(dtype), reduction="batchmean")
 
 
 class ArgmaxCenterLoss(nn.Module):

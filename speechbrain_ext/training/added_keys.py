@@ -11,6 +11,10 @@ ADDED_KEYS: dict[str, Any] = {
     "layer_weights": None,
     "lora_rank": 0,
     "lora_projections": ["q_proj", "v_proj"],
+    "class_weights": None,
+    "focal_gamma": 0.0,
+    "logit_adjustment": 0.0,
+    "balanced_sampling": False,
     "group_by": None,
     "n_folds": None,
 }

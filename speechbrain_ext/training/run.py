@@ -22,6 +22,7 @@ from speechbrain_ext.dataio.folds import Fold, make_fold
 from speechbrain_ext.dataio.manifest import DATA_ROOT, describe_changes, fingerprint, read_manifest, write_manifest
 from speechbrain_ext.device import check_device
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.nnet.class_weights import check_class_weights
 from speechbrain_ext.training.command_line import read_command_line
 from speechbrain_ext.training.distributed import (
     gather,
@@ -100,6 +101,7 @@ class Run:
         prepared = corpora[key]
         if emotions is None:
             overrides["emotions"] = settings["emotions"] = list(prepared.emotions)
+        check_class_weights(settings["class_weights"], len(settings["emotions"]))
         fold = fold_of(settings, prepared.manifest)
         return cls(Path(hparams_file), overrides, settings, prepared, fold)
 

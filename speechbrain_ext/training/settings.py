@@ -12,6 +12,7 @@ from speechbrain_ext.corpora.sources import check_data_folder
 from speechbrain_ext.dataio.audio import SHORTEST_S, WAVEFORM_SCALES
 from speechbrain_ext.dataio.validation import VALIDATIONS
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
+from speechbrain_ext.nnet.class_weights import check_class_weights
 from speechbrain_ext.training.command_line import LABEL_KEYS
 from speechbrain_ext.training.hparams_file import PathLike, load_hparams, read_settings
 
@@ -178,7 +179,9 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     names = settings["lora_projections"]
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise InputError(f"lora_projections must be a list of names, such as [q_proj, v_proj], got {names!r}.")
-    check_number("lambda_c", settings["lambda_c"], 0, float("inf"))
+    for key in ("lambda_c", "focal_gamma", "logit_adjustment"):
+        check_number(key, settings[key], 0, float("inf"))
+    check_class_weights(settings["class_weights"])
     check_number("valid_fraction", settings["valid_fraction"], 0, 1, inclusive=False)
     check_number("projection_dropout", settings["projection_dropout"], 0, 1)
     for key in ("lr", "lr_centers", "lr_divisor", "adam_eps"):

@@ -89,12 +89,12 @@ def test_augment_is_decided_by_seed_epoch_and_utterance():
 
 
 def test_partner_has_an_augmentation_of_its_own():
-    """Of a clip in its own place, and of the same clip as the partner of one and of another: three draws."""
+    """Of a clip in its own place, as the partner of one and of another, and drawn again for each: six draws."""
     augment = WaveformAugment([audiomentations.AddGaussianNoise(p=1.0)])
-    roles = ["", "b", "c"]
-    drawn = [augment(WAV, 1, "a", partner_of).tobytes() for partner_of in roles]
-    assert len(set(drawn)) == 3
-    assert [augment(WAV, 1, "a", partner_of).tobytes() for partner_of in roles] == drawn
+    roles = [(partner_of, repeat) for partner_of in ("", "b", "c") for repeat in (0, 1)]
+    drawn = [augment(WAV, 1, "a", *role).tobytes() for role in roles]
+    assert len(set(drawn)) == 6
+    assert [augment(WAV, 1, "a", *role).tobytes() for role in roles] == drawn
 
 
 def test_augment_is_independent_of_the_order_of_clips_and_of_global_states():

@@ -40,6 +40,6 @@ def test_augmentation_gets_the_scaled_clip_and_what_it_is_drawn_for(path):
         calls.append((wav.max(), *drawn_for))
         return 2 * wav
 
-    wav, _ = ClipReader(WaveformStore(RATE_HZ), augment=augment)("a", path, epoch=3, partner_of="b")
-    assert calls == [(1.0, 3, "a", "b")]
+    wav, _ = ClipReader(WaveformStore(RATE_HZ), augment=augment)("a", path, epoch=3, partner_of="b", repeat=2)
+    assert calls == [(1.0, 3, "a", "b", 2)]
     assert wav.max() == 2.0 and wav.dtype == torch.float32

@@ -41,17 +41,17 @@ def test_dataset_draw_serves_clip_and_partner_of_its_epoch():
 def test_dataset_tells_its_pipeline_whose_partner_a_clip_is():
     """So that clip b, as the partner of a and in its own place, is augmented differently."""
 
-    @takes("id", "epoch", "partner_of")
+    @takes("id", "epoch", "partner_of", "repeat")
     @provides("sig")
-    def describe(utt_id, epoch, partner_of):
-        return torch.tensor([*map(ord, utt_id + partner_of), epoch])
+    def describe(utt_id, epoch, partner_of, repeat):
+        return torch.tensor([*map(ord, utt_id + partner_of), epoch, repeat])
 
     clips = PairedDataset({utt_id: {} for utt_id in "ab"}, [describe], ["sig"], paired_keys=("sig",))
-    served = clips[PairedIndex(0, partner=1, epoch=3)]
-    assert served["sig"].tolist() == [ord("a"), 3]
-    assert served["partner_sig"].tolist() == [ord("b"), ord("a"), 3]
-    assert clips[PairedIndex(1, partner=None, epoch=3)]["sig"].tolist() == [ord("b"), 3]
-    assert clips[1]["sig"].tolist() == [ord("b"), 0]
+    served = clips[PairedIndex(0, partner=1, epoch=3, repeat=2)]
+    assert served["sig"].tolist() == [ord("a"), 3, 2]
+    assert served["partner_sig"].tolist() == [ord("b"), ord("a"), 3, 2]
+    assert clips[PairedIndex(1, partner=None, epoch=3)]["sig"].tolist() == [ord("b"), 3, 0]
+    assert clips[1]["sig"].tolist() == [ord("b"), 0, 0]
 
 
 def test_dataset_missing_partner_is_an_empty_waveform_without_a_label():

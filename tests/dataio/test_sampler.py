@@ -153,9 +153,47 @@ def test_sampler_pairs_of_two_clips_and_of_one():
     assert plan(PairedBatchSampler([3], 2, 1.0)) == [[PairedIndex(0, None, 1)]]
 
 
+LABELS = ["sad"] * 180 + ["ang"] * 15 + ["hap"] * 5
+
+
+def test_balanced_sampler_draws_each_label_as_often_as_any_other():
+    sampler = PairedBatchSampler([1] * 200, 16, 0.5, sort_window=2, labels=LABELS)
+    counts = np.zeros((2, 200))
+    for epoch in range(1, 101):
+        draws = draws_of(sampler, epoch)
+        assert len(draws) == 200
+        for draw in draws:
+            counts[0, draw.index] += 1
+            counts[1, draw.index if draw.partner is None else draw.partner] += 1
+    borders = np.array([0, 180, 195])
+    assert chisquare(np.add.reduceat(counts[0], borders)).pvalue > 0.001
+    assert np.add.reduceat(counts[1], borders) == pytest.approx(counts[1].sum() / 3, rel=0.05)  # partners too
+    for start, end in ((0, 180), (180, 195), (195, 200)):  # and each clip as often as another of its label
+        assert chisquare(counts[0, start:end]).pvalue > 0.001
+
+
+def test_balanced_sampler_counts_repeats_and_mixes_no_clip_with_itself():
+    draws = draws_of(PairedBatchSampler([1] * 200, 16, 1.0, sort_window=2, labels=LABELS))
+    for index in {draw.index for draw in draws}:
+        repeats = sorted(draw.repeat for draw in draws if draw.index == index)
+        assert repeats == list(range(len(repeats)))
+    assert max(draw.repeat for draw in draws) > 5  # a clip of the rarest label stands for 13 draws
+    assert all(draw.partner != draw.index for draw in draws)
+    assert sum(draw.partner is None for draw in draws) < 20  # those that had met themselves
+
+
+def test_balanced_sampler_plan_is_decided_by_seed_and_epoch_alone():
+    sampler = PairedBatchSampler([1] * 200, 16, 0.5, seed=3, labels=LABELS)
+    first = plan(sampler, 1)
+    assert plan(sampler, 2) != first
+    assert plan(sampler, 1) == first == plan(PairedBatchSampler([1] * 200, 16, 0.5, seed=3, labels=LABELS))
+    assert {draw.index for batch in plan(sampler, 2) for draw in batch} != {d.index for batch in first for d in batch}
+
+
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
+        ({"batch_size": 4, "labels": ["ang"]}, r"labels must be one for each clip \(2\), got 1"),
         ({"batch_size": 0}, "batch_size and sort_window must be at least 1, got 0 and 1"),
         ({"batch_size": 4, "sort_window": 0}, "batch_size and sort_window must be at least 1, got 4 and 0"),
         ({"batch_size": 4, "partner_prob": -0.1}, "partner_prob must be a number from 0 to 1, got -0.1"),
@@ -174,18 +212,22 @@ def test_sampler_refuses_settings_out_of_range(kwargs, message):
     n_processes=st.integers(2, 5),
     sort_window=st.integers(1, 4),
     epoch=st.integers(1, 100),
+    balanced=st.booleans(),
 )
-def test_sampler_shares_are_the_batches_of_one_process(n_samples, batch_size, n_processes, sort_window, epoch):
-    whole = plan(PairedBatchSampler(n_samples, batch_size * n_processes, 0.5, sort_window), epoch)
+def test_sampler_shares_are_the_batches_of_one_process(
+    n_samples, batch_size, n_processes, sort_window, epoch, balanced
+):
+    labels = ["sad" if n > 100 else "ang" for n in n_samples] if balanced else None
+    whole = plan(PairedBatchSampler(n_samples, batch_size * n_processes, 0.5, sort_window, labels=labels), epoch)
     samplers = [
-        PairedBatchSampler(n_samples, batch_size, 0.5, sort_window, n_processes=n_processes, rank=rank)
+        PairedBatchSampler(n_samples, batch_size, 0.5, sort_window, 0, n_processes, rank, labels)
         for rank in range(n_processes)
     ]
     assert {len(sampler) for sampler in samplers} == {len(whole)}
     for batch, *shares in zip(whole, *(plan(sampler, epoch) for sampler in samplers)):
         union = [draw for share in shares for draw in share if draw.shard.weight > 0]
-        assert [(draw.index, draw.partner, draw.epoch) for draw in union] == [
-            (draw.index, draw.partner, draw.epoch) for draw in batch
+        assert [(draw.index, draw.partner, draw.epoch, draw.repeat) for draw in union] == [
+            (draw.index, draw.partner, draw.epoch, draw.repeat) for draw in batch
         ]
         assert all(0 < len(share) <= batch_size for share in shares)
         assert sum(share[0].shard.weight for share in shares) == pytest.approx(n_processes)

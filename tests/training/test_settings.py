@@ -116,6 +116,10 @@ def test_corpus_root_comes_from_the_environment(root, monkeypatch, tmp_path, yam
             ["--lora_rank=2", "--lora_projections=[query]"],
             r"got \['query'\]. This encoder has interm",
         ),
+        (["--class_weights=rare"], "class_weights must be null, balanced, or a list of positive numbers, got 'rare'"),
+        (["--class_weights=[1, 2]"], r"one number for each of the 4 emotions, in their order, got 2: \[1, 2\]"),
+        (["--focal_gamma=-1"], "focal_gamma must be a number from 0 to inf, got -1"),
+        (["--logit_adjustment=-1"], "logit_adjustment must be a number from 0 to inf, got -1"),
         (["--num_layers=3"], "num_layers is 3, but the config has 2 layers: choose 1 to 2"),
     ],
 )
