@@ -32,6 +32,10 @@ CORPORA = {
     "nemo": "nEMO: Polish, 9 actors, 6 emotions",
 }
 HOURS_TOLERANCE = 0.02  # conversions add and take a few frames
+# Modules that have corpus_of(folder): corpora whose folds and labels are described in a folder of their own.
+COLLECTIONS = {
+    "emobox": "a corpus with EmoBox's folds, as --corpus=emobox:PATH/data/emodb; DATA_FOLDER holds downloads"
+}
 DEMO_MARKER = "demo_corpus.json"  # in what make_demo_corpus.py makes
 
 
@@ -71,6 +75,8 @@ class Corpus:
         What a fold leaves out, for instance "session"; who is a speaker.
     language : str, optional
         As a BCP 47 tag, for instance "en".
+    metadata : pathlib.Path, optional
+        The folder that a name such as emobox:PATH/data/emodb names; only `read_rows` reads it.
     licence, source, complete : str
         Its terms; where to get it; what a complete copy holds.
     hours : float, optional
@@ -94,6 +100,7 @@ class Corpus:
     group: str = "group"
     speaker: str = "speaker"
     language: Optional[str] = None
+    metadata: Optional[Path] = None
     licence: str = ""
     source: str = ""
     complete: str = ""
@@ -127,7 +134,7 @@ class PreparedCorpus:
 
 
 def get_corpus(name: str) -> Corpus:
-    """Find a corpus by its name.
+    """Find a corpus by its name: one of `CORPORA`, or of `COLLECTIONS` with a folder, such as emobox:PATH/data/emodb.
 
     Raises
     ------
@@ -139,9 +146,13 @@ def get_corpus(name: str) -> Corpus:
     >>> get_corpus("iemocap").title
     'IEMOCAP'
     """
+    collection, _, folder = name.partition(":") if isinstance(name, str) else ("", "", "")
+    if collection in COLLECTIONS and Path(folder).name:
+        return importlib.import_module(f"speechbrain_ext.corpora.{collection}").corpus_of(folder)
     if not isinstance(name, str) or name not in CORPORA:
         near = difflib.get_close_matches(str(name).lower(), CORPORA, n=1)
         hint = f" Did you mean {near[0]}?" if near else " Your own recordings are read with csv."
+        hint = f" Name the folder: {collection}:PATH/data/emodb." if collection in COLLECTIONS else hint
         raise InputError(f"corpus must be one of {', '.join(CORPORA)}, got {name!r}.{hint}")
     return importlib.import_module(f"speechbrain_ext.corpora.{name}").CORPUS
 
@@ -155,7 +166,8 @@ def find_corpus_name(source: str | Path, name: Optional[str] = None) -> str:
         If nothing tells it: a folder's name and its files may be anybody's.
     """
     if name is not None:
-        return get_corpus(name).name
+        get_corpus(name)
+        return name
     source = Path(source).expanduser()
     check_no_archive(source)
     if source.is_file() or source.suffix.lower() == ".csv":
@@ -164,7 +176,7 @@ def find_corpus_name(source: str | Path, name: Optional[str] = None) -> str:
         return "synthetic"
     if not source.exists():
         check_data_folder(source, "holds the corpus")
-    known = "\n".join(f"    --corpus={name:11}{text}" for name, text in CORPORA.items())
+    known = "\n".join(f"    --corpus={name:11}{text}" for name, text in {**CORPORA, **COLLECTIONS}.items())
     raise InputError(f"which corpus is in {source}? Say one of\n{known}")
 
 
@@ -235,9 +247,11 @@ def prepare_corpus(
             )
 
     root = source.parent if source.is_file() else source
+    listed_s = [row.pop("length", 0.0) for row in rows]  # by the metadata, where they say it
+    expected_hours = corpus.hours if set(chosen) == set(corpus.emotions) else sum(listed_s) / 3600
     manifest = regroup(build_manifest(rows, root, sample_rate_hz, progress=progress), group_by, n_folds)
-    if is_this and not faults and corpus.hours and set(chosen) == set(corpus.emotions):
-        faults = compare_hours([manifest[row["id"]]["duration"] for row in rows], corpus.hours)
+    if is_this and not faults and expected_hours:
+        faults = compare_hours([manifest[row["id"]]["duration"] for row in rows], expected_hours)
         faults_said = f"These are {corpus.title}'s utterances, but not its recordings. {' '.join(faults)}"
     is_published = is_this and corpus.compare is not _nothing_to_compare  # it holds what its publishers put into it
     copies = []

@@ -20,7 +20,7 @@ from speechbrain_ext.results.report import write_report
 from speechbrain_ext.training.command_line import read_command_line
 from speechbrain_ext.training.run import Run
 
-PATHS = ("data_folder", "corpus_csv", "encoder_source")
+PATHS = ("data_folder", "corpus_csv", "corpus_metadata", "encoder_source")
 SHOWN = {"started": "running", "retried": "running, second attempt"}
 
 

@@ -8,6 +8,7 @@ are runs with the same settings.
 from typing import Any
 
 ADDED_KEYS: dict[str, Any] = {
+    "corpus_metadata": None,
     "layer_weights": None,
     "lora_rank": 0,
     "lora_projections": ["q_proj", "v_proj"],

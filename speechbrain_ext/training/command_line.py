@@ -14,7 +14,15 @@ from speechbrain_ext.errors import InputError
 from speechbrain_ext.training.hparams_file import WIRING, did_you_mean, hparams_text, load_hparams
 
 # Keys whose values are taken as they are typed: a path may look like YAML of another kind (`run #3`, `[x]`, `1e3`).
-TEXT_KEYS = ("corpus", "data_folder", "corpus_csv", "output_folder", "encoder_source", "encoder_save_path")
+TEXT_KEYS = (
+    "corpus",
+    "data_folder",
+    "corpus_csv",
+    "corpus_metadata",
+    "output_folder",
+    "encoder_source",
+    "encoder_save_path",
+)
 LABEL_KEYS = ("emotions",)  # lists of texts, also where a label looks like a number
 NULLS = ("", "null")  # what stands for "none" among the texts
 

@@ -95,9 +95,10 @@ class Run:
         emotions = settings["emotions"]
         options = {key: settings[key] for key in ("allow_incomplete", "group_by", "n_folds")}
         options["sample_rate_hz"] = settings["sample_rate"]
-        key = (settings["corpus"], source, str(emotions), *options.values())
+        name = corpus_name(settings)
+        key = (name, source, str(emotions), *options.values())
         if key not in corpora:
-            corpora[key] = prepare_corpus(settings["corpus"], source, emotions, **options)
+            corpora[key] = prepare_corpus(name, source, emotions, **options)
         prepared = corpora[key]
         if emotions is None:
             overrides["emotions"] = settings["emotions"] = list(prepared.emotions)
@@ -197,6 +198,12 @@ def fold_of(settings: Mapping[str, Any], manifest: dict[str, dict[str, Any]]) ->
         seed=settings["seed"],
         emotions=list(settings["emotions"]),
     )
+
+
+def corpus_name(settings: Mapping[str, Any]) -> str:
+    """Return the corpus that the settings name, with its folder where it has one: emobox:/home/me/data/emodb."""
+    folder = settings["corpus_metadata"]
+    return f"{settings['corpus'].partition(':')[0]}:{folder}" if folder else settings["corpus"]
 
 
 def corpus_source(settings: Mapping[str, Any]) -> str:

@@ -22,6 +22,7 @@ PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 RESUMABLE_KEYS = (
     "data_folder",
     "corpus_csv",
+    "corpus_metadata",
     "output_folder",
     "allow_incomplete",
     "tensorboard",
@@ -70,11 +71,12 @@ def complete_settings(
             f"corpus is {corpus.name}, and corpus_csv is {settings['corpus_csv']}: leave one of them out "
             "(--corpus_csv=null, or --corpus=csv)."
         )
+    given["corpus_metadata"] = _find_metadata(corpus.metadata, settings, given)
     given["corpus"] = corpus.name
     if not _emotions_are_chosen(hparams_file, given):
         given["emotions"] = list(corpus.emotions) or None
     source_key = "corpus_csv" if corpus.name == "csv" else "data_folder"
-    variable = f"{corpus.name.upper()}_ROOT" if source_key == "data_folder" else ""
+    variable = f"{corpus.name.partition(':')[0].upper()}_ROOT" if source_key == "data_folder" else ""
     source = settings[source_key] or os.environ.get(variable)
     if not source:
         raise InputError(
@@ -89,6 +91,14 @@ def complete_settings(
     if settings["encoder_source"]:
         given["encoder_source"] = _find_encoder(settings["encoder_source"])
     return read_settings(hparams_file, given, OWN_CHECKS)
+
+
+def _find_metadata(folder: Optional[Path], settings: Mapping[str, Any], given: Mapping[str, Any]) -> Optional[str]:
+    """Return the absolute path in emobox:PATH. It is saved beside the name, and a resumed run may find it elsewhere."""
+    if folder is None:
+        return None
+    saved = settings["corpus_metadata"] if "corpus_metadata" in given or "corpus" not in given else None
+    return str(Path(saved or folder).expanduser().resolve())
 
 
 def check_writable(folder: Path) -> None:

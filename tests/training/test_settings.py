@@ -13,6 +13,7 @@ import soundfile
 
 from recipes.IEMOCAP import train
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.training.run import corpus_name
 from speechbrain_ext.training.settings import complete_settings
 from tests.recipes.fold_reading import assert_same_weights, last_checkpoint, results
 
@@ -215,6 +216,36 @@ def test_the_corpus_and_its_emotions_come_from_whoever_names_them(
     settings, _ = complete_settings(derived(text), options)
     assert (settings["corpus"], settings["emotions"]) == (corpus, emotions)
     assert Path(settings["corpus_csv"] or settings["data_folder"]).name == ("my.csv" if corpus == "csv" else "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "folder"),
+    [
+        ("lr: 0.5\n", {"corpus": "emobox:new/emodb"}, "new/emodb"),
+        ("corpus: emobox:new/emodb\n", {}, "new/emodb"),
+        ("corpus: emobox:emodb\ncorpus_metadata: /old/emodb\n", {}, "/old/emodb"),  # as a run saves it
+        ("corpus: emobox:emodb\ncorpus_metadata: /old/emodb\n", {"corpus": "emobox:new/emodb"}, "new/emodb"),
+        ("lr: 0.5\n", {"corpus": "emobox:new/emodb", "corpus_metadata": "/old/emodb"}, "/old/emodb"),  # as a plan does
+    ],
+)
+def test_a_corpus_that_a_folder_describes_is_saved_as_a_name_and_a_path(
+    derived, monkeypatch, tmp_path, text, options, folder
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EMOBOX_ROOT", "root")
+    monkeypatch.setattr("speechbrain_ext.training.settings.check_data_folder", lambda *_: None)
+    settings, _ = complete_settings(derived(text), options)
+    assert settings["corpus"] == "emobox:emodb"
+    assert settings["corpus_metadata"] == str(tmp_path / folder)
+    assert corpus_name(settings) == f"emobox:{tmp_path / folder}"
+    assert settings["data_folder"] == str(tmp_path / "root")
+
+
+def test_other_corpora_have_no_folder_of_metadata(derived, monkeypatch):
+    monkeypatch.setattr("speechbrain_ext.training.settings.check_data_folder", lambda *_: None)
+    for text in ("", "corpus: emobox:emodb\ncorpus_metadata: /old/emodb\n"):
+        settings, _ = complete_settings(derived(text), {"corpus": "iemocap", "data_folder": "x"})
+        assert (settings["corpus_metadata"], corpus_name(settings)) == (None, "iemocap")
 
 
 def test_a_csv_beside_another_corpus_is_refused(derived):
