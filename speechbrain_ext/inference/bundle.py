@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, Optional
 
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.inference.bundle_settings import FACTS, SETTINGS, BundleSettings, check_values, shown
+from speechbrain_ext.inference.bundle_settings import FACTS, SETTINGS, BundleSettings
+from speechbrain_ext.rules import check_values, shown
 
 FORMAT = 1
 BUNDLE_FILE = "bundle.json"

@@ -8,6 +8,6 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "truncated_encoder": ["TruncatedHuBERT"],
+        "truncated_encoder": ["TruncatedEncoder", "TruncatedHuBERT"],
     },
 )

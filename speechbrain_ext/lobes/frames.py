@@ -1,8 +1,14 @@
 """How the frames of a batch lie in memory, and attention over them: packed without padding, or in padded rows."""
 
+from collections.abc import Callable
+from typing import Optional
+
 import torch
 import torch.nn.functional as F
 from speechbrain.dataio.dataio import length_to_mask
+
+# Scores [B, H, Q, K] that attention adds before its softmax, from what each query knows, [B, Q, G], and the number K.
+Bias = Callable[[torch.Tensor, int], torch.Tensor]
 
 
 class PackedFrames:
@@ -53,14 +59,47 @@ class PackedFrames:
         means = [clip.mean(dim=0, dtype=dtype) for clip in frames.split(self.lengths)]
         return torch.stack(means).to(frames.dtype)
 
-    def attend(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, n_heads: int) -> torch.Tensor:
-        """Attend to a clip's own frames: keys and values [N, D], queries [N, D], or [B, D] for frame 0 alone."""
+    def attend(
+        self,
+        queries: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        n_heads: int,
+        bias: Optional[Bias] = None,
+        basis: Optional[torch.Tensor] = None,
+    ) -> torch.Tensor:
+        """Attend to a clip's own frames.
+
+        Arguments
+        ---------
+        queries
+            [N, D], or [B, D] for frame 0 alone.
+        keys, values
+            [N, D].
+        n_heads
+            Number of heads H.
+        bias
+            What is added to the scores.
+        basis
+            What `bias` is computed from, for each query: [N, G], or [B, G].
+
+        Returns
+        -------
+        torch.Tensor
+            As the queries.
+        """
         if self.equal:
-            attended = _attend(queries, keys, values, len(self.lengths), n_heads, eager=self.eager)
+            n_clips = len(self.lengths)
+            attended = _attend(queries, keys, values, n_clips, n_heads, bias=bias, basis=basis, eager=self.eager)
             return attended.reshape(queries.shape)
         n_queries = self.lengths if len(queries) == len(keys) else 1
-        clips = zip(queries.split(n_queries), keys.split(self.lengths), values.split(self.lengths))
-        pieces = [_attend(*clip, 1, n_heads, eager=self.eager) for clip in clips]
+        clips = zip(
+            queries.split(n_queries),
+            keys.split(self.lengths),
+            values.split(self.lengths),
+            [None] * len(self.lengths) if basis is None else basis.split(n_queries),
+        )
+        pieces = [_attend(*clip, 1, n_heads, bias=bias, basis=own, eager=self.eager) for *clip, own in clips]
         return torch.cat(pieces, dim=1).reshape(queries.shape)
 
 
@@ -80,7 +119,7 @@ class PaddedFrames:
     """
 
     def __init__(self, lengths: torch.Tensor, n_frames: int, padded: bool = True, eager: bool = False) -> None:
-        self.lengths = lengths
+        self.lengths, self.n_frames = lengths, n_frames
         self.own = length_to_mask(lengths, max_len=n_frames, dtype=torch.bool) if padded else None  # [B, F]
         self.eager = eager
 
@@ -101,10 +140,22 @@ class PaddedFrames:
         dtype = torch.promote_types(frames.dtype, torch.float32)
         return (self.pad(frames).sum(dim=1, dtype=dtype) / self.lengths.unsqueeze(1)).to(frames.dtype)
 
-    def attend(self, queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, n_heads: int) -> torch.Tensor:
-        """Attend to a clip's own frames: keys and values [B, F, D], queries the same, or [B, D] for frame 0 alone."""
+    def attend(
+        self,
+        queries: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        n_heads: int,
+        bias: Optional[Bias] = None,
+        basis: Optional[torch.Tensor] = None,
+    ) -> torch.Tensor:
+        """Attend to a clip's own frames, as `PackedFrames.attend`; with [B, F, D] in place of [N, D]."""
         mask = None if self.own is None else self.own[:, None, None, :]  # [B, F] -> [B, heads, queries, F]
-        return _attend(queries, keys, values, keys.shape[0], n_heads, mask, self.eager).reshape(queries.shape)
+        attended = _attend(queries, keys, values, keys.shape[0], n_heads, mask, bias, basis, self.eager)
+        return attended.reshape(queries.shape)
+
+
+Frames = PackedFrames | PaddedFrames
 
 
 def _attend(
@@ -113,17 +164,24 @@ def _attend(
     values: torch.Tensor,
     n_clips: int,
     n_heads: int,
-    mask: torch.Tensor | None = None,
+    mask: Optional[torch.Tensor] = None,
+    bias: Optional[Bias] = None,
+    basis: Optional[torch.Tensor] = None,
     eager: bool = False,
 ) -> torch.Tensor:
     """Compute attention with several heads of B clips of equal length, [B * F, D] or [B, F, D] -> [B, F, H, D / H]."""
     shape = (n_clips, -1, n_heads, keys.shape[-1] // n_heads)
     queries = queries.view(shape).transpose(1, 2)  # [B, H, F, D / H]
     keys, values = keys.view(shape).transpose(1, 2), values.view(shape).transpose(1, 2)
+    if bias is not None and basis is not None:
+        added = bias(basis.view(n_clips, -1, basis.shape[-1]), keys.shape[2]).to(queries.dtype)  # [B, H, Q, F]
+        mask = added if mask is None else added.masked_fill(~mask, float("-inf"))
     if eager:
         scores = queries @ keys.transpose(-2, -1) * queries.shape[-1] ** -0.5
-        if mask is not None:
+        if mask is not None and mask.dtype == torch.bool:
             scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+        elif mask is not None:
+            scores = scores + mask
         attended = scores.softmax(dim=-1) @ values
     else:
         attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)

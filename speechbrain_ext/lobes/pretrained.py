@@ -1,7 +1,8 @@
-"""Configurations and weights of HuBERT and wav2vec 2.0 checkpoints, of which the first layers are kept."""
+"""Configurations and weights of pretrained encoders, of which the first layers are kept."""
 
 import contextlib
 import difflib
+import functools
 import json
 import re
 import threading
@@ -20,23 +21,8 @@ from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError, safe_open
 
 from speechbrain_ext.errors import InputError, check_whole_number
+from speechbrain_ext.lobes.families import get_family
 
-ARCHITECTURES: dict[str, tuple[Any, Any]] = {
-    "hubert": (transformers.HubertConfig, transformers.HubertModel),
-    "wav2vec2": (transformers.Wav2Vec2Config, transformers.Wav2Vec2Model),
-}
-# Saved checkpoints carry dropouts and SpecAugment of their own pretraining; the published model has none of them.
-DETERMINISTIC = {
-    "hidden_dropout": 0.0,
-    "attention_dropout": 0.0,
-    "activation_dropout": 0.0,
-    "feat_proj_dropout": 0.0,
-    "final_dropout": 0.0,
-    "layerdrop": 0.0,
-    "mask_time_prob": 0.0,
-    "mask_feature_prob": 0.0,
-    "add_adapter": False,
-}
 # In transformers' own order of preference.
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 HUB_TIMEOUT_S = 4.0  # for the Hub's first answer; without internet, its client would try again for half a minute
@@ -46,29 +32,27 @@ BAD_VALUES = (OSError, ValueError, TypeError, StrictDataclassError)
 
 
 def config_from_dict(config: dict[str, Any]) -> transformers.PretrainedConfig:
-    """Make a configuration out of values, in a `dict`; refuse values that the architecture does not know."""
+    """Make a configuration out of values, in a `dict`; refuse values that the family does not know."""
     config = dict(config)
-    model_type = config.pop("model_type", "hubert")
-    if model_type not in ARCHITECTURES:
-        raise InputError(f"config has model_type {model_type!r}; known are {sorted(ARCHITECTURES)}.")
-    config_class = ARCHITECTURES[model_type][0]
+    family = get_family(config.pop("model_type", "hubert"), "the config")
+    config = {family.aliases.get(key, key): value for key, value in config.items()}
+    config_class = transformers_class(family.config_class)
     default = config_class()
     for key in config:
         if not hasattr(default, key) and not key.startswith("_"):  # transformers would keep it and use it nowhere
             near = difflib.get_close_matches(key, default.to_dict(), n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
             raise InputError(f"config has the key {key!r}, which {config_class.__name__} does not know.{hint}")
-    if "conv_dim" in config:
-        for key, default in (("conv_kernel", (10, 3, 3, 3, 3, 2, 2)), ("conv_stride", (5, 2, 2, 2, 2, 2, 2))):
-            if len(config.get(key, default)) != len(config["conv_dim"]):
-                raise InputError(
-                    f"config has {len(config['conv_dim'])} values in conv_dim, but "
-                    f"{len(config.get(key, default))} in {key}: the feature encoder needs as many of each."
-                )
+    family.check_config({**default.to_dict(), **config}, "config")
     try:
         return config_class(**config)
     except BAD_VALUES as error:
         raise InputError(f"config has a value that {config_class.__name__} does not take: {error}") from error
+
+
+def transformers_class(name: str) -> Any:
+    """Import a class of transformers by its name, or by the module within transformers that it stands in."""
+    return functools.reduce(getattr, name.split("."), transformers)
 
 
 def find_checkpoint(source: str | Path, save_path: str | Path | None = None) -> Path:
@@ -121,7 +105,7 @@ def find_checkpoint(source: str | Path, save_path: str | Path | None = None) -> 
     shards = found[0].replace(".", "-*.", 1).removesuffix(".index.json")
     try:
         folder_name = huggingface_hub.snapshot_download(
-            hub_id, cache_dir=cache, allow_patterns=["config.json", found[0], shards]
+            hub_id, cache_dir=cache, allow_patterns=["config.json", "preprocessor_config.json", found[0], shards]
         )
     except Exception as error:  # of whichever HTTP client the Hub's library has
         raise InputError(f"source {hub_id!r} could not be downloaded: {error}. {_other_ways(hub_id)}") from error
@@ -183,25 +167,25 @@ def config_from_folder(folder: Path) -> transformers.PretrainedConfig:
         model_type = json.loads(path.read_bytes()).get("model_type")
     except (ValueError, AttributeError) as error:
         raise InputError(f"{path} is not a JSON object. {_again(path)}") from error
-    if model_type not in ARCHITECTURES:
-        named = "names no model_type" if model_type is None else f"is of a {model_type!r} model"
-        raise InputError(f"{path} {named}; known are {sorted(ARCHITECTURES)}.")
+    family = get_family(model_type, str(path))
     try:
-        return ARCHITECTURES[model_type][0].from_pretrained(folder)
+        config = transformers_class(family.config_class).from_pretrained(folder)
     except BAD_VALUES as error:
         raise InputError(f"{path} cannot be read: {error}") from error
+    family.check_config(config.to_dict(), str(path))
+    return config
 
 
 def truncate_config(config: transformers.PretrainedConfig, num_layers: int, name: str) -> None:
     """Cut a configuration to its first layers, and switch off all that is random in it."""
     check_whole_number("num_layers", num_layers, 1)
-    if num_layers > config.num_hidden_layers:
-        raise InputError(
-            f"num_layers is {num_layers}, but {name} has {config.num_hidden_layers} layers: "
-            f"choose 1 to {config.num_hidden_layers}."
-        )
-    config.num_hidden_layers = num_layers
-    for key, value in DETERMINISTIC.items():
+    family = get_family(config.model_type)
+    key = family.aliases.get("num_hidden_layers", "num_hidden_layers")
+    n_layers = getattr(config, key)
+    if num_layers > n_layers:
+        raise InputError(f"num_layers is {num_layers}, but {name} has {n_layers} layers: choose 1 to {n_layers}.")
+    setattr(config, key, num_layers)
+    for key, value in family.deterministic.items():
         setattr(config, key, value)
 
 
@@ -249,19 +233,21 @@ def _again(path: Path) -> str:
     return f"Download {path.name} again, or copy it again from where it is whole."
 
 
-def load_weights(model_class: Any, config: transformers.PretrainedConfig, folder: Path) -> Any:
+def load_weights(config: transformers.PretrainedConfig, folder: Path) -> Any:
     """Build a model and load the weights that it needs; a checkpoint's further layers are left out."""
     for path in weight_files(folder):
         check_weight_file(path)
+    family = get_family(config.model_type)
+    options = {} if family.key_mapping is None else {"key_mapping": dict(family.key_mapping)}
     with _quiet_transformers():
         try:
-            model, report = model_class.from_pretrained(
-                folder, config=config, dtype=torch.float32, output_loading_info=True, local_files_only=True
+            model, report = transformers_class(family.model_class).from_pretrained(
+                folder, config=config, dtype=torch.float32, output_loading_info=True, local_files_only=True, **options
             )
         except UNREADABLE as error:
             raise InputError(f"the weights in {str(folder)!r} cannot be read: {error}") from error
     # The keys of the layers above num_layers are left over, as they should be; what is needed must all be there.
-    unused = ("encoder.layer_norm.",) if config.do_stable_layer_norm else ()
+    unused = family.unused_weights(config)
     missing = sorted(key for key in report["missing_keys"] if not key.startswith(unused))
     mismatched = sorted(map(str, report["mismatched_keys"]))
     if missing or mismatched:

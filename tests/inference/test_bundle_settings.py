@@ -8,10 +8,14 @@ import transformers
 
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.bundle import BUNDLE_FILE, check_bundle
-from speechbrain_ext.inference.bundle_settings import ENCODER_CONFIG, FACTS, SETTINGS, BundleSettings
-from speechbrain_ext.lobes.truncated_encoder import ARCHITECTURE_KEYS, TruncatedHuBERT
+from speechbrain_ext.inference.bundle_settings import FACTS, SETTINGS, BundleSettings, encoder_rules
+from speechbrain_ext.lobes import TruncatedEncoder
+from speechbrain_ext.lobes.families import MODEL_TYPES, get_family
 from tests.bundle_making import edit_config, edit_json, make_bundle
+from tests.tiny_encoders import ENCODERS
 from tests.tiny_hubert import TINY
+
+ENCODER_CONFIG = encoder_rules("hubert")
 
 HUGE = 10**4000
 # What no setting takes; JSON writes it, and reads it back.
@@ -102,6 +106,11 @@ def test_feature_encoder_that_no_model_has_is_refused(bundle, key, value):
 def test_frames_of_an_absurd_length_are_refused(bundle, strides, n_samples):
     edit_config(bundle, conv_stride=strides)
     refused(bundle, f"conv_stride must make a frame of 10 to 100000 samples, got {n_samples}")
+
+
+def test_uneven_feature_encoder_is_refused(bundle):
+    edit_config(bundle, conv_dim=[8])
+    refused(bundle, "encoder_config has 1 values in conv_dim, but 2 in conv_kernel")
 
 
 @pytest.mark.parametrize("key", ["model_type", "hidden_size", "num_hidden_layers", "conv_dim", "conv_stride"])
@@ -212,22 +221,51 @@ def test_facts_pass(bundle):
     assert check_bundle(bundle).about["result"] == result
 
 
-def test_every_key_of_an_architecture_has_a_rule():
-    assert set(ENCODER_CONFIG) == {"model_type", *ARCHITECTURE_KEYS}
-
-
-@pytest.mark.parametrize("config", [transformers.HubertConfig(), transformers.Wav2Vec2Config()])
-def test_published_architectures_are_within_the_bounds(config):
-    values = {key: value for key, value in config.to_dict().items() if key in ENCODER_CONFIG}
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_published_architectures_are_within_the_bounds(model_type):
+    family = get_family(model_type)
+    values = getattr(transformers, family.config_class)().to_dict()
+    values = {key: values[family.aliases.get(key, key)] for key in family.bounds if key != "feat_proj_layer_norm"}
     values = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
     largest = {"hidden_size": 1920, "intermediate_size": 7680, "num_hidden_layers": 48}  # XLS-R with 2 billion weights
-    BundleSettings(["a", "b"], 1024, {**values, **largest})
+    BundleSettings(["a", "b"], 1024, {"model_type": model_type, **values, **largest})
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_every_value_of_an_architecture_is_bounded(bundle, name, monkeypatch):
+    """Of each family's own keys: nothing of another type, and no number without an end."""
+    monkeypatch.undo()
+    with torch.device("meta"):
+        config = TruncatedEncoder(config={"model_type": ENCODERS[name][0], **ENCODERS[name][1]}, num_layers=1)
+    config = config.architecture()
+    assert set(config) == set(encoder_rules(ENCODERS[name][0]))
+    for key, value in config.items():
+        for wrong in (HUGE, -1, "\x1b", {}, [HUGE]):
+            if not (wrong == value or (key == "adapter_attn_dim" and wrong is None)):
+                with pytest.raises(InputError, match=f"encoder_config.{key} must be"):
+                    BundleSettings(["a", "b"], 64, {**config, key: wrong})
+
+
+@pytest.mark.parametrize(
+    ("model_type", "changes", "message"),
+    [
+        ("wavlm", {"max_bucket_distance": 4}, "max_bucket_distance must be above a quarter of num_buckets .16., got 4"),
+        ("wav2vec2-bert", {"conv_depthwise_kernel_size": 4}, "conv_depthwise_kernel_size must be odd, got 4"),
+        ("whisper", {"num_mel_bins": 81}, r"num_mel_bins must be one of \(80, 128\), got 81"),
+    ],
+)
+def test_architecture_that_no_model_has_is_refused(monkeypatch, model_type, changes, message):
+    monkeypatch.undo()
+    with torch.device("meta"):
+        config = TruncatedEncoder(config={"model_type": model_type, **ENCODERS[model_type][1]}, num_layers=1)
+    with pytest.raises(InputError, match=message):
+        BundleSettings(["a", "b"], 64, {**config.architecture(), **changes})
 
 
 def test_settings_of_an_encoder_are_those_it_was_built_from(monkeypatch):
     monkeypatch.undo()
     with torch.device("meta"):
-        architecture = TruncatedHuBERT(config=TINY, num_layers=1).architecture()
+        architecture = TruncatedEncoder(config=TINY, num_layers=1).architecture()
     assert BundleSettings(["a", "b"], 64, architecture).encoder_config == {
         "model_type": "hubert",
         "hidden_act": "gelu",

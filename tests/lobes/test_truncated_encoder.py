@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.lobes import truncated_encoder
+from speechbrain_ext.lobes import family, truncated_encoder
 from speechbrain_ext.lobes.truncated_encoder import TruncatedHuBERT
 
 
@@ -25,8 +25,8 @@ def test_projection_dropout_is_active_in_training(small_config):
 
 
 LAYOUTS = {
-    "packed": lambda patch: patch.setattr(truncated_encoder, "DENSE", 1.0),
-    "rows in training": lambda patch: patch.setattr(truncated_encoder, "DENSE", 0.0),
+    "packed": lambda patch: patch.setattr(family, "DENSE", 1.0),
+    "rows in training": lambda patch: patch.setattr(family, "DENSE", 0.0),
     "rows on a GPU": lambda patch: patch.setattr(TruncatedHuBERT, "_packs", staticmethod(lambda wavs: False)),
 }
 NORMS = {
@@ -183,7 +183,11 @@ def test_input_stays_as_it_was(small_config, clips):
             "'num_hiden_layers', which HubertConfig .* Did you mean num_hidden_layers",
         ),
         ({"config": {"hidden_size": "wide"}}, "a value that HubertConfig does not take: [^$]*hidden_size"),
-        ({"config": {"model_type": "wavlm"}}, r"model_type 'wavlm'; known are \['hubert', 'wav2vec2'\]"),
+        (
+            {"config": {"model_type": "sew"}},
+            "the config is of a 'sew' model; known are data2vec-audio, hubert, unispeech, unispeech-sat, wav2vec2, "
+            "wav2vec2-bert, wavlm, whisper",
+        ),
         ({"config": None}, "needs a source .* or a config"),
     ],
 )

@@ -1,0 +1,132 @@
+"""Whisper's encoder, on the log-mel spectrogram of each clip at its own length."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Optional
+
+import torch
+import torch.nn.functional as F
+from speechbrain.dataio.dataio import length_to_mask
+from torch import nn
+
+from speechbrain_ext.errors import InputError
+from speechbrain_ext.lobes.family import SIZES, Config, Family, Layer, Model, drop, pack_rows
+from speechbrain_ext.lobes.frames import Frames
+from speechbrain_ext.lobes.log_mel import FRAME, HOP, whisper_log_mel
+from speechbrain_ext.rules import TRUTH, one_of, whole
+
+
+class Whisper(Family):
+    """Whisper's encoder (openai/whisper-large-v3); the decoder is neither built nor read.
+
+    Clips are never padded to 30 s: each has its own frames, 20 ms apart, and the first of the position embeddings.
+    Longer ones than these (30 s) are refused.
+    """
+
+    model_type = "whisper"
+    config_class = "WhisperConfig"
+    model_class = "models.whisper.modeling_whisper.WhisperEncoder"
+    bounds = {
+        **{key: rule for key, rule in SIZES.items() if key != "layer_norm_eps"},
+        "num_mel_bins": one_of(80, 128),
+        "max_source_positions": whole(1, 100_000),
+        "scale_embedding": TRUTH,
+    }
+    aliases = {
+        "hidden_size": "d_model",
+        "num_hidden_layers": "encoder_layers",
+        "num_attention_heads": "encoder_attention_heads",
+        "intermediate_size": "encoder_ffn_dim",
+        "hidden_act": "activation_function",
+    }
+    deterministic = {"dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0, "encoder_layerdrop": 0.0}
+    key_mapping = {r"^(model\.)?encoder\.": ""}
+    takes_log_mel = True
+    min_samples = FRAME // 2 + 1  # a clip is reflected at its ends
+
+    def __init__(self, config: Config, eager: bool = False) -> None:
+        super().__init__(config, eager)
+        self.n_mels = config.num_mel_bins
+        self.max_samples = 2 * HOP * config.max_source_positions
+
+    @classmethod
+    def check_config(cls, config: Mapping[str, Any], name: str) -> None:
+        """Refuse a checkpoint of the decoder alone."""
+        if "WhisperForCausalLM" in (config.get("architectures") or ()):
+            raise InputError(
+                f"{name} is of Whisper's decoder alone (WhisperForCausalLM). Give a checkpoint with the encoder, such "
+                "as openai/whisper-base."
+            )
+
+    @staticmethod
+    def unused_weights(config: Config) -> tuple[str, ...]:
+        """Return the final LayerNorm's prefix."""
+        return ("layer_norm.",)
+
+    def frame_lengths(self, n_samples: torch.Tensor) -> torch.Tensor:
+        """Count the frames of clips: two of 10 ms each, rounded up."""
+        n_mel_frames = torch.div(n_samples, HOP, rounding_mode="floor")
+        return torch.div(n_mel_frames + 1, 2, rounding_mode="floor")
+
+    def layers(self, model: Model) -> nn.ModuleList:
+        """Return the Transformer layers."""
+        return model.layers
+
+    def prepare(self, model: Model) -> None:
+        """Remove the LayerNorm after the last layer, and freeze the position embeddings, which are sinusoids."""
+        model.layer_norm = nn.Identity()
+        model.embed_positions.requires_grad_(False)
+
+    def set_projection_dropout(self, layer: Layer, probability: float) -> None:
+        """Set the dropout after the output projection of attention; transformers has a number there."""
+        layer.dropout = nn.Dropout(probability)
+
+    def projection_dropout(self, layer: Layer) -> nn.Module:
+        """Return the dropout after the output projection of attention."""
+        return layer.dropout
+
+    def feature_encoder(self, model: Model) -> Iterable[nn.Module]:
+        """Return the two convolutions."""
+        return model.conv1, model.conv2
+
+    def embed(
+        self, model: Model, wavs: torch.Tensor, n_samples: torch.Tensor, padded: bool, packs: bool
+    ) -> tuple[torch.Tensor, Frames]:
+        """Compute the log-mel spectrogram and two convolutions, and add the position embeddings."""
+        feats = whisper_log_mel(wavs, n_samples, self.n_mels).to(model.conv1.weight.dtype)  # [B, T, M]
+        hidden = F.gelu(model.conv1(feats.transpose(1, 2)))  # [B, T, M] -> [B, M, T] -> [B, D, T]
+        if padded:  # beyond a clip there is nothing for the second convolution, as if the clip were alone
+            n_mel_frames = torch.div(n_samples, HOP, rounding_mode="floor")
+            own = length_to_mask(n_mel_frames, max_len=hidden.shape[2], dtype=torch.bool)
+            hidden = hidden.masked_fill(~own.unsqueeze(1), 0.0)
+        rows = F.gelu(model.conv2(hidden)).transpose(1, 2).contiguous()  # [B, D, T] -> [B, D, F] -> [B, F, D]
+        positions = model.embed_positions.weight[: rows.shape[1]]
+        rows = rows + F.pad(positions, (0, 0, 0, rows.shape[1] - len(positions)))  # of a row longer than any clip
+        return pack_rows(rows, self.frame_lengths(n_samples), padded, packs, self.eager)
+
+    def attention_input(self, layer: Layer, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the residual stream, and it normalised."""
+        return hidden, layer.self_attn_layer_norm(hidden)
+
+    def queries(self, layer: Layer, normed: torch.Tensor) -> torch.Tensor:
+        """Project to queries."""
+        return layer.self_attn.q_proj(normed)
+
+    def keys_and_values(self, layer: Layer, normed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Project to keys, without a bias of their own, and values."""
+        return layer.self_attn.k_proj(normed), layer.self_attn.v_proj(normed)
+
+    def finish(
+        self,
+        layer: Layer,
+        residual: torch.Tensor,
+        attended: torch.Tensor,
+        frames: Optional[Frames],
+        dropout_mask: Optional[torch.Tensor] = None,
+    ) -> torch.Tensor:
+        """Compute output projection and feed-forward."""
+        attended = layer.self_attn.out_proj(attended)
+        hidden = residual + drop(attended, layer.dropout, dropout_mask)
+        return hidden + layer.fc2(layer.activation_fn(layer.fc1(layer.final_layer_norm(hidden))))
+
+
+FAMILY = Whisper
