@@ -135,7 +135,7 @@ class Family(ABC):
         """Set the dropout after the output projection of attention, as the module `projection_dropout` returns."""
 
     @abstractmethod
-    def projection_dropout(self, layer: Layer) -> nn.Module:
+    def projection_dropout(self, layer: Layer) -> nn.Dropout:
         """Return the dropout after the output projection of attention."""
 
     def feature_encoder(self, model: Model) -> Iterable[nn.Module]:

@@ -93,13 +93,12 @@ class PackedFrames:
             attended = _attend(queries, keys, values, n_clips, n_heads, bias=bias, basis=basis, eager=self.eager)
             return attended.reshape(queries.shape)
         n_queries = self.lengths if len(queries) == len(keys) else 1
-        clips = zip(
-            queries.split(n_queries),
-            keys.split(self.lengths),
-            values.split(self.lengths),
-            [None] * len(self.lengths) if basis is None else basis.split(n_queries),
-        )
-        pieces = [_attend(*clip, 1, n_heads, bias=bias, basis=own, eager=self.eager) for *clip, own in clips]
+        bases = [None] * len(self.lengths) if basis is None else basis.split(n_queries)
+        clips = zip(queries.split(n_queries), keys.split(self.lengths), values.split(self.lengths), bases)
+        pieces = [
+            _attend(queries, keys, values, 1, n_heads, None, bias, basis, self.eager)
+            for queries, keys, values, basis in clips
+        ]
         return torch.cat(pieces, dim=1).reshape(queries.shape)
 
 

@@ -34,10 +34,11 @@ ATTENTIONS = ("sdpa", "eager")
 class TruncatedEncoder(EncoderCheckpoint):
     """The first `num_layers` Transformer layers of a self-supervised speech encoder, with feature reduction.
 
-    The output is the raw residual stream after the last kept layer: no final LayerNorm follows. Layers above it are
-    neither allocated nor read. With "first", the last kept layer computes its query, output projection and
-    feed-forward for frame 0 alone, which gives the same numbers. A clip has the same output alone and in any batch,
-    also where the feature encoder has GroupNorm (HuBERT-Base, wav2vec 2.0 Base), whose statistics leave padding out.
+    The output is the raw residual stream after the last kept layer: a LayerNorm that follows the whole model's last
+    layer is left out, one that belongs to each layer is not. Layers above are neither allocated nor read. With "first",
+    the last kept layer computes its query, output projection and feed-forward for frame 0 alone, which gives the same
+    numbers. A clip has the same output alone and in any batch, also where the feature encoder has GroupNorm
+    (HuBERT-Base, wav2vec 2.0 Base), whose statistics leave padding out.
 
     Layers are computed part by part: hooks on a whole Transformer layer, on its attention or on the convolutions of a
     feature encoder with LayerNorm are not called; those on projections, norms, activations and dropouts are.
@@ -46,12 +47,12 @@ class TruncatedEncoder(EncoderCheckpoint):
     Arguments
     ---------
     source : str, optional
-        Hub id or folder of a HuBERT or wav2vec 2.0 checkpoint.
+        Hub id or folder of a checkpoint; its `model_type` says which of `families` it belongs to.
     save_path : str, optional
         Folder in which a downloaded checkpoint is kept; by default the Hub's own cache.
     config : dict, optional
-        Values of `transformers.HubertConfig` (or, with `model_type: wav2vec2`, `Wav2Vec2Config`) from which an
-        encoder without trained weights is built. Used only without `source`.
+        Values of transformers' configuration (`HubertConfig`, or that of its `model_type`) from which an encoder
+        without trained weights is built. Used only without `source`.
     num_layers : int
         How many Transformer layers are kept.
     projection_dropout : float

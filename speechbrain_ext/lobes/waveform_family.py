@@ -99,7 +99,7 @@ class WaveformFamily(Family):
         """Set the dropout after the output projection of attention."""
         layer.dropout = nn.Dropout(probability)
 
-    def projection_dropout(self, layer: Layer) -> nn.Module:
+    def projection_dropout(self, layer: Layer) -> nn.Dropout:
         """Return the dropout after the output projection of attention."""
         return layer.dropout
 

@@ -93,7 +93,9 @@ def test_incomplete_weights_are_refused(tmp_path, small_config):
 
 def test_other_architecture_is_refused(tmp_path):
     transformers.BertConfig().save_pretrained(tmp_path)
-    with pytest.raises(InputError, match=r"config.json is of a 'bert' model; known are data2vec-audio, hubert, .*, whisper\."):
+    with pytest.raises(
+        InputError, match=r"config.json is of a 'bert' model; known are data2vec-audio, hubert, .*whisper"
+    ):
         TruncatedHuBERT(tmp_path)
 
 
@@ -111,7 +113,7 @@ AGAIN = "Download config.json again, or copy it again from where it is whole."
         (b'{"model_type": "hub', rf"config.json is not a JSON object. {AGAIN}"),
         (b"[]", rf"config.json is not a JSON object. {AGAIN}"),
         (b"\xff\xfe", rf"config.json is not a JSON object. {AGAIN}"),
-        (b"{}", r"config.json names no model_type; known are data2vec-audio, hubert, .*, whisper\."),
+        (b"{}", r"config.json names no model_type; known are data2vec-audio, hubert, .*whisper"),
         (b'{"model_type": "hubert", "hidden_size": "wide"}', "config.json cannot be read: [^$]*hidden_size"),
     ],
 )

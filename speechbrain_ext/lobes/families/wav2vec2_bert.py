@@ -76,7 +76,7 @@ class Wav2Vec2Bert(Family):
         """Set the dropout after the output projection of attention."""
         layer.self_attn_dropout = nn.Dropout(probability)
 
-    def projection_dropout(self, layer: Layer) -> nn.Module:
+    def projection_dropout(self, layer: Layer) -> nn.Dropout:
         """Return the dropout after the output projection of attention."""
         return layer.self_attn_dropout
 

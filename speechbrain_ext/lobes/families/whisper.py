@@ -80,7 +80,7 @@ class Whisper(Family):
         """Set the dropout after the output projection of attention; transformers has a number there."""
         layer.dropout = nn.Dropout(probability)
 
-    def projection_dropout(self, layer: Layer) -> nn.Module:
+    def projection_dropout(self, layer: Layer) -> nn.Dropout:
         """Return the dropout after the output projection of attention."""
         return layer.dropout
 
