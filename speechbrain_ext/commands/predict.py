@@ -40,7 +40,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch_size", type=int, default=16, help="recordings at a time (default: %(default)s)")
     parser.add_argument("--max_s", type=float, default=120.0, help="refuse longer ones (default: %(default)s s)")
     parser.add_argument("--device", help="such as cpu or cuda:0; default: a GPU where there is one")
-    parser.add_argument("--precision", default="fp32", choices=["fp32", "bf16", "fp16"], help="default: %(default)s")
+    add_precision_argument(parser)
+
+
+def add_precision_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare the argument that says how precisely a classifier computes."""
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        choices=["auto", "fp32", "bf16", "fp16"],
+        help="auto takes bf16 where the processor or the card has it, else fp32 (default: %(default)s)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -56,8 +66,7 @@ def run(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         piped = Path(scratch) / "recording"
         paths = list(dict.fromkeys(path for given in options.recordings for path in _paths(given, piped)))
-        run_opts = {key: value for key in ("device", "precision") if (value := getattr(options, key))}
-        classifier = load_classifier(options.bundle, run_opts)
+        classifier = load_classifier(options.bundle, {"device": options.device, "precision": options.precision})
         model = sha256_of(classifier.bundle.folder / BUNDLE_FILE)[:12]
         emotions = list(classifier.hparams.emotions)
         check_labels(emotions)

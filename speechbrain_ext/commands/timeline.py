@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from speechbrain_ext.commands.predict import add_precision_argument
 from speechbrain_ext.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batch_size", type=int, default=16, help="windows at a time (default: %(default)s)")
     parser.add_argument("--device", help="such as cpu or cuda:0; default: a GPU where there is one")
+    add_precision_argument(parser)
     parser.add_argument("--formats", default=",".join(FILES), help="what is written (default: %(default)s)")
 
 
@@ -56,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"--out must be a folder, and {out} is a file. Choose another name.")
     header = probe_audio(options.file, Path(options.file).name, check_samples=False)
 
-    classifier = load_classifier(options.bundle, {"device": options.device} if options.device else None)
+    classifier = load_classifier(options.bundle, {"device": options.device, "precision": options.precision})
     out.mkdir(parents=True, exist_ok=True)  # what cannot be written is told before an hour of work
     timeline = _follow(classifier, options, header.duration_s)
     title = (

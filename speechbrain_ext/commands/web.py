@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Optional
 
+from speechbrain_ext.commands.predict import add_precision_argument
 from speechbrain_ext.errors import InputError, check_number
 
 DEMO_CORPUS = "demo_corpus"  # where `make demo` leaves it
@@ -50,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--examples", metavar="FOLDER", help=f"offer recordings from here (default: {DEMO_CORPUS}, where there is one)"
     )
     parser.add_argument("--device", help="such as cpu or cuda:0; default: a GPU where there is one")
+    add_precision_argument(parser)
     parser.add_argument("--open", action="store_true", help="open the browser")
 
 
@@ -67,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     import_gradio()
     check_address(options.host, options.port)
     examples = pick_examples(options.examples)
-    classifier = load_classifier(options.bundle, {"device": options.device} if options.device else None)
+    classifier = load_classifier(options.bundle, {"device": options.device, "precision": options.precision})
     model = Path(options.bundle).resolve().name if Path(options.bundle).is_dir() else options.bundle  # USER/NAME
     page = serve_page(
         classifier,

@@ -16,7 +16,7 @@ from torch import nn
 
 from speechbrain_ext.dataio.audio_normalizer import SoxrAudioNormalizer
 from speechbrain_ext.dataio.label_encoder import FixedLabelEncoder
-from speechbrain_ext.device import check_device
+from speechbrain_ext.device import check_device, resolve_precision
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.bundle import BUNDLE_FILE, PARTS, check_bundle
 from speechbrain_ext.inference.bundle_settings import BundleSettings
@@ -26,7 +26,7 @@ from speechbrain_ext.lobes.truncated_encoder import TruncatedHuBERT
 from speechbrain_ext.nnet.projection import EmotionClassifier, EmotionEmbedding
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-PRECISIONS = ("fp32", "bf16", "fp16")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 HINT = "Export it again, or get it again from who made it."
 
 
@@ -45,8 +45,9 @@ def load_classifier(
     source : str or pathlib.Path
         The bundle's folder, or USER/NAME of a model on the Hugging Face Hub.
     run_opts : dict, optional
-        SpeechBrain's options for running, such as {"device": "cuda:0", "precision": "bf16"}. The precision applies
-        within `with classifier.inference_ctx:`.
+        SpeechBrain's options for running, such as {"device": "cuda:0", "precision": "auto"}. The precision, by default
+        fp32, is that of the encoder's products, see `EmbeddingModel.use_half_precision`; "auto" takes bf16 where the
+        card or the processor has it. It needs no `classifier.inference_ctx`.
     revision : str, optional
         Branch, tag or commit on the Hub.
 
@@ -61,7 +62,9 @@ def load_classifier(
     InputError
         If there is no such bundle or device, the bundle is refused, or its weights do not fit.
     """
-    _check_run_opts(run_opts or {})
+    run_opts = dict(run_opts or {})
+    _check_run_opts(run_opts)
+    precision = resolve_precision(run_opts.pop("precision", "fp32"), run_opts.get("device"), inference=True)
     folder, within = find_bundle(source, revision)
     bundle = check_bundle(folder, within)
     settings = bundle.settings
@@ -74,18 +77,21 @@ def load_classifier(
         ) from error
     for name, part in parts.items():
         _load_weights(part, folder / f"{name}.ckpt")
+    embedding_model = EmbeddingModel(
+        parts["encoder"],
+        parts["f_0"],
+        sample_rate_hz=settings.sample_rate,
+        waveform_scale=settings.waveform_scale,
+        max_s=settings.max_s,
+        fixed_length_s=settings.fixed_length_s,
+        mask_padding=settings.mask_padding,
+    )
+    if precision != "fp32":
+        embedding_model.use_half_precision(precision)
     modules = {
         "compute_features": nn.Identity(),  # the embedding model takes waveforms
         "mean_var_norm": LengthsCapableSequential(nn.Identity()),
-        "embedding_model": EmbeddingModel(
-            parts["encoder"],
-            parts["f_0"],
-            sample_rate_hz=settings.sample_rate,
-            waveform_scale=settings.waveform_scale,
-            max_s=settings.max_s,
-            fixed_length_s=settings.fixed_length_s,
-            mask_padding=settings.mask_padding,
-        ),
+        "embedding_model": embedding_model,
         "classifier": parts["f_1"],
     }
     hparams = {

@@ -5,12 +5,14 @@ from typing import Any, Optional
 import torch
 from speechbrain.dataio.dataio import length_to_mask
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from speechbrain_ext.dataio.audio import SHORTEST_S, WAVEFORM_SCALES
 from speechbrain_ext.dataio.waveform_scale import num_samples, scale_waveforms
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
 
 LONGEST_S = 3600.0
+HALF_PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class EmbeddingModel(nn.Module):
@@ -71,6 +73,24 @@ class EmbeddingModel(nn.Module):
         self.max_samples = None if max_s is None else round(max_s * sample_rate_hz)
         self.fixed_samples = None if fixed_length_s is None else round(fixed_length_s * sample_rate_hz)
         self.mask_padding = mask_padding
+        self.half_precision: Optional[torch.dtype] = None
+
+    def use_half_precision(self, precision: str) -> None:
+        """Compute the encoder's products in half precision from now on, from weights that are rounded once.
+
+        Norms, softmax and sums inside an operation are computed in float32, and so is f_0.
+
+        Arguments
+        ---------
+        precision : str
+            "bf16" or "fp16".
+        """
+        if precision not in HALF_PRECISIONS:
+            raise InputError(f"precision must be one of {', '.join(HALF_PRECISIONS)}, got {precision!r}.")
+        self.half_precision = HALF_PRECISIONS[precision]
+        for module in self.encoder.modules():
+            if isinstance(module, (nn.Linear, nn.Conv1d)) and not is_parametrized(module):  # autocast rounds the others
+                module.to(self.half_precision)
 
     @property
     def min_samples(self) -> int:
@@ -102,11 +122,12 @@ class EmbeddingModel(nn.Module):
             n_samples = n_samples.clamp(max=self.fixed_samples)
             wavs = _pad_with_means(wavs, n_samples, self.fixed_samples)
             wavs = scale_waveforms(wavs, scale=self.waveform_scale)  # the padding belongs to the clip here
-        if self.mask_padding:
-            feats = self.encoder(wavs, n_samples / wavs.shape[1])
-        else:
-            feats = self.encoder(wavs)
-        return self.f_0(feats)
+        encoder_inputs = (wavs, n_samples / wavs.shape[1]) if self.mask_padding else (wavs,)
+        if self.half_precision is None:
+            return self.f_0(self.encoder(*encoder_inputs))
+        with torch.autocast(wavs.device.type, self.half_precision):
+            feats = self.encoder(*encoder_inputs)
+        return self.f_0(feats.float())
 
 
 def _pad_with_means(wavs: torch.Tensor, n_samples: torch.Tensor, n_fixed: int) -> torch.Tensor:

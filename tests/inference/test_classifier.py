@@ -12,6 +12,7 @@ import soundfile
 import torch
 from speechbrain.inference.classifiers import EncoderClassifier
 
+from speechbrain_ext import device
 from speechbrain_ext.dataio.audio import read_audio
 from speechbrain_ext.dataio.waveform_scale import scale_waveforms
 from speechbrain_ext.errors import InputError
@@ -164,16 +165,26 @@ def test_classify_file_equals_read_audio(classifier, tmp_path, rate_hz, n_channe
     assert of_file[3] == expected[3]
 
 
-def test_bf16_applies_within_its_context(good, classifier, clips):
+def test_bf16_is_close_and_applies_with_and_without_the_context(good, classifier, clips):
     wavs, wav_lens, _ = clips
     coarse = load_classifier(good, {"device": "cpu", "precision": "bf16"})
     expected = classifier.classify_batch(wavs, wav_lens)[0]
-    assert torch.equal(coarse.classify_batch(wavs, wav_lens)[0], expected)
+    log_posteriors = coarse.classify_batch(wavs, wav_lens)[0]
     with coarse.inference_ctx:
-        log_posteriors = coarse.classify_batch(wavs, wav_lens)[0]
+        assert torch.equal(coarse.classify_batch(wavs, wav_lens)[0], log_posteriors)
     assert log_posteriors.dtype == torch.float32
     assert not torch.equal(log_posteriors, expected)
-    torch.testing.assert_close(log_posteriors, expected, atol=0.05, rtol=0)
+    torch.testing.assert_close(log_posteriors.exp(), expected.exp(), atol=0.01, rtol=0)
+    assert coarse.encode_batch(wavs, wav_lens).dtype == torch.float32
+
+
+@pytest.mark.parametrize("has_bf16", [True, False])
+def test_auto_takes_what_the_processor_has(good, has_bf16, monkeypatch):
+    monkeypatch.setattr(device, "cpu_has_bf16", lambda: has_bf16)
+    encoder = load_classifier(good, {"device": "cpu", "precision": "auto"}).mods.embedding_model.encoder
+    projection = encoder.model.encoder.layers[0].attention.q_proj.weight
+    assert projection.dtype == (torch.bfloat16 if has_bf16 else torch.float32)
+    assert encoder.model.encoder.layers[0].layer_norm.weight.dtype == torch.float32
 
 
 def test_classifier_is_frozen_and_in_evaluation_mode(classifier):

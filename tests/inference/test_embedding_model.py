@@ -93,3 +93,25 @@ def test_embedding_has_the_size_of_f_0(model, clips):
 def test_unknown_scale_is_an_error(model):
     with pytest.raises(InputError, match="waveform_scale must be one of .*, got 'loud'"):
         model(waveform_scale="loud")
+
+
+def test_half_precision_keeps_norms_and_embeddings_in_float32(model, clips):
+    wavs, wav_lens, lengths = clips
+    parts = make_parts(feature_reduction="mean")
+    fine, coarse = model(), EmbeddingModel(parts["encoder"], parts["f_0"])
+    coarse.use_half_precision("bf16")
+    dtypes = {name: parameter.dtype for name, parameter in coarse.named_parameters()}
+    halved = {name for name, dtype in dtypes.items() if dtype == torch.bfloat16}
+    assert "encoder.model.encoder.layers.0.attention.q_proj.weight" in halved
+    assert "encoder.model.feature_extractor.conv_layers.0.conv.weight" in halved
+    assert not any("norm" in name or "pos_conv" in name or name.startswith("f_0") for name in halved)
+    found = coarse(wavs, wav_lens)
+    assert found.dtype == torch.float32 and not torch.equal(found, fine(wavs, wav_lens))
+    torch.testing.assert_close(found, fine(wavs, wav_lens), atol=0.05, rtol=0.05)
+    alone = [coarse(wav[None, :length]) for wav, length in zip(wavs, lengths)]
+    torch.testing.assert_close(torch.cat(alone), found, atol=0.02, rtol=0.02)  # rounded to 8 bits, in another order
+
+
+def test_half_precision_is_one_of_two(model):
+    with pytest.raises(InputError, match="precision must be one of bf16, fp16, got 'fp8'"):
+        model().use_half_precision("fp8")
