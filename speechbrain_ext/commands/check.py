@@ -32,6 +32,7 @@ def run(options: argparse.Namespace) -> int:
         allow_incomplete=True,
         group_by=options.group_by,
         n_folds=options.n_folds,
+        part=options.corpus_part,
     )
     manifest, emotions = prepared.manifest, prepared.emotions
     groups = {entry["group"] for entry in manifest.values()}

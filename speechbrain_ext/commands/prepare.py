@@ -39,6 +39,11 @@ def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"one of {', '.join(CORPORA)}; by default csv for a file, synthetic for what make_demo_corpus.py made",
     )
     parser.add_argument(
+        "--corpus_part",
+        metavar="PART",
+        help="a part of the corpus, for instance improvised for iemocap; all: the whole corpus",
+    )
+    parser.add_argument(
         "--emotions",
         metavar="A,B,...",
         help="the emotions to keep, in this order; by default the corpus's own, or all of the CSV",
@@ -70,6 +75,7 @@ def run(options: argparse.Namespace) -> int:
         options.allow_incomplete,
         group_by=options.group_by,
         n_folds=options.n_folds,
+        part=options.corpus_part,
     )
     write_manifest(prepared.manifest, path)
     for fault in shared_speakers(prepared.manifest):

@@ -3,12 +3,13 @@
 import difflib
 import importlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
 from speechbrain_ext.corpora.labels import check_reserved, find_labels, list_counts
+from speechbrain_ext.corpora.published_counts import compare_hours
 from speechbrain_ext.corpora.sources import check_data_folder, check_no_archive
 from speechbrain_ext.dataio.copies import check_copies, mark_copies
 from speechbrain_ext.dataio.grouping import regroup
@@ -29,9 +30,17 @@ CORPORA = {
     "synthetic": "the demo corpus that make_demo_corpus.py makes",
     "csv": "your own recordings, listed in a CSV with the columns id, wav, emo, speaker, group",
     "emodb": "EmoDB: German, 10 actors, 7 emotions",
+    "ravdess": "RAVDESS: English, 24 actors, 8 emotions; speech, or song",
+    "cremad": "CREMA-D: English, 91 actors, 6 emotions",
+    "savee": "SAVEE: English, 4 men, 7 emotions",
+    "tess": "TESS: English, 2 women, 7 emotions",
+    "meld": "MELD: English, dialogues of a television series, 7 emotions; its own split",
+    "msp_podcast": "MSP-Podcast: English, podcasts, 8 emotions; its own split",
+    "msp_improv": "MSP-IMPROV: English, 12 actors in 6 sessions, 4 emotions",
+    "esd": "ESD: English and Mandarin, 10 speakers each, 5 emotions",
     "nemo": "nEMO: Polish, 9 actors, 6 emotions",
+    "urdu": "URDU: Urdu, 38 speakers of talk shows, 4 emotions",
 }
-HOURS_TOLERANCE = 0.02  # conversions add and take a few frames
 # Modules that have corpus_of(folder): corpora whose folds and labels are described in a folder of their own.
 COLLECTIONS = {
     "emobox": "a corpus with EmoBox's folds, as --corpus=emobox:PATH/data/emodb; DATA_FOLDER holds downloads"
@@ -70,7 +79,7 @@ class Corpus:
     emotions : tuple of str
         The default classes in their order; empty where they are read from the data.
     merged : tuple of tuple
-        Labels that are read as another one: (label, what it is read as).
+        Labels that count as another one, unless they are chosen themselves: (label, what it counts as).
     group, speaker : str
         What a fold leaves out, for instance "session"; who is a speaker.
     language : str, optional
@@ -87,6 +96,10 @@ class Corpus:
         Results of others for its default emotions, in percent.
     part_of : callable
         Names the part that an utterance belongs to, by its id; None for corpora without parts.
+    part : str, optional
+        The part that is used where none is chosen; None: all of them.
+    part_counts : dict
+        For each part that can be chosen, what `compare` is for the whole.
     compare : callable
         Compares rows of the default emotions with the published corpus: (whether they are this corpus, what is missing
         or differs).
@@ -108,6 +121,8 @@ class Corpus:
     note: str = ""
     published: tuple[PublishedResult, ...] = ()
     part_of: Callable[[str], Optional[str]] = _no_part
+    part: Optional[str] = None
+    part_counts: Mapping[str, Callable[[Sequence[Row]], tuple[bool, list[str]]]] = field(default_factory=dict)
     compare: Callable[[Sequence[Row]], tuple[bool, list[str]]] = _nothing_to_compare
 
 
@@ -125,12 +140,15 @@ class PreparedCorpus:
         Why this copy is not the complete published corpus; empty for a complete one.
     copies : list of str
         A sentence for each recording that is in its group under two ids.
+    limits : list of str
+        What of a corpus was not used by choice; published results are not comparable.
     """
 
     manifest: Manifest
     emotions: list[str]
     faults: list[str]
     copies: list[str] = field(default_factory=list)
+    limits: list[str] = field(default_factory=list)
 
 
 def get_corpus(name: str) -> Corpus:
@@ -176,7 +194,7 @@ def find_corpus_name(source: str | Path, name: Optional[str] = None) -> str:
         return "synthetic"
     if not source.exists():
         check_data_folder(source, "holds the corpus")
-    known = "\n".join(f"    --corpus={name:11}{text}" for name, text in {**CORPORA, **COLLECTIONS}.items())
+    known = "\n".join(f"    --corpus={name:12}{text}" for name, text in {**CORPORA, **COLLECTIONS}.items())
     raise InputError(f"which corpus is in {source}? Say one of\n{known}")
 
 
@@ -189,6 +207,7 @@ def prepare_corpus(
     progress: bool = True,
     group_by: Optional[str] = None,
     n_folds: Optional[int] = None,
+    part: Optional[str] = None,
 ) -> PreparedCorpus:
     """Read, check and describe a copy of a corpus; prints a table of its utterances, and what was left out.
 
@@ -209,6 +228,8 @@ def prepare_corpus(
         Whether to show a progress bar.
     group_by, n_folds : optional
         What a fold leaves out in place of the corpus's own groups, as `regroup` takes them.
+    part : str, optional
+        The part of the corpus to use, or "all"; by default the corpus's own choice.
 
     Raises
     ------
@@ -217,8 +238,10 @@ def prepare_corpus(
     """
     corpus = get_corpus(name)
     source = Path(source).expanduser()
+    part = check_part(corpus, part)
     all_rows = corpus.read_rows(source)
     check_rows(all_rows)
+    is_this, differences, all_rows = _choose_rows(corpus, all_rows, part, emotions)
     counts = Counter(row["emo"] for row in all_rows)
     if emotions is None:
         chosen = list(corpus.emotions or sorted(counts))
@@ -233,7 +256,6 @@ def prepare_corpus(
     if not rows:
         raise InputError(f"{source} holds no utterance labelled {', '.join(chosen)}: it has {list_counts(counts)}.")
 
-    is_this, differences = corpus.compare([row for row in all_rows if row["emo"] in corpus.emotions])
     faults = [f"{text[0].upper()}{text[1:]}." for text in differences]
     if not is_this:
         faults = [f"These utterances are not {corpus.title}'s; results on them are not results on {corpus.title}."]
@@ -269,24 +291,45 @@ def prepare_corpus(
         print(faults[0])
     elif faults:
         print(f"WARNING: {faults_said} The numbers are not comparable with published ones.")
-    return PreparedCorpus(manifest, chosen, faults, copies)
+    limits = [f"Only the {part} part is used."] if part and part != corpus.part else []
+    return PreparedCorpus(manifest, chosen, faults, copies, limits)
 
 
-def compare_hours(durations_s: Sequence[float], expected_hours: float) -> list[str]:
-    """Say it when recordings are not as long as the published ones: they may have been cut, padded or replaced.
+def _choose_rows(
+    corpus: Corpus, rows: Sequence[Row], part: Optional[str], emotions: Any
+) -> tuple[bool, list[str], list[Row]]:
+    """Return what `Corpus.compare` says, and the rows of a part, in which labels are merged that are not chosen."""
+    merged = [{**row, "emo": dict(corpus.merged).get(row["emo"], row["emo"])} for row in rows]
+    labels = emotions if isinstance(emotions, Sequence) else ()
+    chosen = [row if row["emo"] in labels else other for row, other in zip(rows, merged)]
+    is_this, differences = corpus.compare([row for row in merged if row["emo"] in corpus.emotions])
+    if part is None:
+        return is_this, differences, chosen
+    chosen, merged = ([row for row in some if corpus.part_of(row["id"]) == part] for some in (chosen, merged))
+    if is_this:
+        _, differences = corpus.part_counts[part]([row for row in merged if row["emo"] in corpus.emotions])
+    return is_this, differences, chosen
+
+
+def check_part(corpus: Corpus, part: Optional[str]) -> Optional[str]:
+    """Return the part of a corpus that is meant, None for all of it.
+
+    Raises
+    ------
+    InputError
+        If the corpus has no such part.
 
     Example
     -------
-    >>> compare_hours([2.0] * 450, 0.413)
-    ['The recordings last 0.250 hours in all, each 2.00 s; expected are 0.413: they were altered.']
+    >>> check_part(get_corpus("ravdess"), None), check_part(get_corpus("ravdess"), "all")
+    ('speech', None)
     """
-    hours = sum(durations_s) / 3600
-    if abs(hours / expected_hours - 1) < HOURS_TOLERANCE:
-        return []
-    each = f", each {durations_s[0]:.2f} s" if max(durations_s) - min(durations_s) < 0.005 else ""
-    return [
-        f"The recordings last {hours:.3f} hours in all{each}; expected are {expected_hours:.3f}: they were altered."
-    ]
+    if part is None:
+        return corpus.part
+    if part != "all" and part not in corpus.part_counts:
+        known = ", ".join((*corpus.part_counts, "all")) if corpus.part_counts else "all: it has no parts"
+        raise InputError(f"corpus_part of {corpus.title} must be one of {known}, got {part!r}.")
+    return None if part == "all" else part
 
 
 def count_table(manifest: Manifest, emotions: Sequence[str], by: str = "group") -> str:

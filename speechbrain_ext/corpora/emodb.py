@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 from speechbrain_ext.corpora.base import Corpus
-from speechbrain_ext.corpora.file_names import PublishedCounts, read_named_files
+from speechbrain_ext.corpora.file_names import read_named_files
+from speechbrain_ext.corpora.published_counts import PublishedCounts
 from speechbrain_ext.dataio.manifest import Row
 
 # 03a01Wa: speaker, text, emotion (the German word's first letter), version.

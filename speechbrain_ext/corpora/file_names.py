@@ -1,17 +1,15 @@
-"""Corpora whose file names say everything: their recordings are found, and compared with what was published."""
+"""Corpora whose file names say everything: their recordings are found, and read as rows."""
 
 import logging
 import os
 import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
 from speechbrain_ext.corpora.sources import check_data_folder, is_archive
-from speechbrain_ext.dataio.manifest import SHOWN, Row
+from speechbrain_ext.dataio.manifest import Row
 from speechbrain_ext.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -122,54 +120,3 @@ def _nothing_found(data_folder: Path, title: str, example: str, others: Sequence
     else:
         hint = " It has no recordings. Check the path."
     return f"the data folder {data_folder} holds no recording named as {title}'s are, for instance {example}.{hint}"
-
-
-@dataclass(frozen=True)
-class PublishedCounts:
-    """What a complete copy holds; called with rows, it compares them, as `Corpus.compare` does.
-
-    Attributes
-    ----------
-    emotions : dict
-        The number of utterances by label.
-    speakers : dict
-        The number of utterances by speaker; empty where it was not published.
-
-    Example
-    -------
-    >>> counts = PublishedCounts({"ang": 1, "sad": 1}, {"s1": 1, "s2": 1})
-    >>> counts([{"emo": "ang", "speaker": "s1"}])
-    (True, ['1 utterances found, 2 expected', '0 of sad, 1 expected', 'speaker s2 is missing'])
-    """
-
-    emotions: Mapping[str, int]
-    speakers: Mapping[str, int] = field(default_factory=dict)
-
-    def __call__(self, rows: Sequence[Row]) -> tuple[bool, list[str]]:
-        """Return (True, what is missing or differs): the names of the files say that it is this corpus."""
-        faults = []
-        emotions = Counter(row["emo"] for row in rows)
-        speakers = Counter(row["speaker"] for row in rows)
-        n_expected = sum(self.emotions.values())
-        if len(rows) != n_expected:
-            faults.append(f"{len(rows)} utterances found, {n_expected} expected")
-        for emo, n in self.emotions.items():
-            if emotions[emo] != n:
-                faults.append(f"{emotions[emo]} of {emo}, {n} expected")
-        if self.speakers:
-            missing = [name for name in self.speakers if name not in speakers]
-            strange = sorted(set(speakers) - set(self.speakers))
-            differing = [name for name, n in self.speakers.items() if speakers[name] not in (0, n)]
-            faults += [_list_speakers(missing, "missing")] if missing else []
-            faults += [_list_speakers(strange, "unknown")] if strange else []
-            faults += [
-                f"{speakers[name]} of speaker {name}, {self.speakers[name]} expected" for name in differing[:SHOWN]
-            ]
-            faults += [f"{len(differing) - SHOWN} more speakers differ"] if len(differing) > SHOWN else []
-        return True, faults
-
-
-def _list_speakers(names: Sequence[str], what: str) -> str:
-    if len(names) == 1:
-        return f"speaker {names[0]} is {what}"
-    return f"{len(names)} speakers are {what}: {', '.join(names[:SHOWN])}{', ...' * (len(names) > SHOWN)}"

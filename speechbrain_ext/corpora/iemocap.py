@@ -1,6 +1,7 @@
 """IEMOCAP: its annotations, what a complete copy holds, and the results published on its four emotions.
 
-Excited counts as happy (Sec. 3.1 of the paper). A corpus in IEMOCAP's folders and format is read as well.
+Excited counts as happy (Sec. 3.1 of the paper), unless it is chosen itself. A corpus in IEMOCAP's folders and format is
+read as well.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Optional
 
 from speechbrain_ext.corpora.base import Corpus, PublishedResult
+from speechbrain_ext.corpora.published_counts import PublishedCounts
 from speechbrain_ext.corpora.sources import check_data_folder, is_archive
 from speechbrain_ext.dataio.manifest import Row, first_lines
 from speechbrain_ext.errors import InputError
@@ -26,6 +28,10 @@ TURN = re.compile(TIMES.pattern + r"\s+(?P<id>\S+)\s+(?P<code>[^\s\[]+)(\s|$)")
 # The letter after the session says who wears the markers; the one after the last "_" says who speaks.
 UTT_ID = re.compile(r"^(?P<dialog>Ses(?P<session>\d{2})[FM]_(?P<part>impro|script)\w*)_(?P<speaker>[FM])\d+$")
 PART_NAMES = {"impro": "improvised", "script": "scripted"}
+PART_COUNTS = {
+    "improvised": PublishedCounts({"ang": 289, "hap": 947, "sad": 608, "neu": 1099}),
+    "scripted": PublishedCounts({"ang": 814, "hap": 689, "sad": 476, "neu": 609}),
+}
 
 # Utterances of the four emotions by session (counts as published with EmoBox), in the order of EMOTIONS.
 IEMOCAP_COUNTS = {
@@ -116,9 +122,11 @@ def _read_turn(line: str, place: str, wav_folder: Path) -> Row:
     return {
         "id": utt_id,
         "wav": str(wav_folder / utt["dialog"] / f"{utt_id}.wav"),
-        "emo": dict(MERGED).get(code, code),
+        "emo": code,
         "speaker": f"Ses{utt['session']}_{utt['speaker']}",
         "group": f"Session{int(utt['session'])}",
+        "gender": {"F": "female", "M": "male"}[utt["speaker"]],
+        "style": PART_NAMES[utt["part"]],
         "place": place,
     }
 
@@ -225,5 +233,6 @@ CORPUS = Corpus(
         PublishedResult("Kang et al., label-adaptive mixup", 2023, 75.37, 76.04),
     ),
     part_of=part_of,
+    part_counts=PART_COUNTS,
     compare=compare_with_iemocap,
 )

@@ -7,16 +7,17 @@ import re
 from pathlib import Path
 
 from speechbrain_ext.corpora.base import Corpus
-from speechbrain_ext.corpora.file_names import PublishedCounts, read_named_files
+from speechbrain_ext.corpora.file_names import read_named_files
+from speechbrain_ext.corpora.published_counts import PublishedCounts
 from speechbrain_ext.dataio.manifest import Row
 
-# EB0_anger_11: speaker, emotion, sentence.
-NAME = r"(?P<id>(?P<speaker>[A-Z]{2}\d)_(?P<emo>anger|fear|happiness|neutral|sadness|surprised)_\d+)"
 LABELS = {"anger": "ang", "fear": "fea", "happiness": "hap", "neutral": "neu", "sadness": "sad", "surprised": "sur"}
 GENDERS = {
     **dict.fromkeys(("EB0", "IC0", "KD0", "MK0"), "female"),
     **dict.fromkeys(("KS0", "MP0", "SM0", "TP0", "WR0"), "male"),
 }
+# EB0_anger_11: speaker, emotion, sentence.
+NAME = rf"(?P<id>(?P<speaker>{'|'.join(GENDERS)})_(?P<emo>{'|'.join(LABELS)})_\d+)"
 COUNTS = PublishedCounts({"ang": 749, "fea": 736, "hap": 749, "neu": 809, "sad": 769, "sur": 669})
 
 
@@ -27,7 +28,7 @@ def describe(name: re.Match[str]) -> Row:
         "emo": LABELS[name["emo"]],
         "speaker": name["speaker"],
         "group": name["speaker"],
-        "gender": GENDERS.get(name["speaker"], ""),
+        "gender": GENDERS[name["speaker"]],
     }
 
 

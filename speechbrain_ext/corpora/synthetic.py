@@ -281,6 +281,7 @@ CORPUS = Corpus(
     title="the synthetic demo corpus",
     read_rows=read_rows,
     emotions=iemocap.EMOTIONS,
+    merged=iemocap.MERGED,
     group="session",
     speaker="session and voice, for instance Ses01_F",
     language="en",

@@ -18,4 +18,5 @@ ADDED_KEYS: dict[str, Any] = {
     "balanced_sampling": False,
     "group_by": None,
     "n_folds": None,
+    "corpus_part": None,
 }

@@ -94,7 +94,7 @@ class Run:
         source = corpus_source(settings)
         emotions = settings["emotions"]
         options = {key: settings[key] for key in ("allow_incomplete", "group_by", "n_folds")}
-        options["sample_rate_hz"] = settings["sample_rate"]
+        options |= {"sample_rate_hz": settings["sample_rate"], "part": settings["corpus_part"]}
         name = corpus_name(settings)
         key = (name, source, str(emotions), *options.values())
         if key not in corpora:
@@ -178,7 +178,7 @@ class Run:
             As `check` does.
         """
         check_epochs(self.folder, self.settings["number_of_epochs"])
-        facts = {"corpus_faults": list(self.prepared.faults), "n_processes": n_processes}
+        facts = {"corpus_faults": [*self.prepared.faults, *self.prepared.limits], "n_processes": n_processes}
         explain = {"manifest": self._what_changed}
         claim_run_folder(self.folder, self.identity, self.text, RESUMABLE_KEYS, facts, explain)
         write_manifest(self.prepared.manifest, self.folder / MANIFEST_FILE)

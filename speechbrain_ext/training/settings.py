@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from speechbrain_ext.augment.waveforms import check_name
-from speechbrain_ext.corpora import get_corpus
+from speechbrain_ext.corpora.base import check_part, get_corpus
 from speechbrain_ext.corpora.sources import check_data_folder
 from speechbrain_ext.dataio.audio import SHORTEST_S, WAVEFORM_SCALES
 from speechbrain_ext.dataio.validation import VALIDATIONS
@@ -73,6 +73,7 @@ def complete_settings(
         )
     given["corpus_metadata"] = _find_metadata(corpus.metadata, settings, given)
     given["corpus"] = corpus.name
+    check_part(corpus, settings["corpus_part"])
     if not _emotions_are_chosen(hparams_file, given):
         given["emotions"] = list(corpus.emotions) or None
     source_key = "corpus_csv" if corpus.name == "csv" else "data_folder"

@@ -1,6 +1,7 @@
 """Trees in the naming schemes of published corpora, with recordings of a tenth of a second."""
 
 import io
+import re
 
 import numpy as np
 import soundfile
@@ -27,3 +28,9 @@ def write_tree(folder, paths):
 def read_incomplete(name, folder, **kwargs):
     """Prepare a copy of which parts are missing."""
     return prepare_corpus(name, folder, allow_incomplete=True, progress=False, **kwargs)
+
+
+def describe_names(module, names):
+    """Make the rows that a corpus's module makes of names of files, without the files."""
+    whole = re.compile(rf"(?:.*/)?(?:{module.NAME})")
+    return [module.describe(whole.fullmatch(name)) for name in names]

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from speechbrain_ext.corpora.file_names import PublishedCounts, list_files, read_named_files
+from speechbrain_ext.corpora.file_names import list_files, read_named_files
 from speechbrain_ext.errors import InputError
 from tests.corpora.corpus_trees import write_tree
 
@@ -74,31 +74,3 @@ def test_folder_without_the_corpus_is_refused_with_the_cure(tmp_path, paths, hin
 def test_files_with_other_endings_are_not_listed(tmp_path):
     write_tree(tmp_path, ["a.wav", "b.mp4", "c.MP4"])
     assert [str(path) for path in list_files(tmp_path, (".mp4",))] == ["b.mp4", "c.MP4"]
-
-
-def rows(**n):
-    return [{"emo": emo, "speaker": speaker} for key, count in n.items() for emo, speaker in [key.split("_")] * count]
-
-
-@pytest.mark.parametrize(
-    ("found", "faults"),
-    [
-        ({"ang_s1": 3, "sad_s2": 2}, []),
-        ({"ang_s1": 3}, ["3 utterances found, 5 expected", "0 of sad, 2 expected", "speaker s2 is missing"]),
-        (
-            {"ang_s1": 2, "sad_s1": 1, "sad_s3": 2},
-            ["2 of ang, 3 expected", "3 of sad, 2 expected", "speaker s2 is missing", "speaker s3 is unknown"],
-        ),
-        ({"ang_s1": 2, "ang_s2": 1, "sad_s2": 2}, ["2 of speaker s1, 3 expected", "3 of speaker s2, 2 expected"]),
-    ],
-)
-def test_counts_name_what_is_missing_or_differs(found, faults):
-    assert PublishedCounts({"ang": 3, "sad": 2}, {"s1": 3, "s2": 2})(rows(**found)) == (True, faults)
-
-
-def test_long_lists_of_speakers_are_cut():
-    counts = PublishedCounts({"ang": 40}, {f"s{i:02}": 2 for i in range(20)})
-    _, faults = counts(rows(ang_s00=1))
-    assert faults[-2].startswith("19 speakers are missing: s01, s02,") and faults[-2].endswith("s10, ...")
-    _, faults = counts([{"emo": "ang", "speaker": name} for name in counts.speakers])
-    assert faults[-1] == "10 more speakers differ"

@@ -9,6 +9,7 @@ import soundfile
 import speechbrain_ext.corpora.iemocap as iemocap
 from speechbrain_ext.corpora import prepare_corpus
 from speechbrain_ext.corpora.iemocap import compare_with_iemocap, read_rows
+from speechbrain_ext.corpora.published_counts import PublishedCounts
 from speechbrain_ext.errors import InputError
 
 HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
@@ -58,6 +59,8 @@ def test_speaker_is_the_one_who_speaks_and_excited_is_happy(tree):
         "emo": "hap",
         "speaker": "Ses02_F",
         "group": "Session2",
+        "gender": "female",
+        "style": "scripted",
     }
     assert {entry["speaker"] for entry in manifest.values()} == {"Ses01_F", "Ses01_M", "Ses02_F", "Ses02_M"}
     assert sum(entry["emo"] == "hap" for entry in manifest.values()) == 16
@@ -153,7 +156,7 @@ def test_tree_without_known_labels_is_refused(tmp_path):
 @pytest.fixture
 def known(tree, monkeypatch):
     """Let the tree's own ids and counts stand for IEMOCAP's."""
-    rows = read_rows(tree)
+    rows = [{**row, "emo": row["emo"].replace("exc", "hap")} for row in read_rows(tree)]
     parts = {}
     for session in (1, 2):
         for part in ("impro", "script"):
@@ -297,3 +300,28 @@ def test_iemocap_is_known_by_its_size_when_no_part_is_whole(known):
     assert faults[0] == "36 utterances found, 40 expected"
     assert len(faults) == 5  # and each part
     assert compare_with_iemocap(left[::4]) == (False, [])
+
+
+def test_excited_is_a_class_of_its_own_if_it_is_chosen(tree):
+    six = prepare_corpus("iemocap", tree, emotions=["hap", "sad", "neu", "ang", "exc"], progress=False)
+    labels = [entry["emo"] for entry in six.manifest.values()]
+    assert (labels.count("hap"), labels.count("exc")) == (8, 8)
+
+
+def test_improvised_part_alone(tree, known, monkeypatch):
+    counts = PublishedCounts({"ang": 4, "hap": 8, "neu": 4, "sad": 4})
+    monkeypatch.setitem(iemocap.CORPUS.part_counts, "improvised", counts)
+    found = prepare_corpus("iemocap", tree, progress=False, part="improvised")
+    assert {entry["style"] for entry in found.manifest.values()} == {"improvised"}
+    assert (len(found.manifest), found.faults, found.limits) == (20, [], ["Only the improvised part is used."])
+    with pytest.raises(InputError, match="4 of ang, 814 expected"):
+        prepare_corpus("iemocap", tree, progress=False, part="scripted")
+    with pytest.raises(
+        InputError, match="corpus_part of IEMOCAP must be one of improvised, scripted, all, got 'impro'"
+    ):
+        prepare_corpus("iemocap", tree, progress=False, part="impro")
+
+
+def test_parts_are_published_with_the_same_counts():
+    parts = iemocap.PART_COUNTS.values()
+    assert [sum(part.emotions[emo] for part in parts) for emo in iemocap.EMOTIONS] == [1103, 1636, 1084, 1708]
