@@ -15,6 +15,8 @@ import transformers
 
 from speechbrain_ext import __version__
 from speechbrain_ext.commands.main import COMMANDS
+from speechbrain_ext.corpora import CORPORA, get_corpus
+from speechbrain_ext.corpora.labels import EMOTIONS
 from tests.tiny_hubert import SMALL
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -164,3 +166,41 @@ def test_citation_and_changelog_are_of_this_version():
     assert "## [Unreleased]" in changelog and set(re.findall(r"^### (.*)$", changelog, re.MULTILINE)) <= {
         *("Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"),
     }
+
+
+PUBLISHED = [name for name in CORPORA if name not in ("synthetic", "csv")]
+
+
+def table_below(page, heading):
+    """Read the first table below a heading: its rows, each a list of cells without backquotes."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8").split(f"## {heading}\n")[1].split("\n## ")[0]
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_table_of_corpora_is_the_registry():
+    rows = {row[0]: row for row in table_below("corpora.md", "Published corpora")}
+    assert sorted(rows) == sorted(PUBLISHED)
+    for name, row in rows.items():
+        corpus = get_corpus(name)
+        assert row[4] == ", ".join(corpus.emotions), name
+        assert (ROOT / "docs" / re.search(r"\((.*)\)", row[6])[1]).is_file() and f"[{corpus.title}]" in row[6], name
+        counts = getattr(corpus.part_counts.get(corpus.part, corpus.compare), "emotions", None)
+        assert counts is None or row[3] == str(sum(counts.values())), name
+
+
+def test_table_of_labels_is_the_vocabulary_of_all_corpora():
+    assert {row[0]: row[1] for row in table_below("corpora.md", "What emotions are called")} == EMOTIONS
+    assert {emo for name in PUBLISHED for emo in get_corpus(name).emotions} <= set(EMOTIONS)
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLISHED if name != "iemocap"])
+def test_recipe_says_what_the_registry_knows(name):
+    corpus = get_corpus(name)
+    text = (ROOT / "recipes" / corpus.title / "README.md").read_text(encoding="utf-8")
+    plain = " ".join(text.split())
+    for known in (corpus.licence, corpus.source, corpus.complete, corpus.speaker, ", ".join(corpus.emotions)):
+        assert known in plain
+    assert f"--corpus={name} --data_folder=" in text and f"`{name.upper()}_ROOT`" in text
+    for part in ("Commands", "Folds", "Results"):
+        assert f"\n## {part}\n" in text

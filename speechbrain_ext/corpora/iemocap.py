@@ -26,7 +26,8 @@ CODES = ("ang", "hap", "exc", "sad", "neu", "fru", "sur", "fea", "dis", "oth", "
 TIMES = re.compile(r"^\[\s*[\d.]+\s*-\s*[\d.]+\s*\]")
 TURN = re.compile(TIMES.pattern + r"\s+(?P<id>\S+)\s+(?P<code>[^\s\[]+)(\s|$)")
 # The letter after the session says who wears the markers; the one after the last "_" says who speaks.
-UTT_ID = re.compile(r"^(?P<dialog>Ses(?P<session>\d{2})[FM]_(?P<part>impro|script)\w*)_(?P<speaker>[FM])\d+$")
+NAME = r"(?P<dialog>Ses(?P<session>\d{2})[FM]_(?P<part>impro|script)\w*)_(?P<speaker>[FM])\d+"
+UTT_ID = re.compile(rf"^{NAME}$")
 PART_NAMES = {"impro": "improvised", "script": "scripted"}
 PART_COUNTS = {
     "improvised": PublishedCounts({"ang": 289, "hap": 947, "sad": 608, "neu": 1099}),
@@ -119,15 +120,17 @@ def _read_turn(line: str, place: str, wav_folder: Path) -> Row:
         raise InputError(
             f"{utt_id}: the label {code!r} in {place} is unknown; known are {', '.join(CODES)}. Correct it."
         )
+    wav = str(wav_folder / utt["dialog"] / f"{utt_id}.wav")
+    return {"id": utt_id, "wav": wav, "emo": code, **describe(utt), "place": place}
+
+
+def describe(name: re.Match[str]) -> Row:
+    """Tell what an utterance's name says: its speaker and group, the speaker's gender, and its part."""
     return {
-        "id": utt_id,
-        "wav": str(wav_folder / utt["dialog"] / f"{utt_id}.wav"),
-        "emo": code,
-        "speaker": f"Ses{utt['session']}_{utt['speaker']}",
-        "group": f"Session{int(utt['session'])}",
-        "gender": {"F": "female", "M": "male"}[utt["speaker"]],
-        "style": PART_NAMES[utt["part"]],
-        "place": place,
+        "speaker": f"Ses{name['session']}_{name['speaker']}",
+        "group": f"Session{int(name['session'])}",
+        "gender": {"F": "female", "M": "male"}[name["speaker"]],
+        "style": PART_NAMES[name["part"]],
     }
 
 

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 PARTS = {"train": "train", "dev": "valid", "test": "test"}
 # train_splits/dia0_utt0.mp4, dev_splits_complete/dia0_utt0.mp4, output_repeated_splits_test/dia0_utt0.mp4
-CLIP = re.compile(r"(?:.*/)?[^/]*(?P<part>train|dev|test)[^/]*/(?P<name>dia\d+_utt\d+)")
+NAME = r"[^/]*(?P<part>train|dev|test)[^/]*/(?P<name>(?P<dialogue>dia\d+)_utt\d+)"
 LABELS = {
     "anger": "ang", "disgust": "dis", "fear": "fea", "joy": "hap", "neutral": "neu", "sadness": "sad", "surprise": "sur"
 }  # fmt: skip
@@ -43,8 +43,9 @@ def read_rows(data_folder: Path) -> list[Row]:
     files = list(list_files(data_folder, (".csv", ".mp4", *ENDINGS)))
     lists = {path.name.lower(): path for path in reversed(files)}
     clips: dict[str, Path] = {}
+    scheme = re.compile(rf"(?:.*/)?{NAME}")
     for path in files:
-        clip = CLIP.fullmatch(path.with_suffix("").as_posix())
+        clip = scheme.fullmatch(path.with_suffix("").as_posix())
         if clip and path.suffix.lower() != ".csv":
             key = f"{clip['part']}_{clip['name']}"
             if key not in clips or clips[key].suffix.lower() == ".mp4":
@@ -61,6 +62,11 @@ def read_rows(data_folder: Path) -> list[Row]:
     if not rows:
         raise InputError(f"{data_folder} holds no clip of MELD, such as train_splits/dia0_utt0.mp4. Unpack MELD.Raw.")
     return rows
+
+
+def describe(name: re.Match[str]) -> Row:
+    """Tell what a clip's path says: its dialogue."""
+    return {"group": f"{name['part']}_{name['dialogue']}"}
 
 
 def _read_list(data_folder: Path, path: Path, part: str, clips: dict[str, Path]) -> list[Row]:
@@ -82,7 +88,7 @@ def _read_list(data_folder: Path, path: Path, part: str, clips: dict[str, Path])
                     "wav": clips[utt_id].as_posix(),
                     "emo": emo,
                     "speaker": speaker,
-                    "group": utt_id.rpartition("_")[0],
+                    "group": utt_id.rpartition("_")[0],  # as `describe` tells it of the clip
                     "text": words,
                     "parts": [PARTS[part]],
                     "place": place,

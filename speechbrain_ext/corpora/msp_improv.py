@@ -19,7 +19,7 @@ from speechbrain_ext.errors import InputError
 # UTD-IMPROV-S01A-F01-P-FM01.avi; N; A:2.83; V:3.17; D:3.00 ; N:3.83;   (its sound is MSP-IMPROV-S01A-F01-P-FM01.wav)
 LINE = re.compile(r"UTD-IMPROV-(?P<name>\S+)\.avi;\s*(?P<code>[A-Z])\s*;")
 # Sentence with the emotion of its scene, speaker with the session's number, part, who speaks to whom with the turn.
-NAME = re.compile(r"S\d{2}[AHNS]-(?P<speaker>(?P<gender>[FM])0(?P<session>[1-6]))-(?P<part>[PRST])-[FM]{1,2}\d+")
+NAME = r"S\d{2}[AHNS]-(?P<speaker>(?P<gender>[FM])0(?P<session>[1-6]))-(?P<part>[PRST])-[FM]{1,2}\d+"
 LABELS = {"A": "ang", "H": "hap", "S": "sad", "N": "neu", "O": "oth", "X": "xxx"}
 PARTS = {"T": "target", "R": "read", "S": "improvised", "P": "natural"}
 EMOTIONS = ("ang", "hap", "sad", "neu")
@@ -53,19 +53,10 @@ def read_rows(data_folder: Path) -> list[Row]:
     text = (data_folder / lists[0]).read_text(encoding="utf-8-sig", errors="replace")
     rows = []
     for line in LINE.finditer(text):
-        name = NAME.fullmatch(line["name"])
+        name = re.fullmatch(NAME, line["name"])
         if name and name[0] in wavs:
-            rows.append(
-                {
-                    "id": f"MSP-IMPROV-{name[0]}",
-                    "wav": wavs[name[0]].as_posix(),
-                    "emo": LABELS.get(line["code"], "xxx"),
-                    "speaker": name["speaker"],
-                    "group": f"session{name['session']}",
-                    "gender": {"F": "female", "M": "male"}[name["gender"]],
-                    "style": "scripted" if name["part"] == "R" else "improvised",
-                }
-            )
+            emo = LABELS.get(line["code"], "xxx")
+            rows.append({"id": f"MSP-IMPROV-{name[0]}", "wav": wavs[name[0]].as_posix(), "emo": emo, **describe(name)})
     if not rows:
         raise InputError(
             f"{data_folder}: none of the recordings that {lists[0]} names is there, for instance session1/S01A/P/"
@@ -74,9 +65,19 @@ def read_rows(data_folder: Path) -> list[Row]:
     return rows
 
 
+def describe(name: re.Match[str]) -> Row:
+    """Tell what an utterance's name says: its speaker and group, the speaker's gender, and how it was recorded."""
+    return {
+        "speaker": name["speaker"],
+        "group": f"session{name['session']}",
+        "gender": {"F": "female", "M": "male"}[name["gender"]],
+        "style": "scripted" if name["part"] == "R" else "improvised",
+    }
+
+
 def part_of(utt_id: str) -> Optional[str]:
     """Name the part that an utterance belongs to: target, read, improvised or natural."""
-    name = NAME.fullmatch(utt_id.removeprefix("MSP-IMPROV-"))
+    name = re.fullmatch(NAME, utt_id.removeprefix("MSP-IMPROV-"))
     return PARTS[name["part"]] if name else None
 
 
