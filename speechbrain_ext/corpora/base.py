@@ -10,6 +10,7 @@ from typing import Any, Optional
 
 from speechbrain_ext.corpora.labels import check_reserved, find_labels, list_counts
 from speechbrain_ext.corpora.published_counts import compare_hours
+from speechbrain_ext.corpora.soft_labels import share_out
 from speechbrain_ext.corpora.sources import check_data_folder, check_no_archive
 from speechbrain_ext.dataio.copies import check_copies, mark_copies
 from speechbrain_ext.dataio.grouping import regroup
@@ -28,7 +29,7 @@ from speechbrain_ext.errors import InputError
 CORPORA = {
     "iemocap": "IEMOCAP_full_release, or another corpus in its folders and format",
     "synthetic": "the demo corpus that make_demo_corpus.py makes",
-    "csv": "your own recordings, listed in a CSV with the columns id, wav, emo, speaker, group",
+    "csv": "your own recordings, listed in a CSV or JSON Lines file with wav, emo and speaker",
     "emodb": "EmoDB: German, 10 actors, 7 emotions",
     "ravdess": "RAVDESS: English, 24 actors, 8 emotions; speech, or song",
     "cremad": "CREMA-D: English, 91 actors, 6 emotions",
@@ -142,6 +143,8 @@ class PreparedCorpus:
         A sentence for each recording that is in its group under two ids.
     limits : list of str
         What of a corpus was not used by choice; published results are not comparable.
+    notes : list of str
+        How labels count that are shares of several emotions; nothing for others.
     """
 
     manifest: Manifest
@@ -149,6 +152,7 @@ class PreparedCorpus:
     faults: list[str]
     copies: list[str] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def get_corpus(name: str) -> Corpus:
@@ -176,7 +180,7 @@ def get_corpus(name: str) -> Corpus:
 
 
 def find_corpus_name(source: str | Path, name: Optional[str] = None) -> str:
-    """Return a corpus's name, or tell it by what `source` is: a file is a CSV, and the demo corpus has its marker.
+    """Return a corpus's name, or tell it by what `source` is: a file lists one, and the demo corpus has its marker.
 
     Raises
     ------
@@ -242,9 +246,9 @@ def prepare_corpus(
     all_rows = corpus.read_rows(source)
     check_rows(all_rows)
     is_this, differences, all_rows = _choose_rows(corpus, all_rows, part, emotions)
-    counts = Counter(row["emo"] for row in all_rows)
+    counts = Counter(label for row in all_rows for label in row.get("tied", [row["emo"]]))
     if emotions is None:
-        chosen = list(corpus.emotions or sorted(counts))
+        chosen = list(corpus.emotions or sorted({row["emo"] for row in all_rows}))
     else:
         chosen = find_labels(emotions, counts, source, corpus.merged)
     check_reserved(chosen, source)
@@ -252,7 +256,7 @@ def prepare_corpus(
         raise InputError(
             f"{source}: emotions must be at least two different labels, got {', '.join(chosen) or 'none'}."
         )
-    rows = [row for row in all_rows if row["emo"] in chosen]
+    rows, notes = share_out(all_rows, chosen)
     if not rows:
         raise InputError(f"{source} holds no utterance labelled {', '.join(chosen)}: it has {list_counts(counts)}.")
 
@@ -282,9 +286,11 @@ def prepare_corpus(
     elif not is_published:
         copies = check_copies(manifest, root)
     print(count_table(manifest, chosen))
-    left_out = {emo: n for emo, n in counts.items() if emo not in chosen}
+    left_out = Counter(row["emo"] for row in all_rows if row["id"] not in manifest)
     if left_out:
         print(f"Left out, because of other labels: {sum(left_out.values())} utterances ({list_counts(left_out)}).")
+    if notes:
+        print("\n".join(notes))
     if copies:
         print(f"Twice in the corpus, in one group each:\n{first_lines(copies)}")
     if not is_this:
@@ -292,7 +298,7 @@ def prepare_corpus(
     elif faults:
         print(f"WARNING: {faults_said} The numbers are not comparable with published ones.")
     limits = [f"Only the {part} part is used."] if part and part != corpus.part else []
-    return PreparedCorpus(manifest, chosen, faults, copies, limits)
+    return PreparedCorpus(manifest, chosen, faults, copies, limits, notes)
 
 
 def _choose_rows(

@@ -1,156 +1,117 @@
-"""Your own corpus: recordings listed in a CSV with the columns id, wav, emo, speaker, group."""
+"""Your own corpus: recordings, or segments of them, listed in a CSV or JSON Lines file."""
 
-import csv
-import difflib
-import io
 import os
 import re
 import unicodedata
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from speechbrain_ext.corpora.base import Corpus
-from speechbrain_ext.corpora.sources import check_no_archive
-from speechbrain_ext.dataio.manifest import COLUMNS, Row, first_lines
+from speechbrain_ext.corpora.columns import KNOWN, TIMES, check_columns
+from speechbrain_ext.corpora.soft_labels import find_truth, read_shares
+from speechbrain_ext.corpora.table import SHARE, Fault, read_table
+from speechbrain_ext.dataio.rows import COLUMNS, Row, RowErrors
 from speechbrain_ext.errors import InputError
-
-DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
-NEEDED = f"needed are {', '.join(COLUMNS)}"
-SAVE_AS = 'Save it as "CSV UTF-8", and give that file.'
-# What others call the columns, for "did you mean".
-SIMILAR = {
-    "id": ("utt", "utt_id", "utterance", "key", "name"),
-    "wav": ("path", "file", "filename", "audio", "recording"),
-    "emo": ("emotion", "label", "class", "category"),
-    "speaker": ("spk", "spk_id", "actor", "subject"),
-    "group": ("fold", "session", "split"),
-}
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read the rows of a corpus's CSV.
-
-    Also read are: columns in any order, and further ones; capitals and spaces in the header; semicolons, tabs or bars
-    in place of commas, and spaces after them; a byte order mark, UTF-16 with one, CRLF, and empty lines.
+    """Read the rows of a corpus's CSV or JSON Lines file.
 
     Arguments
     ---------
     path : pathlib.Path
-        The CSV file, with a header line. `group` is what a fold leaves out; recordings are relative to the file.
+        The file, as `read_table` reads it. Recordings are relative to it.
 
     Returns
     -------
     list of dict
-        Rows for `build_manifest`.
+        Rows for `build_manifest`, of all labels.
 
     Raises
     ------
     InputError
-        If the file is no such CSV. All rows are checked, and the faulty ones named.
+        If the file is no such table. `RowErrors`, which names all faulty rows and has the others, for faults in rows.
     """
-    header, records, delimiter = _parse(_read_text(path), path)
-    rows, faults = [], []
-    for number, fields in records:
-        if len(fields) != len(header):
-            cure = "Add the rest."
-            if len(fields) > len(header):
-                cure = f'Put a field that holds a {delimiter} in quotes: "...".'
-            shown = str(fields) if len(str(fields)) < 200 else f"{str(fields)[:200]} ..."
-            faults.append(f"row {number}: {len(fields)} fields in place of {len(header)}: {shown}. {cure}")
-            continue
-        row = {column: fields[header.index(column)].strip() for column in COLUMNS}
-        bad = next((column for column in COLUMNS if re.search(r"[\x00-\x1f\x7f]", row[column])), None)
-        if bad:
-            faults.append(f"row {number}: the field {bad!r} holds a line break or the like: {row[bad]!r}. Correct it.")
-        rows.append({**row, "wav": _find_wav(row["wav"], path.parent), "place": f"{path.name}, row {number}"})
-    if faults:
-        raise InputError(
-            f"{path}: {len(faults)} of {len(records)} rows do not fit the header {', '.join(header)}:\n"
-            + first_lines(faults)
-        )
-    if not rows:
+    table = read_table(path, KNOWN)
+    attributes = check_columns(table)
+    faults, rows = list(table.faults), []
+    for number, fields in table.records:
+        row: Row = {"place": table.place(number), "number": number}
+        texts = _read_row(row, fields, table.columns, attributes)
+        faults += [Fault(number, f"{row['place']}: {text}") for text in texts]
+        if not texts:
+            rows.append({**row, "wav": _find_wav(row["wav"], path.parent)})
+    if not rows and not faults:
         raise InputError(f"{path} has a header, but no row: list a recording in each.")
-    _check_spellings(rows, path)
+    if "id" not in table.columns:
+        _make_ids(rows)
+    rows = _leave_out_doubles(rows, faults)
+    _check_spellings(rows, faults, path)
+    if faults:
+        faults.sort()
+        n_rows = len({fault.number for fault in faults})
+        n_all = len(table.records) + len(table.faults)
+        head = f"{path}: {n_rows} of {n_all} {table.unit}s cannot be used:"
+        raise RowErrors(head, [fault.text for fault in faults], rows)
     return rows
 
 
-def _read_text(path: Path) -> str:
-    check_no_archive(path)
-    if path.is_dir():
-        inner = next(iter(sorted(path.glob("*.csv"))), None)
-        raise InputError(
-            f"the corpus CSV {path} is a folder." + (f" Did you mean {inner}?" if inner else " Give a file.")
-        )
+def _read_row(row: Row, fields: Mapping[str, Any], columns: Sequence[str], attributes: Sequence[str]) -> list[str]:
+    """Read a record's fields into a row; return what is wrong with them."""
+    faults = []
+    for column in (name for name in COLUMNS if name in columns or name in ("emo", "speaker", "wav")):
+        row[column] = _text(fields.get(column))
+        if re.search(r"[\x00-\x1f\x7f]", row[column]):
+            faults.append(f"the field {column!r} holds a line break or the like: {row[column]!r}. Correct it.")
+    shares: dict[str, float] = {}
     try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        near = difflib.get_close_matches(path.name, [found.name for found in path.parent.glob("*.*")], n=1)
-        hint = f"Did you mean {path.parent / near[0]}?" if near else "Check the path."
-        raise InputError(f"the corpus CSV {path} does not exist. {hint}") from error
-    except OSError as error:
-        raise InputError(f"the corpus CSV cannot be read: {error}.") from error
-    if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
-        raise InputError(f"{path} is a spreadsheet (Excel, LibreOffice), not a CSV. {SAVE_AS}")
-    try:
-        text = data.decode("utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        n_lines = data.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path}, line {n_lines} is not UTF-8 ({error.reason}). {SAVE_AS}") from error
-    if "\0" in text:
-        raise InputError(f"{path} is no text in UTF-8: it holds zero bytes. {SAVE_AS}")
-    return text
+        given = {name[len(SHARE) :]: value for name, value in fields.items() if name.startswith(SHARE)}
+        shares = read_shares(given)
+        if shares:
+            row["emo"], tied = find_truth(shares, row["emo"])
+            row["labels"] = shares
+            if tied:
+                row["tied"] = tied
+    except ValueError as error:
+        faults.append(str(error))
+        row["emo"] = row["emo"] or "?"  # one sentence is enough
+    if "group" not in columns:
+        row["group"] = row["speaker"]
+    empty = [column for column in COLUMNS if row.get(column) == "" and (column != "group" or "group" in columns)]
+    for column in empty:
+        more = ", or a share of a label" if column == "emo" and any(name.startswith(SHARE) for name in columns) else ""
+        faults.append(f"the field {column!r} is empty. Fill it in{more}.")
+    faults += _read_times(row, fields)
+    row.update({name: text for name in attributes if (text := _text(fields.get(name)))})
+    return faults
 
 
-def _parse(text: str, path: Path) -> tuple[list[str], list[tuple[int, list[str]]], str]:
-    """Return the columns' names, the rows that hold something, numbered as a spreadsheet does, and what parts them."""
-    told = re.match(r"sep=(.)\r?\n", text)  # Excel's own hint
-    lines = (line for line in text[told.end() if told else 0 :].splitlines() if line.strip(' "\t\r,;|'))
-    first = next(lines, None)
-    if first is None:
-        raise InputError(f"the corpus CSV {path} is empty; {NEEDED}.")
-    delimiter = (
-        told[1] if told else max(DELIMITERS, key=lambda mark: len(set(_names(first.split(mark))) & set(COLUMNS)))
-    )
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
-    records = []
-    try:
-        for number, fields in enumerate(reader, start=1):
-            if any(field.strip() for field in fields) and not (told and number == 1):
-                records.append((number, fields))
-    except csv.Error as error:
-        number = records[-1][0] + 1 if records else 1
-        raise InputError(
-            f"{path}, row {number}: {error}. A quote is not closed; or it stands within a quoted field, where it is "
-            'written twice ("").'
-        ) from error
-    header = _names(records[0][1])
-    _check_header(header, path)
-    return header, records[1:], DELIMITERS.get(delimiter, repr(delimiter))
+def _text(value: Any) -> str:
+    """Return a value as text without spaces around it: numbers as they are written, nothing for null."""
+    return "" if value is None else str(value).strip()
 
 
-def _names(fields: Iterable[str]) -> list[str]:
-    return [field.strip(' "\t\r').lower() for field in fields]
-
-
-def _check_header(header: list[str], path: Path) -> None:
-    missing = [column for column in COLUMNS if column not in header]
-    if missing:
-        free = [name for name in header if name not in COLUMNS]
-        one_field = (
-            " They must be separated by commas, without quotes around the whole line." if len(header) == 1 else ""
-        )
-        hints = [one_field]
-        for column in missing:
-            near = [name for name in free if name in SIMILAR[column]] + difflib.get_close_matches(column, free, n=1)
-            hints += [f" Is {near[0]!r} meant for {column!r}? Rename it."] if near else []
-        raise InputError(
-            f"{path}: the columns {missing} are missing; {NEEDED}. The first line must name them; it is {header}."
-            f"{''.join(hints)}"
-        )
-    twice = [column for column in COLUMNS if header.count(column) > 1]
-    if twice:
-        raise InputError(f"{path}: the column {twice[0]!r} stands twice in {header}. Leave one of them out.")
+def _read_times(row: Row, fields: Mapping[str, Any]) -> list[str]:
+    """Read start and end of a segment; a row without them is a whole recording."""
+    faults = []
+    for name in TIMES:
+        text = _text(fields.get(name))
+        if not text:
+            continue
+        try:
+            row[name] = float(text)
+        except ValueError:
+            row[name] = -1.0
+        if not 0 <= row[name] < float("inf"):
+            clock = re.fullmatch(r"(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)", text)
+            seconds = sum(float(part or 0) * 60**i for i, part in enumerate(reversed(clock.groups()))) if clock else 0
+            hint = f"Write {seconds:g}." if clock else "Write 1.5 with a point." if "," in text else "Correct it."
+            faults.append(f"{name} must be a number of seconds from 0, got {text!r}. {hint}")
+    if not faults and row.get("end", float("inf")) <= row.get("start", 0.0):
+        faults.append(f"end must be after start, got {row['end']:g} s and {row.get('start', 0.0):g} s. Correct them.")
+    return faults
 
 
 def _find_wav(wav: str, folder: Path) -> str:
@@ -159,23 +120,45 @@ def _find_wav(wav: str, folder: Path) -> str:
     return wav.replace("\\", "/") if "\\" in wav and not (folder / wav).exists() else wav
 
 
-def _check_spellings(rows: list[Row], path: Path) -> None:
-    """Refuse labels, speakers and groups that are most likely one, written in several ways."""
-    faults = []
+def _make_ids(rows: Sequence[Row]) -> None:
+    """Name each row by its recording's path without the ending, where that is unique, and by its segment's times."""
+    stems = {row["wav"]: os.path.splitext(row["wav"])[0] for row in rows}
+    n_wavs = Counter(stems.values())
+    for row in rows:
+        name = stems[row["wav"]] if n_wavs[stems[row["wav"]]] == 1 else row["wav"]
+        times = [f"{row[time]:g}" if time in row else "" for time in TIMES]
+        row["id"] = name + ("_" + "-".join(times) if any(times) else "")
+
+
+def _leave_out_doubles(rows: Sequence[Row], faults: list[Fault]) -> list[Row]:
+    """Return rows with different ids; the second of each is a fault."""
+    first: dict[str, Row] = {}
+    for row in rows:
+        before = first.setdefault(row["id"], row)
+        if before is not row:
+            text = f"{row['place']}: the id {row['id']!r} stands already in {before['place'].rpartition(', ')[2]}."
+            faults.append(Fault(row["number"], f"{text} Leave one of them out, or give it an id of its own."))
+    return list(first.values())
+
+
+def _check_spellings(rows: Sequence[Row], faults: list[Fault], path: Path) -> None:
+    """Add as faults labels, speakers and groups that are most likely one, written in several ways."""
     for column in ("emo", "speaker", "group"):
-        places: dict[str, str] = {}
+        if column == "group" and all(row["group"] == row["speaker"] for row in rows):
+            continue
+        places: dict[str, Row] = {}
         for row in rows:
-            places.setdefault(row[column], row["place"].rpartition(", ")[2])
+            for value in row.get("labels", [row[column]]) if column == "emo" else [row[column]]:
+                places.setdefault(value, row)
         spellings: dict[str, list[str]] = defaultdict(list)
-        for value, place in places.items():
-            spellings[_plain(value)].append(f"{value!r} ({place})")
+        for value in places:
+            spellings[_plain(value)].append(value)
         for found in spellings.values():
             if len(found) > 1:
-                faults.append(
-                    f"{column}: {', '.join(found)} differ in capitals, spaces or zeros only. Write them in one way."
-                )
-    if faults:
-        raise InputError(f"{path}:\n{first_lines(faults)}")
+                written = ", ".join(f"{value!r} ({places[value]['place'].rpartition(', ')[2]})" for value in found)
+                text = f"{column}: {written} differ in capitals, spaces or zeros only. Write them in one way."
+                last = max((places[value] for value in found), key=lambda row: row["number"])
+                faults.append(Fault(last["number"], f"{last['place']}: {text}"))
 
 
 def _plain(value: str) -> str:
@@ -189,5 +172,5 @@ CORPUS = Corpus(
     name="csv",
     title="recordings listed in a CSV",
     read_rows=read_rows,
-    source="A CSV lists your own recordings; its columns are id, wav, emo, speaker, group.",
+    source="A CSV or JSON Lines file lists your own recordings, with wav, emo and speaker of each.",
 )

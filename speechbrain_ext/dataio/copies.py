@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Optional
 
 from speechbrain_ext.dataio.audio import read_audio
-from speechbrain_ext.dataio.manifest import DATA_ROOT, Manifest, first_lines, segment_of
+from speechbrain_ext.dataio.manifest import DATA_ROOT, Manifest, segment_of
+from speechbrain_ext.dataio.rows import first_lines
 from speechbrain_ext.errors import InputError
 
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Optional
@@ -18,20 +18,17 @@ from tqdm import tqdm
 
 from speechbrain_ext.atomic_write import write_json
 from speechbrain_ext.dataio.audio import AudioHeader, Segment, check_segment, probe_audio
+from speechbrain_ext.dataio.rows import COLUMNS, SHOWN, Row, check_rows, first_lines
 from speechbrain_ext.errors import InputError
 
 logger = logging.getLogger(__name__)
 
 FIELDS = ("wav", "duration", "emo", "speaker", "group")
-COLUMNS = ("id", "wav", "emo", "speaker", "group")
 OPTIONAL_FIELDS = ("start", "labels", "parts")  # with FIELDS, what a run's results depend on
+NOT_KEPT = ("end", "place", "number", "tied")  # of a row
 UNKNOWN_SPEAKER = "unknown"  # where a corpus does not say who speaks
 DATA_ROOT = "{data_root}"
-SHOWN = 10  # of a list of faults
 
-# An utterance: COLUMNS; "place", where it is written, for messages; where the corpus has them "start" and "end" in
-# seconds, "labels", "parts", and any other name with a text, an attribute.
-Row = dict[str, Any]
 Manifest = dict[str, dict[str, Any]]
 
 
@@ -145,7 +142,9 @@ def describe_row(row: Row, header: AudioHeader, data_root: Path) -> dict[str, An
     if "start" in row or "end" in row:
         start_s, end_s = row.get("start", 0.0), row.get("end", float("inf"))
         entry["start"], entry["duration"] = check_segment(row["id"], (start_s, end_s - start_s), header)
-    others = {key: value for key, value in row.items() if key not in (*entry, *COLUMNS, "end", "place")}
+    others = {key: value for key, value in row.items() if key not in (*entry, *COLUMNS, *NOT_KEPT)}
+    if "parts" in others:
+        others["parts"] = list(others["parts"])  # as JSON will give it back
     return {**entry, "emo": row["emo"], "speaker": row["speaker"], "group": row["group"], **others}
 
 
@@ -158,43 +157,6 @@ def segment_of(entry: Mapping[str, Any]) -> Optional[Segment]:
     ((2.5, 1.0), None)
     """
     return (entry["start"], entry["duration"]) if "start" in entry else None
-
-
-def check_rows(rows: Sequence[Row]) -> None:
-    """Refuse rows in which an id stands twice or a field is empty; all such rows are named.
-
-    Arguments
-    ---------
-    rows : list of dict
-        As `build_manifest` takes them; "place" is optional.
-    """
-    faults: list[str] = []
-    first: dict[str, Row] = {}
-    for row in rows:
-        before = first.setdefault(row["id"], row)
-        for field in COLUMNS:
-            if not row[field]:
-                faults.append(f"{_name(row)}: the field {field!r} is empty. Fill it in.")
-        if before is not row and row["id"]:
-            faults.append(
-                f"{row['id']}: the id stands twice ({_place(before)} and {_place(row)}). Leave one of them out."
-            )
-    if faults:
-        raise InputError(first_lines(faults))
-
-
-def first_lines(faults: Sequence[str]) -> str:
-    """Return the first faults, a line each, and how many more there are."""
-    more = [f"... and {len(faults) - SHOWN} more."] if len(faults) > SHOWN else []
-    return "\n".join([*faults[:SHOWN], *more])
-
-
-def _place(row: Row) -> str:
-    return row.get("place", f"wav {row['wav']}")
-
-
-def _name(row: Row) -> str:
-    return ", ".join(text for text in (row.get("place"), row["id"] or row["wav"]) if text)
 
 
 def write_manifest(manifest: Manifest, path: str | Path) -> None:

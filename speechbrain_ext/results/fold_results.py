@@ -86,7 +86,7 @@ def collect_metrics(brain: Any, hparams: Mapping[str, Any], run: Run) -> dict[st
         "n_epochs": len(brain.epochs),
         "test_group": run.fold.test_group,
         "n_folds": len(fold_names(manifest)),
-        "fold_cautions": list(run.fold.cautions),
+        "fold_cautions": [*run.prepared.notes, *run.fold.cautions],
         "validation": run.fold.validation,
         "tested_weights": "last" if hparams["validation"] == "none" else hparams["tested_weights"],
         **recorded,

@@ -8,6 +8,7 @@ import soundfile as sf
 
 from speechbrain_ext.corpora import prepare_corpus
 from speechbrain_ext.corpora.csv import read_rows
+from speechbrain_ext.dataio.rows import RowErrors
 from speechbrain_ext.errors import InputError
 
 HEADER = "id,wav,emo,speaker,group"
@@ -70,30 +71,32 @@ def test_rows_know_their_place_as_a_spreadsheet_counts(tmp_path):
 def test_unquoted_comma_is_named_with_its_row_and_fields(tmp_path):
     text = f"{HEADER}\na,a.wav,sad,s1,g1\nb,my, b.wav,ang,s2,g2\nc,c.wav,sad,s3\nd,d.wav,ang,s4,g4\n"
     head, comma, short = refusal(write(tmp_path, text)).splitlines()
-    assert head.endswith("c.csv: 2 of 4 rows do not fit the header id, wav, emo, speaker, group:")
-    found = "row 3: 6 fields in place of 5: ['b', 'my', 'b.wav', 'ang', 's2', 'g2']. "
-    assert comma == found + 'Put a field that holds a comma in quotes: "...".'
-    assert short == "row 4: 4 fields in place of 5: ['c', 'c.wav', 'sad', 's3']. Add the rest."
+    assert head.endswith("c.csv: 2 of 4 rows cannot be used:")
+    found = (
+        "c.csv, row 3: 6 fields in place of 5 (id, wav, emo, speaker, group): ['b', 'my', 'b.wav', 'ang', 's2', 'g2']"
+    )
+    assert comma == found + '. Put a field that holds a comma in quotes: "...".'
+    assert short.startswith("c.csv, row 4: 4 fields in place of 5 (") and short.endswith("'s3']. Add the rest.")
     assert "holds a semicolon" in refusal(write(tmp_path, text.replace(",", ";")))
 
 
 def test_all_faulty_rows_are_counted_and_ten_shown(tmp_path):
     lines = refusal(write(tmp_path, f"{HEADER}\n" + "a,b\n" * 12)).splitlines()
-    assert lines[0].endswith("c.csv: 12 of 12 rows do not fit the header id, wav, emo, speaker, group:")
+    assert lines[0].endswith("c.csv: 12 of 12 rows cannot be used:")
     assert len(lines) == 12 and lines[-1] == "... and 2 more."
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "empty; needed are id, wav, emo, speaker, group"),
-        ("\n ,,\n\n", "empty; needed are id"),
+        ("", "empty; needed are wav, emo, speaker"),
+        ("\n ,,\n\n", "empty; needed are wav"),
         (f"{HEADER}\n\n,,,,\n", "has a header, but no row"),
-        ("id,wav,emo\na,b,c\n", r"columns \['speaker', 'group'\] are missing; needed are id, wav, emo, speaker, group"),
+        ("id,wav,emo\na,b,c\n", r"columns \['speaker'\] are missing; needed are wav, emo, speaker"),
         ("id,wav,emotion,Speakers,group\n", "'emotion' meant for 'emo'.* Is 'speakers' meant for 'speaker'"),
         (
             "utt,path,label,actor,fold\n",
-            "'utt' meant for 'id'.*'path'.*'wav'.*'label'.*'actor'.*'fold' meant for 'group'",
+            "'path' meant for 'wav'.*'label' meant for 'emo'.*'actor' meant for 'speaker'",
         ),
         ("a,a.wav,sad,s1,g1\nb,b.wav,ang,s2,g2\n", r"The first line must name them; it is \['a', 'a.wav', 'sad'"),
         ("id wav emo speaker group\n", "are missing.*it is.*They must be separated by commas, without quotes around"),
@@ -196,9 +199,10 @@ def test_repeated_ids_and_empty_fields_are_named_with_their_rows(tmp_path):
     with pytest.raises(InputError) as error:
         prepare(tmp_path, lines)
     assert str(error.value).splitlines() == [
-        "c.csv, row 3, b: the field 'speaker' is empty. Fill it in.",
-        "a: the id stands twice (c.csv, row 2 and c.csv, row 4). Leave one of them out.",
-        "c.csv, row 5, d.wav: the field 'id' is empty. Fill it in.",
+        f"{tmp_path}/c.csv: 3 of 4 rows cannot be used:",
+        "c.csv, row 3: the field 'speaker' is empty. Fill it in.",
+        "c.csv, row 4: the id 'a' stands already in row 2. Leave one of them out, or give it an id of its own.",
+        "c.csv, row 5: the field 'id' is empty. Fill it in.",
     ]
 
 
@@ -234,3 +238,173 @@ def test_one_recording_twice_in_a_group_is_said(recordings, capsys):
     prepared = prepare(recordings, ["a,a.wav,ang,s1,g1", "b,b.wav,sad,s2,g2", "e,./a.wav,sad,s1,g1"])
     assert prepared.copies == ["a and e are one recording (a.wav and a.wav), labelled ang and sad."]
     assert "Twice in the corpus, in one group each:\na and e are one" in capsys.readouterr().out
+
+
+def test_id_and_group_may_be_left_out(recordings, caplog):
+    path = write(recordings, "wav,emo,speaker\na.wav,sad,s1\nb.wav,ang,s2\ndeep/d.wav,sad,s1\n")
+    rows = read_rows(path)
+    assert [(row["id"], row["group"]) for row in rows] == [("a", "s1"), ("b", "s2"), ("deep/d", "s1")]
+    assert [record.getMessage() for record in caplog.records] == [
+        "c.csv has no column group: each speaker is one (see group_by and n_folds)."
+    ]
+
+
+def test_ids_are_made_of_paths_and_times_and_stay_different(tmp_path):
+    lines = ["a.wav,sad,s1,,", "a.flac,sad,s1,,", "b.wav,sad,s1,1,2.5", "b.wav,ang,s2,2.5,", "b.wav,ang,s2,,0.5"]
+    rows = read_rows(write(tmp_path, "\n".join(["wav,emo,speaker,start,end", *lines])))
+    assert [row["id"] for row in rows] == ["a.wav", "a.flac", "b_1-2.5", "b_2.5-", "b_-0.5"]
+    said = refusal(write(tmp_path, "\n".join(["wav,emo,speaker,start,end", *lines, lines[2]])))
+    assert said.endswith(
+        "c.csv, row 7: the id 'b_1-2.5' stands already in row 4. Leave one of them out, or give it an id of its own."
+    )
+
+
+def test_segments_are_described_by_start_and_duration(recordings):
+    header = "id,wav,emo,speaker,start,end\n"
+    path = write(recordings, header + "x,a.wav,sad,s1,0.25,0.75\ny,b.wav,ang,s2,,0.5\nz,c.wav,ang,s2,,\n")
+    entries = prepare_corpus("csv", path, progress=False).manifest.values()
+    assert [(entry.get("start"), entry["duration"]) for entry in entries] == [(0.25, 0.5), (0.0, 0.5), (None, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [
+        ("1.5,1.0", "end must be after start, got 1 s and 1.5 s. Correct them."),
+        ("x,2", "start must be a number of seconds from 0, got 'x'. Correct it."),
+        ('"1,5",2', "start must be a number of seconds from 0, got '1,5'. Write 1.5 with a point."),
+        ("0,1:02.5", "end must be a number of seconds from 0, got '1:02.5'. Write 62.5."),
+        ("-1,2", "start must be a number of seconds from 0, got '-1'. Correct it."),
+        ("0,inf", "end must be a number of seconds from 0, got 'inf'. Correct it."),
+    ],
+)
+def test_times_that_are_none_are_named(tmp_path, times, said):
+    text = f"wav,emo,speaker,start,end\na.wav,sad,s1,{times}\n"
+    assert refusal(write(tmp_path, text)).splitlines()[1] == f"c.csv, row 2: {said}"
+
+
+SOFT = "id,wav,emo,speaker,emo:ang,emo:Hap,emo:sad\n"
+
+
+def test_shares_of_annotators_are_targets(recordings, capsys):
+    lines = ["a,a.wav,,s1,2,1,1", "b,b.wav,sad,s2,,2,2", "c,c.wav,,s1,0,3,", "d,deep/d.wav,ang,s2,,,"]
+    prepared = prepare_corpus("csv", write(recordings, SOFT + "\n".join(lines)), progress=False)
+    assert prepared.emotions == ["Hap", "ang", "sad"]
+    found = {utt_id: (entry["emo"], entry.get("labels")) for utt_id, entry in prepared.manifest.items()}
+    assert found == {
+        "a": ("ang", {"ang": 0.5, "Hap": 0.25, "sad": 0.25}), "b": ("sad", {"Hap": 0.5, "sad": 0.5}),
+        "c": ("Hap", None), "d": ("ang", None),
+    }  # fmt: skip
+    said = "2 of 4 utterances have shares of several emotions as their target; WA and UA count the largest share as the"
+    assert prepared.notes == [f"{said} truth."] and prepared.notes[0] in capsys.readouterr().out
+
+
+def test_shares_are_those_of_the_chosen_emotions_and_a_tie_is_said(recordings):
+    lines = ["a,a.wav,,s1,2,1,1", "b,b.wav,,s2,1,2,2", "c,c.wav,,s1,0,3,1", "d,deep/d.wav,,s2,1,,1"]
+    prepared = prepare_corpus("csv", write(recordings, SOFT + "\n".join(lines)), ["ang", "sad"], progress=False)
+    found = {utt_id: (entry["emo"], entry.get("labels")) for utt_id, entry in prepared.manifest.items()}
+    assert found["a"] == ("ang", {"ang": pytest.approx(2 / 3), "sad": pytest.approx(1 / 3)})
+    assert found["b"] == ("sad", {"ang": pytest.approx(1 / 3), "sad": pytest.approx(2 / 3)})  # Hap is not chosen
+    assert found["d"] == ("ang", {"ang": 0.5, "sad": 0.5}) and "c" not in found
+    assert prepared.notes[1] == "1 of them have several largest shares: the first in alphabetical order counts."
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        (",s1,x,,", "the share of 'ang' must be a number from 0, got 'x'. Correct it."),
+        (",s1,-1,,", "the share of 'ang' must be a number from 0, got '-1'. Correct it."),
+        (',s1,"0,5",,', "the share of 'ang' must be a number from 0, got '0,5'. Write 0.5 with a point."),
+        ("sad,s1,2,,1", "emo is 'sad', and the largest share is that of 'ang'. Correct one, or leave emo empty."),
+        (",s1,0,,", "the field 'emo' is empty. Fill it in, or a share of a label."),
+    ],
+)
+def test_shares_that_are_none_are_named(tmp_path, cells, said):
+    assert refusal(write(tmp_path, f"{SOFT}a,a.wav,{cells}\n")).splitlines()[1:] == [f"c.csv, row 2: {said}"]
+
+
+def test_other_columns_are_attributes_and_their_names_said(recordings, caplog):
+    text = "wav,emo,speaker,group,Gender,sex,Room,duration\na.wav,sad,s1,g1,f,,lab 1,9\nb.wav,ang,s2,g2,,f,,9\n"
+    entries = prepare_corpus("csv", write(recordings, text), progress=False).manifest
+    others = [set(entry.items()) - {("emo", entry["emo"])} for entry in entries.values()]
+    assert {("gender", "f"), ("room", "lab 1")} <= others[0] and ("sex", "f") in others[1]
+    assert [entry["duration"] for entry in entries.values()] == [1.0, 1.0] and "gender" not in entries["b"]
+    assert [record.getMessage() for record in caplog.records][:2] == [
+        "c.csv: not read: duration (lengths are measured).",
+        "c.csv: kept as attributes of the utterances: sex, room.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ("speaker_id", "Is 'speaker_id' meant for 'speaker'? Rename it."),
+        (
+            "speaker,start_time",
+            "the column 'start_time' is not read. Did you mean 'start'? Rename it, or leave it out.",
+        ),
+        ("speaker,begin,end", "the column 'begin' is not read. Did you mean 'start'?"),
+        ("speaker,emo_ang", "the column 'emo_ang' is not read. Did you mean 'emo:ang'?"),
+    ],
+)
+def test_near_misses_that_would_change_results_are_refused(tmp_path, columns, said):
+    assert said in refusal(write(tmp_path, f"wav,emo,{columns}\na.wav,sad{',1' * (1 + columns.count(','))}\n"))
+
+
+def test_other_near_misses_are_said(tmp_path, caplog):
+    read_rows(write(tmp_path, "wav,emo,speaker,sex,fold\na.wav,sad,s1,f,1\n"))
+    said = "c.csv: kept as attributes of the utterances: sex (did you mean gender?), fold (did you mean group?)."
+    assert caplog.records[0].getMessage() == said
+
+
+JSON_LINES = """{"wav": "a.wav", "emo": {"ang": 3, "sad": 1}, "speaker": 1, "group": "g1", "text": "So?", "x": [1]}
+
+{"emo": "sad", "wav": "b.wav", "speaker": "s2", "group": "g2", "start": 0.25, "end": null}
+"""
+
+
+def test_json_lines_are_read_as_csv_is(recordings):
+    (recordings / "c.jsonl").write_text(JSON_LINES)
+    first, second = prepare_corpus("csv", recordings / "c.jsonl", progress=False).manifest.items()
+    assert first == (
+        "a", {"wav": "{data_root}/a.wav", "duration": 1.0, "emo": "ang", "speaker": "1", "group": "g1",
+              "labels": {"ang": 0.75, "sad": 0.25}, "text": "So?", "x": "[1]"},
+    )  # fmt: skip
+    assert (second[0], second[1]["start"], second[1]["duration"]) == ("b_0.25-", 0.25, 0.75)
+    (recordings / "c.txt").write_text(JSON_LINES)  # whatever it is called
+    assert [row["place"] for row in read_rows(recordings / "c.txt")] == ["c.txt, line 1", "c.txt, line 3"]
+
+
+def test_faulty_json_lines_are_named(tmp_path):
+    lines = [
+        '{"wav": "a.wav", "emo": "sad", "speaker": "s1"}',
+        '{"wav": "b.wav", "speaker": "s1", "emo": "sad"',
+        "[1, 2]",
+    ]
+    lines += [
+        '{"wav": "c.wav", "emo": "sad"}',
+        '{"wav": "d.wav", "wav": "e.wav"}',
+        '{"emo": {"ang": true}, "wav": "f"}',
+    ]
+    (tmp_path / "c.jsonl").write_text("\n".join(lines))
+    assert refusal(tmp_path / "c.jsonl").splitlines() == [
+        f"{tmp_path}/c.jsonl: 5 of 6 lines cannot be used:",
+        "c.jsonl, line 2: no JSON: Expecting ',' delimiter: line 1 column 47 (char 46). Correct the line.",
+        "c.jsonl, line 3: no object, but [1, 2]. Write {...}.",
+        "c.jsonl, line 4: the field 'speaker' is empty. Fill it in.",
+        "c.jsonl, line 5: 'wav' stands twice. Leave one of them out.",
+        "c.jsonl, line 6: the field 'speaker' is empty. Fill it in.",
+        "c.jsonl, line 6: the share of 'ang' must be a number from 0, got True. Correct it.",
+    ]
+    (tmp_path / "c.json").write_text('[{"wav": "a.wav"}]')
+    assert "c.json holds a JSON list, and JSON Lines are read" in refusal(tmp_path / "c.json")
+    (tmp_path / "c.jsonl").write_text('{"path": "a.wav", "emotion": "sad", "speaker": 1}')
+    said = refusal(tmp_path / "c.jsonl")
+    assert "must have them as keys" in said and "Is 'path' meant for 'wav'? Rename it. Is 'emotion' meant" in said
+
+
+def test_all_faults_of_all_kinds_are_in_the_error(tmp_path):
+    lines = ["a.wav,sad,s1,2,1,", "b.wav,ang,s2,,,", "b.wav,ang,,x,,", "c.wav,sad,s1"]
+    with pytest.raises(RowErrors) as error:
+        read_rows(write(tmp_path, "\n".join(["wav,emo,speaker,start,end,text", *lines])))
+    assert [fault.split(": ")[0] for fault in error.value.faults] == [f"c.csv, row {n}" for n in (2, 4, 4, 5)]
+    assert [row["id"] for row in error.value.rows] == ["b"]

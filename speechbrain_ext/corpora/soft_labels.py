@@ -1,0 +1,127 @@
+"""Soft labels: the share of each emotion where annotators disagree, and which emotion then is the truth."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from speechbrain_ext.dataio.rows import Row
+
+
+def read_shares(fields: Mapping[str, Any]) -> dict[str, float]:
+    """Read how many annotators, or which share of them, chose each label; those that nobody chose are left out.
+
+    Arguments
+    ---------
+    fields : dict
+        Label -> text or number; "" and None are none.
+
+    Returns
+    -------
+    dict
+        Label -> count or share, above 0.
+
+    Raises
+    ------
+    ValueError
+        With a sentence on the first that is no number from 0.
+
+    Example
+    -------
+    >>> read_shares({"ang": "2", "hap": "", "sad": "0"})
+    {'ang': 2.0}
+    """
+    shares = {}
+    for label, value in fields.items():
+        if value is None or value == "":
+            continue
+        try:
+            share = float("nan" if isinstance(value, bool) else value)
+        except (TypeError, ValueError):
+            share = float("nan")
+        if not 0 <= share < float("inf"):
+            hint = "Write 0.5 with a point." if isinstance(value, str) and "," in value else "Correct it."
+            raise ValueError(f"the share of {label!r} must be a number from 0, got {value!r}. {hint}")
+        if share > 0:
+            shares[label] = share
+    return shares
+
+
+def find_truth(shares: Mapping[str, float], emo: str = "") -> tuple[str, list[str]]:
+    """Find the label with the largest share.
+
+    Arguments
+    ---------
+    shares : dict
+        Label -> count or share.
+    emo : str
+        The label that was given; it decides between equals.
+
+    Returns
+    -------
+    tuple
+        (the label, the equals that it was chosen from: the first in alphabetical order). The list is empty where
+        nothing was to choose.
+
+    Raises
+    ------
+    ValueError
+        With a sentence, if the label that was given is not the largest.
+
+    Example
+    -------
+    >>> find_truth({"sad": 2, "ang": 2, "hap": 1})
+    ('ang', ['ang', 'sad'])
+    """
+    largest = sorted(label for label, share in shares.items() if share == max(shares.values()))
+    if emo and emo not in largest:
+        raise ValueError(
+            f"emo is {emo!r}, and the largest share is that of {largest[0]!r}. Correct one, or leave emo empty."
+        )
+    if emo or len(largest) == 1:
+        return emo or largest[0], []
+    return largest[0], largest
+
+
+def share_out(rows: Sequence[Row], chosen: Collection[str]) -> tuple[list[Row], list[str]]:
+    """Leave out rows of other emotions than the chosen ones, and normalise what `labels` hold over these.
+
+    Arguments
+    ---------
+    rows : list of dict
+        Rows, some with `labels` (label -> count or share) and `tied` (the equals that `emo` was chosen from).
+    chosen : collection of str
+        The emotions.
+
+    Returns
+    -------
+    tuple
+        (rows whose labels sum to 1, without `labels` where all say `emo`; sentences on how they count).
+
+    Example
+    -------
+    >>> share_out([{"emo": "ang", "labels": {"ang": 2, "fru": 1, "sad": 1}}], ["ang", "sad"])[0]
+    [{'emo': 'ang', 'labels': {'ang': 0.6666666666666666, 'sad': 0.3333333333333333}}]
+    """
+    kept: list[Row] = []
+    n_soft = n_tied = 0
+    for row in rows:
+        labels, tied = row.get("labels"), [label for label in row.get("tied", ()) if label in chosen]
+        emo = tied[0] if tied else row["emo"]
+        if emo not in chosen:
+            continue
+        others = {key: value for key, value in row.items() if key not in ("labels", "tied")}
+        shares = {label: share for label, share in (labels or {}).items() if label in chosen}
+        if len(shares) > 1:
+            total = sum(shares.values())
+            others["labels"] = {label: share / total for label, share in sorted(shares.items())}
+            n_soft += 1
+            n_tied += len(tied) > 1
+        kept.append({**others, "emo": emo})
+    notes = []
+    if n_soft:
+        notes.append(
+            f"{n_soft} of {len(kept)} utterances have shares of several emotions as their target; WA and UA count the "
+            "largest share as the truth."
+        )
+    if n_tied:
+        notes.append(f"{n_tied} of them have several largest shares: the first in alphabetical order counts.")
+    return kept, notes

@@ -1,0 +1,77 @@
+"""Rows: what a corpus says of its utterances before a recording is opened, and how all faulty ones are named."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from speechbrain_ext.errors import InputError
+
+COLUMNS = ("id", "wav", "emo", "speaker", "group")
+SHOWN = 10  # of a list of faults
+
+# An utterance: COLUMNS; "place", where it is written, for messages; where the corpus has them "start" and "end" in
+# seconds, "labels", "parts", and any other name with a text, an attribute.
+Row = dict[str, Any]
+
+
+class RowErrors(InputError):
+    """Rows that cannot be used.
+
+    Arguments
+    ---------
+    head : str
+        The message's first line.
+    faults : list of str
+        One sentence for each fault; the message shows the first ones.
+    rows : list of dict
+        The rows that can be used, for who wants to say what is wrong with these as well.
+    """
+
+    def __init__(self, head: str, faults: Sequence[str], rows: Sequence[Row] = ()):
+        super().__init__("\n".join([*[head] * bool(head), first_lines(faults)]))
+        self.faults = list(faults)
+        self.rows = list(rows)
+
+
+def check_rows(rows: Sequence[Row]) -> None:
+    """Refuse rows in which an id stands twice or a field is empty; all such rows are named.
+
+    Arguments
+    ---------
+    rows : list of dict
+        As `build_manifest` takes them; "place" is optional.
+
+    Raises
+    ------
+    RowErrors
+        Names them, and has the others.
+    """
+    faults: list[str] = []
+    usable: list[Row] = []
+    first: dict[str, Row] = {}
+    for row in rows:
+        before = first.setdefault(row["id"], row)
+        empty = [field for field in COLUMNS if not row[field]]
+        faults += [f"{_name(row)}: the field {field!r} is empty. Fill it in." for field in empty]
+        is_twice = before is not row and bool(row["id"])
+        if is_twice:
+            faults.append(
+                f"{row['id']}: the id stands twice ({_place(before)} and {_place(row)}). Leave one of them out."
+            )
+        if not empty and not is_twice:
+            usable.append(row)
+    if faults:
+        raise RowErrors("", faults, usable)
+
+
+def first_lines(faults: Sequence[str], n_shown: int = SHOWN) -> str:
+    """Return the first faults, a line each, and how many more there are."""
+    more = [f"... and {len(faults) - n_shown} more."] if len(faults) > n_shown else []
+    return "\n".join([*faults[:n_shown], *more])
+
+
+def _place(row: Row) -> str:
+    return row.get("place", f"wav {row['wav']}")
+
+
+def _name(row: Row) -> str:
+    return ", ".join(text for text in (row.get("place"), row["id"] or row["wav"]) if text)
