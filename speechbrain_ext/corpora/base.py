@@ -10,18 +10,18 @@ from typing import Any, Optional
 
 from speechbrain_ext.corpora.labels import check_reserved, find_labels, list_counts
 from speechbrain_ext.corpora.published_counts import compare_hours
+from speechbrain_ext.corpora.reading import Reading
 from speechbrain_ext.corpora.soft_labels import share_out
 from speechbrain_ext.corpora.sources import check_data_folder, check_no_archive
-from speechbrain_ext.dataio.copies import check_copies, mark_copies
+from speechbrain_ext.dataio.copies import describe_copies, mark_copies
 from speechbrain_ext.dataio.grouping import regroup
 from speechbrain_ext.dataio.manifest import (
     SHOWN,
     Manifest,
     Row,
-    build_manifest,
-    check_rows,
     first_lines,
 )
+from speechbrain_ext.dataio.overlaps import describe_overlaps
 from speechbrain_ext.dataio.published_folds import count_published_folds
 from speechbrain_ext.errors import InputError
 
@@ -212,6 +212,7 @@ def prepare_corpus(
     group_by: Optional[str] = None,
     n_folds: Optional[int] = None,
     part: Optional[str] = None,
+    reading: Optional[Reading] = None,
 ) -> PreparedCorpus:
     """Read, check and describe a copy of a corpus; prints a table of its utterances, and what was left out.
 
@@ -234,6 +235,8 @@ def prepare_corpus(
         What a fold leaves out in place of the corpus's own groups, as `regroup` takes them.
     part : str, optional
         The part of the corpus to use, or "all"; by default the corpus's own choice.
+    reading : Reading, optional
+        How rows and recordings are read; an `Examination` goes on where something is wrong.
 
     Raises
     ------
@@ -242,9 +245,8 @@ def prepare_corpus(
     """
     corpus = get_corpus(name)
     source = Path(source).expanduser()
-    part = check_part(corpus, part)
-    all_rows = corpus.read_rows(source)
-    check_rows(all_rows)
+    part, reading = check_part(corpus, part), reading or Reading()
+    all_rows = reading.rows(corpus.read_rows, source)
     is_this, differences, all_rows = _choose_rows(corpus, all_rows, part, emotions)
     counts = Counter(label for row in all_rows for label in row.get("tied", [row["emo"]]))
     if emotions is None:
@@ -275,16 +277,27 @@ def prepare_corpus(
     root = source.parent if source.is_file() else source
     listed_s = [row.pop("length", 0.0) for row in rows]  # by the metadata, where they say it
     expected_hours = corpus.hours if set(chosen) == set(corpus.emotions) else sum(listed_s) / 3600
-    manifest = regroup(build_manifest(rows, root, sample_rate_hz, progress=progress), group_by, n_folds)
+    manifest = regroup(reading.manifest(rows, root, sample_rate_hz, progress), group_by, n_folds)
     if is_this and not faults and expected_hours:
-        faults = compare_hours([manifest[row["id"]]["duration"] for row in rows], expected_hours)
+        faults = compare_hours([entry["duration"] for entry in manifest.values()], expected_hours)
         faults_said = f"These are {corpus.title}'s utterances, but not its recordings. {' '.join(faults)}"
     is_published = is_this and corpus.compare is not _nothing_to_compare  # it holds what its publishers put into it
-    copies = []
+    copies: list[str] = []
     if count_published_folds(manifest):
-        mark_copies(manifest, root)  # the folds stay as they are, and each run says what its fold leaks
+        # The folds stay as they are, and each run says what its fold leaks.
+        mark_copies(manifest, reading.copies(manifest, root))
     elif not is_published:
-        copies = check_copies(manifest, root)
+        leaks, copies = describe_copies(manifest, reading.copies(manifest, root))
+        reading.refuse(
+            "a recording is in two groups, so that a fold would test on what it trains on. Leave one of the two out, "
+            "or give both the same group",
+            leaks,
+        )
+        reading.refuse(
+            "clips of two groups overlap, so that a fold would test on what it trains on. Correct start and end, or "
+            "give both the same group",
+            describe_overlaps(manifest),
+        )
     print(count_table(manifest, chosen))
     left_out = Counter(row["emo"] for row in all_rows if row["id"] not in manifest)
     if left_out:

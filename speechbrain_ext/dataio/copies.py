@@ -8,8 +8,6 @@ from typing import Any, Optional
 
 from speechbrain_ext.dataio.audio import read_audio
 from speechbrain_ext.dataio.manifest import DATA_ROOT, Manifest, segment_of
-from speechbrain_ext.dataio.rows import first_lines
-from speechbrain_ext.errors import InputError
 
 
 def find_copies(manifest: Manifest, data_root: str | Path, n_threads: int = 8) -> list[tuple[str, str]]:
@@ -41,30 +39,28 @@ def find_copies(manifest: Manifest, data_root: str | Path, n_threads: int = 8) -
             return f"{wav} {segment}"  # silence: only the file itself is the same recording
         return hashlib.sha256(samples.tobytes()).hexdigest()
 
-    alike: list[list[str]] = _groups_of(sorted(manifest), [manifest[utt_id]["duration"] for utt_id in sorted(manifest)])
+    alike: list[list[str]] = group_equal(
+        sorted(manifest), [manifest[utt_id]["duration"] for utt_id in sorted(manifest)]
+    )
     with ThreadPoolExecutor(n_threads) as pool:
         for max_s in (0.5, None):
             utt_ids = [utt_id for members in alike for utt_id in members]
             keys = list(pool.map(digest, utt_ids, [max_s] * len(utt_ids)))
-            alike = _groups_of(utt_ids, [(manifest[utt_id]["duration"], key) for utt_id, key in zip(utt_ids, keys)])
+            alike = group_equal(utt_ids, [(manifest[utt_id]["duration"], key) for utt_id, key in zip(utt_ids, keys)])
     return [(first, other) for first, *others in alike for other in others]
 
 
-def check_copies(manifest: Manifest, data_root: str | Path) -> list[str]:
-    """Refuse a corpus in which one recording is in two groups, where a fold would test on what it trains on.
+def describe_copies(manifest: Manifest, pairs: Sequence[tuple[str, str]]) -> tuple[list[str], list[str]]:
+    """Describe pairs of ids that `find_copies` has found.
 
     Returns
     -------
-    list of str
-        A sentence for each recording that is twice in one group.
-
-    Raises
-    ------
-    InputError
-        Names the recordings that are in two groups.
+    tuple
+        (sentences on recordings that are in two groups, where a fold would test on what it trains on; sentences on
+        those that are twice in one group).
     """
     leaks, others = [], []
-    for first, other in find_copies(manifest, data_root):
+    for first, other in pairs:
         a, b = manifest[first], manifest[other]
         wavs = " and ".join(entry["wav"].removeprefix(f"{DATA_ROOT}/") for entry in (a, b))
         text = f"{first} and {other} are one recording ({wavs})"
@@ -72,21 +68,16 @@ def check_copies(manifest: Manifest, data_root: str | Path) -> list[str]:
             others.append(f"{text}, labelled {' and '.join(sorted({a['emo'], b['emo']}))}.")
         else:
             leaks.append(f"{text}, in the groups {a['group']} and {b['group']}.")
-    if leaks:
-        raise InputError(
-            "a recording is in two groups, so that a fold would test on what it trains on. Leave one of the two out, "
-            f"or give both the same group:\n{first_lines(leaks)}"
-        )
-    return others
+    return leaks, others
 
 
-def mark_copies(manifest: Manifest, data_root: str | Path) -> None:
+def mark_copies(manifest: Manifest, pairs: Sequence[tuple[str, str]]) -> None:
     """Note in each entry that holds the samples of another one which that is: `copy_of`, the first of their ids."""
-    for first, other in find_copies(manifest, data_root):
+    for first, other in pairs:
         manifest[other]["copy_of"] = first
 
 
-def _groups_of(utt_ids: Sequence[str], keys: Sequence[Any]) -> list[list[str]]:
+def group_equal(utt_ids: Sequence[str], keys: Sequence[Any]) -> list[list[str]]:
     """Group ids whose keys are equal; those that stand alone are left out."""
     groups: dict[Any, list[str]] = {}
     for utt_id, key in zip(utt_ids, keys):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from speechbrain_ext.dataio.manifest import Manifest
+from speechbrain_ext.dataio.overlaps import find_overlaps
 from speechbrain_ext.dataio.published_folds import count_published_folds, describe_leaks, published_parts
 from speechbrain_ext.dataio.validation import VALIDATIONS, draw_validation
 from speechbrain_ext.errors import InputError, check_number
@@ -153,7 +154,7 @@ def check_no_leak(
     test: Sequence[str],
     names: tuple[str, str] = ("training or validation", "the test part"),
 ) -> None:
-    """Refuse a split in which a test utterance, group or speaker is also trained or validated on.
+    """Refuse a split in which a test utterance, group, speaker or stretch of speech is also trained or validated on.
 
     Arguments
     ---------
@@ -183,6 +184,13 @@ def check_no_leak(
                     f"{field} {value!r} of {utt_id} in {names[1]} is also in {names[0]} ({seen_values[value]}): "
                     f"the two would not be independent. Correct the corpus's {field}s."
                 )
+    overlaps = find_overlaps(manifest, {**dict.fromkeys(seen, "seen"), **dict.fromkeys(test, "test")})
+    if overlaps:
+        first, other = overlaps[0]
+        raise InputError(
+            f"{first} and {other} overlap in {manifest[first]['wav']}, and one is in {names[1]}, the other in "
+            f"{names[0]}. Correct start and end, or give both the same group."
+        )
 
 
 def shared_speakers(manifest: Manifest) -> list[str]:

@@ -408,3 +408,12 @@ def test_all_faults_of_all_kinds_are_in_the_error(tmp_path):
         read_rows(write(tmp_path, "\n".join(["wav,emo,speaker,start,end,text", *lines])))
     assert [fault.split(": ")[0] for fault in error.value.faults] == [f"c.csv, row {n}" for n in (2, 4, 4, 5)]
     assert [row["id"] for row in error.value.rows] == ["b"]
+
+
+def test_segments_of_two_groups_that_overlap_are_refused(recordings):
+    lines = ["a,a.wav,sad,s1,0,0.6", "b,a.wav,ang,s2,0.5,1", "c,b.wav,ang,s2,,0.5", "d,b.wav,ang,s2,0.25,1"]
+    with pytest.raises(InputError) as error:
+        prepare_corpus("csv", write(recordings, "\n".join(["id,wav,emo,speaker,start,end", *lines])), progress=False)
+    head, *overlaps = str(error.value).splitlines()
+    assert head.startswith("clips of two groups overlap, so that a fold would test on what it trains on. Correct start")
+    assert overlaps == ["a (0.00 s to 0.60 s, group s1) and b (0.50 s to 1.00 s, group s2) overlap in a.wav."]

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from speechbrain_ext.dataio.copies import check_copies, find_copies, mark_copies
-from speechbrain_ext.errors import InputError
+from speechbrain_ext.dataio.copies import describe_copies, find_copies, mark_copies
 
 
 @pytest.fixture
@@ -51,14 +50,12 @@ def test_find_copies_takes_silence_for_a_copy_only_if_it_is_one_file(tmp_path, w
     assert find_copies(manifest, tmp_path) == [("a", "d")]
 
 
-def test_check_copies_refuses_two_groups_and_tells_of_one(tmp_path, wav):
+def test_describe_copies_tells_two_groups_from_one(tmp_path, wav):
     manifest = corpus(tmp_path, [wav, wav, wav[::-1], wav[::-1]], "1112")
-    with pytest.raises(InputError) as error:
-        check_copies(manifest, tmp_path)
-    assert str(error.value).endswith("\nc and d are one recording (c.wav and d.wav), in the groups 1 and 2.")
-    del manifest["d"]
     manifest["b"]["emo"] = "ang"
-    assert check_copies(manifest, tmp_path) == ["a and b are one recording (a.wav and b.wav), labelled ang and sad."]
+    leaks, others = describe_copies(manifest, find_copies(manifest, tmp_path))
+    assert leaks == ["c and d are one recording (c.wav and d.wav), in the groups 1 and 2."]
+    assert others == ["a and b are one recording (a.wav and b.wav), labelled ang and sad."]
 
 
 def test_find_copies_compares_segments_not_their_recordings(tmp_path, wav):
@@ -71,7 +68,7 @@ def test_find_copies_compares_segments_not_their_recordings(tmp_path, wav):
 
 def test_mark_copies_names_the_first_of_them(tmp_path, wav):
     manifest = corpus(tmp_path, [wav, wav[::-1], wav, wav], "1234")
-    mark_copies(manifest, tmp_path)
+    mark_copies(manifest, find_copies(manifest, tmp_path))
     assert {utt_id: entry["copy_of"] for utt_id, entry in manifest.items() if "copy_of" in entry} == {
         "c": "a",
         "d": "a",
