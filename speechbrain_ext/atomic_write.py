@@ -31,8 +31,11 @@ def atomic_write(path: str | Path, binary: bool = False) -> Iterator[IO[Any]]:
     try:
         with os.fdopen(handle, "wb") if binary else os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
             yield file
+            file.flush()
+            os.fsync(file.fileno())  # else a power failure may leave an empty file under the new name
         os.chmod(temporary, 0o644)  # mkstemp lets nobody else read
         os.replace(temporary, path)
+        sync(path.parent)
     except BaseException:
         os.unlink(temporary)
         raise
@@ -43,3 +46,14 @@ def write_json(data: Any, path: str | Path) -> None:
     with atomic_write(path) as file:
         json.dump(data, file, indent=1, ensure_ascii=False)
         file.write("\n")
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or a folder's list of files, is on the disk; Windows has no such wait for folders."""
+    if os.name != "posix" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
-import yaml
-
 from speechbrain_ext.corpora.base import get_corpus
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.results.tested_run import METRICS_FILE
@@ -147,19 +145,17 @@ def read_metrics(fold_dir: Path) -> dict[str, Any]:
 
 def tested_weights(fold_dir: Path, epoch: int) -> dict[str, Path]:
     """Find the files of the checkpoint that was tested."""
-    from speechbrain_ext.training.checkpoints import AtomicCheckpointer
+    from speechbrain_ext.training.checkpoints import AtomicCheckpointer, check_whole
 
-    try:
-        checkpoint = AtomicCheckpointer(fold_dir / "save").find_checkpoint(
-            ckpt_predicate=lambda checkpoint: checkpoint.meta.get("epoch") == epoch
-        )
-    except yaml.YAMLError as error:  # SpeechBrain reads it with yaml's SafeLoader
-        raise InputError(f"{fold_dir / 'save'} holds a CKPT.yaml that is no plain YAML: {error}") from error
+    checkpoint = AtomicCheckpointer(fold_dir / "save").find_checkpoint(
+        ckpt_predicate=lambda checkpoint: checkpoint.meta.get("epoch") == epoch
+    )
     if checkpoint is None:
         raise InputError(
             f"{fold_dir / 'save'} holds no checkpoint of epoch {epoch}, which was tested. If the fold was copied, copy "
             "save/ as well."
         )
+    check_whole(checkpoint.path)
     return {name: checkpoint.paramfiles[name] for name in ("encoder", "f_0", "f_1")}
 
 

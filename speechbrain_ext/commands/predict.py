@@ -57,7 +57,8 @@ def run(options: argparse.Namespace) -> int:
     """Classify. Returns the exit status: 1 if a recording could not be read."""
     check_whole_number("--batch_size", options.batch_size, 1)
     check_number("--max_s", options.max_s, 0, float("inf"), inclusive=False)
-    from speechbrain_ext.inference.bundle import BUNDLE_FILE, sha256_of  # only now: torch takes seconds
+    from speechbrain_ext.checksums import sha256_of
+    from speechbrain_ext.inference.bundle import BUNDLE_FILE  # only now: torch takes seconds
     from speechbrain_ext.inference.classifier import load_classifier
     from speechbrain_ext.inference.prediction_file import PredictionFile, check_format, check_labels, format_predictions
 

@@ -8,7 +8,6 @@ SpeechBrain's own `EncoderClassifier.from_hparams`.
 it builds the classifier from the plain values in bundle.json, once they are validated here.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
+from speechbrain_ext.checksums import sha256_of
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.bundle_settings import FACTS, SETTINGS, BundleSettings
 from speechbrain_ext.rules import check_values, shown
@@ -47,15 +47,6 @@ class Bundle:
     folder: Path
     settings: BundleSettings
     about: dict[str, Any]
-
-
-def sha256_of(path: str | os.PathLike) -> str:
-    """Compute the SHA-256 of a file, as a hexadecimal number."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def check_bundle(folder: str | os.PathLike, within: Optional[str | os.PathLike] = None) -> Bundle:

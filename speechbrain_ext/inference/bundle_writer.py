@@ -14,8 +14,9 @@ from typing import Any, Optional
 import ruamel.yaml
 
 from speechbrain_ext.atomic_write import write_json
+from speechbrain_ext.checksums import sha256_of
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.inference.bundle import BUNDLE_FILE, CARD_FILE, FILE_NAME, FORMAT, PARTS, YAML_FILE, sha256_of
+from speechbrain_ext.inference.bundle import BUNDLE_FILE, CARD_FILE, FILE_NAME, FORMAT, PARTS, YAML_FILE
 from speechbrain_ext.inference.bundle_settings import BundleSettings
 from speechbrain_ext.inference.classifier import load_classifier
 from speechbrain_ext.inference.onnx import ONNX_FILE, write_onnx

@@ -4,6 +4,8 @@ import contextlib
 import csv
 import io
 import json
+import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.recordings import Prediction
 
 FORMATS = (".csv", ".json", ".jsonl")
+SYNC_S = 5.0
 
 
 class PredictionFile:
@@ -64,6 +67,7 @@ class PredictionFile:
         with atomic_write(self.partial) as file:  # without rows that hold no longer, and no moment without the others
             file.writelines(map(self._line, self.predictions.values()))
         self._journal = open(self.partial, "a", encoding="utf-8")
+        self._synced_s = time.monotonic()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -72,10 +76,13 @@ class PredictionFile:
         self._lock.release()
 
     def add(self, prediction: Prediction) -> None:
-        """Take one more prediction; it is safe at once."""
+        """Take one more prediction; it survives the process at once, and a power failure after `SYNC_S`."""
         self.predictions[prediction.path] = prediction
         self._journal.write(self._line(prediction))
         self._journal.flush()
+        if time.monotonic() - self._synced_s > SYNC_S:
+            os.fsync(self._journal.fileno())
+            self._synced_s = time.monotonic()
 
     def write(self) -> None:
         """Write the predictions of all recordings, in their order, and end."""

@@ -33,6 +33,7 @@ class FoldBrain(sb.Brain):
 
     def on_fit_start(self) -> None:
         """Load the last checkpoint; what was to follow its saving when the run was killed is made up for."""
+        self.checkpointer.set_aside_damaged()
         super().on_fit_start()
         if self.hparams.history.epochs and if_main_process():
             write_epochs(self.hparams.output_folder, self.hparams.history.epochs)
@@ -98,6 +99,7 @@ class FoldBrain(sb.Brain):
         if error is not None:
             meta["error"] = error
             self.hparams.epoch_counter.update_metric(error)
+            meta["best_epoch"] = self.hparams.epoch_counter.best_limit
         epochs = list(self.hparams.history.epochs)
         self.checkpointer.save_and_keep_only(
             meta=meta,
@@ -116,12 +118,21 @@ class FoldBrain(sb.Brain):
 
     def on_evaluate_start(self, max_key: Optional[str] = None, min_key: Optional[str] = None) -> None:
         """Load the weights that the protocol tests: those of the first best epoch, or of the last."""
-        checkpoint = self.checkpointer.recover_if_possible(
-            importance_key=tested_weights_key(self.hparams),
-            ckpt_predicate=lambda checkpoint: "epoch" in checkpoint.meta,  # not one from within an epoch
-        )
+
+        def has_ended(checkpoint: Any) -> bool:  # not one from within an epoch
+            return "epoch" in checkpoint.meta
+
+        key = tested_weights_key(self.hparams)
+        last = self.checkpointer.find_checkpoint(ckpt_predicate=has_ended)
+        checkpoint = self.checkpointer.recover_if_possible(importance_key=key, ckpt_predicate=has_ended)
         if checkpoint is None:
             raise InputError(f"{self.hparams.output_folder} holds no finished epoch to test. Run without --test_only.")
+        best = last.meta.get("best_epoch", checkpoint.meta["epoch"])
+        if key and best != checkpoint.meta["epoch"]:
+            raise InputError(
+                f"{self.hparams.output_folder} has lost the checkpoint of epoch {best}, its best. Copy the folder "
+                "again from where it is whole; or run without --test_only, which trains what is lost again."
+            )
         self.tested_epoch = checkpoint.meta["epoch"]
 
 

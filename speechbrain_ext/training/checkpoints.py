@@ -20,7 +20,12 @@ from speechbrain.utils.checkpoints import (
 )
 from speechbrain.utils.distributed import ddp_barrier, ddp_broadcast, if_main_process, is_distributed_initialized
 
+from speechbrain_ext.atomic_write import sync
+from speechbrain_ext.errors import InputError
+from speechbrain_ext.training.checkpoint_files import find_damage, read_meta, seal_checkpoint
+
 INCOMPLETE = "incomplete"
+DAMAGED = "damaged-"  # what the name of a checkpoint begins with that was set aside
 logger = logging.getLogger(__name__)
 
 
@@ -175,11 +180,47 @@ verbosity
         self.wait()
         return super().recover_if_possible(*args, **kwargs)
 
+    def load_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Load a checkpoint.
+
+        Raises
+        ------
+        InputError
+            If one of its files is missing, or not as it was written.
+        """
+        check_whole(checkpoint.path)
+        super().load_checkpoint(checkpoint)
+
     def list_checkpoints(self) -> list[Checkpoint]:
         """List all checkpoints, the one that is being written as well, once it is in place."""
         if self._pending and self._pending[0]:
             concurrent.futures.wait([self._pending[0]])
-        return super().list_checkpoints()
+        readable = [folder for folder in self._list_checkpoint_dirs() if read_meta(folder)]
+        return self._construct_checkpoint_objects(readable)
+
+    def set_aside_damaged(self) -> None:
+        """Rename checkpoints that are damaged or rely on a damaged one, so that a run goes on without them.
+
+        A checkpoint relies on that of the epoch `best_epoch` in its meta data, without which its run could not end as
+        it would have. The main process does it; all processes call it.
+        """
+        if if_main_process():
+            damages = {folder: find_damage(folder) for folder in sorted(self.checkpoints_dir.glob("CKPT+*"))}
+            whole = [read_meta(folder) or {} for folder, damage in damages.items() if damage is None]
+            epochs = {meta.get("epoch") for meta in whole}
+            for folder, damage in damages.items():
+                best = (read_meta(folder) or {}).get("best_epoch")
+                if damage is None and best is not None and best not in epochs:
+                    damage = f"the checkpoint of epoch {best}, the best until then, is missing or damaged"
+                if damage is not None:
+                    aside = folder.with_name(DAMAGED + folder.name)
+                    shutil.rmtree(aside, ignore_errors=True)
+                    os.replace(folder, aside)
+                    logger.warning(
+                        "The checkpoint %s cannot be used: %s. It is kept as %s, and the run goes on from the one "
+                        "before it, or from its beginning.", folder, damage, aside.name,
+                    )  # fmt: skip
+        ddp_barrier()
 
     def _save_aside(self, meta: Mapping[str, Any], end_of_epoch: bool, name: Optional[str]) -> tuple[Checkpoint, Path]:
         """Save what is to become a checkpoint; return it, and in the main process the path at which it will stand."""
@@ -242,10 +283,21 @@ def _write(
 
 def _put_in_place(folder: Path, target: Path, verbosity: int) -> None:
     """Move a complete checkpoint to its place; one of the same name gives way."""
+    seal_checkpoint(folder)
     if target.exists():
         shutil.rmtree(target)
     os.replace(folder, target)
+    sync(target.parent)
     logger.log(verbosity, "Saved a checkpoint in %s", target)
+
+
+def check_whole(folder: Path) -> None:
+    """Refuse a checkpoint of which a file is missing, or not as it was written."""
+    if damage := find_damage(folder):
+        raise InputError(
+            f"the checkpoint {folder} is damaged: {damage}. Copy the run's folder again from where it is whole; or run "
+            "train.py on it without --test_only, which goes on from the checkpoint before."
+        )
 
 
 def _to_host(value: Any, room: Any = None) -> Any:

@@ -18,12 +18,12 @@ from huggingface_hub import ModelCard
 from hyperpyyaml import load_hyperpyyaml
 from speechbrain.inference.classifiers import EncoderClassifier
 
+from speechbrain_ext.checksums import sha256_of
 from speechbrain_ext.commands import export
 from speechbrain_ext.commands.main import run_command
 from speechbrain_ext.dataio.audio import read_audio
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference import bundle_writer, hub
-from speechbrain_ext.inference.bundle import sha256_of
 from speechbrain_ext.inference.classifier import load_classifier
 from tests.recipes.fold_reading import results, save_source
 
@@ -249,6 +249,7 @@ def test_a_hostile_fold_runs_nothing(fold, tmp_path, monkeypatch):
     main(folder, tmp_path / "exported")
     for path in folder.glob("save/CKPT*/f_1.ckpt"):
         torch.save({"weight": MakeFolder()}, path)
+        (path.parent / "SHA256SUMS").unlink()
     with pytest.raises(InputError, match=r"f_1.ckpt are refused: they hold more than tensors"):
         main(folder, tmp_path / "again")
     assert not (tmp_path / "marker").exists() and not (tmp_path / "again").exists()

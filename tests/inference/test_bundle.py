@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 
+from speechbrain_ext.checksums import sha256_of
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.bundle import (
     BUNDLE_FILE,
@@ -13,7 +14,6 @@ from speechbrain_ext.inference.bundle import (
     LARGEST_JSON_BYTES,
     YAML_FILE,
     check_bundle,
-    sha256_of,
 )
 from speechbrain_ext.inference.bundle_settings import BundleSettings
 from tests.bundle_making import edit_json, make_bundle, make_parts

@@ -9,8 +9,9 @@ import torch
 from speechbrain.inference.classifiers import EncoderClassifier
 
 import speechbrain_ext.inference.bundle_writer
+from speechbrain_ext.checksums import sha256_of
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.inference.bundle import BUNDLE_FILE, CARD_FILE, YAML_FILE, check_bundle, sha256_of
+from speechbrain_ext.inference.bundle import BUNDLE_FILE, CARD_FILE, YAML_FILE, check_bundle
 from speechbrain_ext.inference.bundle_settings import BundleSettings
 from speechbrain_ext.inference.bundle_writer import seal_bundle, write_bundle
 from speechbrain_ext.inference.classifier import load_classifier

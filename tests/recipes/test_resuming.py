@@ -10,6 +10,7 @@ from recipes.IEMOCAP import train
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.training import checkpoints as atomic_checkpointer
 from speechbrain_ext.training import run
+from speechbrain_ext.training.checkpoint_files import read_meta
 from speechbrain_ext.training.history import read_epochs
 from speechbrain_ext.training.run_lock import hold_run_folder
 from tests.recipes.fold_reading import assert_same_weights, history, last_checkpoint, results, save_source
@@ -184,3 +185,37 @@ def test_a_run_killed_right_after_a_checkpoint_makes_up_for_what_was_to_follow(f
     fit("fold", "--patience=1", "--number_of_epochs=2", "--validation=none", "--checkpoints_in_background=False")
     assert read_epochs(folder) == read_epochs(whole)
     assert len(list(folder.glob("save/CKPT*"))) == len(list(whole.glob("save/CKPT*"))) == 1
+
+
+@pytest.mark.parametrize("damaged", ["newest", "best"])
+def test_a_run_with_a_damaged_checkpoint_ends_with_the_same_bits(fit, damaged):
+    folder = fit("fold")
+    before, weights, epochs = results(folder), last_checkpoint(folder), history(folder)
+    tested = before[0]["tested_epoch"]
+    meta = {read_meta(path)["epoch"]: path for path in (folder / "save").glob("CKPT+*")}
+    broken = meta[max(meta) if damaged == "newest" else tested]
+    with open(broken / "encoder.ckpt", "r+b") as file:
+        file.seek(1000)
+        byte = file.read(1)
+        file.seek(1000)
+        file.write(bytes([byte[0] ^ 1]))
+    if damaged == "best":
+        with pytest.raises(
+            InputError, match="is damaged: encoder.ckpt is not as it was written .* without --test_only"
+        ):
+            fit("fold", "--test_only")
+    assert fit("fold") == folder
+    assert f"{broken} cannot be used: encoder.ckpt is not as it was written" in (folder / "log.txt").read_text()
+    assert_same_weights(last_checkpoint(folder), weights)
+    assert history(folder) == epochs
+    assert results(folder) == before
+
+
+def test_a_run_that_lost_its_best_checkpoint_is_not_tested_with_another(fit):
+    folder = fit("fold")
+    tested = results(folder)[0]["tested_epoch"]
+    metas = {read_meta(path)["epoch"]: path for path in (folder / "save").glob("CKPT+*")}
+    assert tested < max(metas)
+    shutil.rmtree(metas[tested])
+    with pytest.raises(InputError, match=f"fold has lost the checkpoint of epoch {tested}, its best. Copy the folder"):
+        fit("fold", "--test_only")

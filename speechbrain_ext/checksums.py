@@ -1,0 +1,13 @@
+"""SHA-256 of files: what tells a damaged copy from a whole one."""
+
+import hashlib
+import os
+
+
+def sha256_of(path: str | os.PathLike) -> str:
+    """Compute the SHA-256 of a file, as a hexadecimal number."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
