@@ -32,7 +32,7 @@ from speechbrain.dataio.dataloader import make_dataloader  # noqa: E402
 from speechbrain.utils.distributed import ddp_broadcast, run_on_main  # noqa: E402
 
 from speechbrain_ext.dataio.dataset import PairedDataset, collate_pairs, count_classes, target_item  # noqa: E402
-from speechbrain_ext.dataio.manifest import check_durations, segment_of  # noqa: E402
+from speechbrain_ext.dataio.manifest import check_lengths, segment_of  # noqa: E402
 from speechbrain_ext.dataio.sampler import PairedBatchSampler, share_whole_batches  # noqa: E402
 from speechbrain_ext.device import resolve_precision  # noqa: E402
 from speechbrain_ext.nnet.recognition_loss import RecognitionLoss  # noqa: E402
@@ -184,8 +184,8 @@ def main(argv):
             hparams["train_loggers"].append(sb.utils.train_logger.TensorboardLogger(folder))
 
         if hparams["fixed_length_s"] is None:
-            min_s = hparams["encoder"].min_samples / hparams["sample_rate"]
-            check_durations(run.manifest, min_s, "the encoder")
+            cuts_s = hparams["max_train_s"], hparams["max_eval_s"]
+            check_lengths(run.manifest, hparams["encoder"], hparams["sample_rate"], *cuts_s)
         datasets = dataio_prep(hparams, run.manifest, run.fold)
         sizes = [len(part) for part in (run.fold.train, run.fold.valid, run.fold.test)]
         logger.info(

@@ -100,8 +100,9 @@ def export_fold(fold_dir: Path, out_dir: Path, name: Optional[str] = None, onnx:
         "emb_dim": settings["emb_dim"],
         "encoder_config": metrics["encoder_config"],
         "sample_rate": settings["sample_rate"],
+        "layer_weights": settings["layer_weights"],
         "feature_reduction": settings["feature_reduction"],
-        "waveform_scale": settings["waveform_scale"],
+        "waveform_scale": metrics.get("waveform_scale", settings["waveform_scale"]),  # what `auto` was
         "max_s": settings["max_eval_s"],
         "fixed_length_s": settings["fixed_length_s"],
         "mask_padding": settings["mask_padding"],
@@ -180,15 +181,16 @@ def whole_encoder(checkpoint: Path, settings: Mapping[str, Any], folder: Path) -
 
     from speechbrain_ext.lobes.encoder_checkpoint import BASE_KEY
     from speechbrain_ext.lobes.lora import merge_lora
-    from speechbrain_ext.lobes.truncated_encoder import TruncatedHuBERT
+    from speechbrain_ext.lobes.truncated_encoder import TruncatedEncoder
 
     if not settings["lora_rank"] and BASE_KEY not in torch.load(checkpoint, mmap=True, weights_only=True):
         return checkpoint
-    encoder = TruncatedHuBERT(
+    encoder = TruncatedEncoder(
         settings["encoder_source"],
         settings["encoder_save_path"],
         settings["encoder_config"],
         num_layers=settings["num_layers"],
+        layer_weights=settings["layer_weights"],
         feature_reduction=settings["feature_reduction"],
         freeze=settings["freeze_encoder"],
         freeze_feature_extractor=settings["freeze_feature_extractor"],

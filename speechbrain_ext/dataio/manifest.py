@@ -286,6 +286,38 @@ def check_durations(manifest: Manifest, min_s: float, what: str) -> None:
         )
 
 
+def check_lengths(manifest: Manifest, encoder: Any, sample_rate_hz: int, *cuts_s: float | None) -> None:
+    """Refuse recordings that are too short for an encoder, or that stay too long for it where they are cut.
+
+    Arguments
+    ---------
+    manifest : dict
+        The manifest.
+    encoder : torch.nn.Module
+        Has `min_samples`, and `max_samples` where it does not take all lengths.
+    sample_rate_hz : int
+        Sample rate of its waveforms.
+    *cuts_s
+        Lengths to which recordings are cut, in training and in evaluation; None where they are not.
+
+    Raises
+    ------
+    InputError
+        Names the utterances.
+    """
+    check_durations(manifest, encoder.min_samples / sample_rate_hz, "the encoder")
+    max_samples = getattr(encoder, "max_samples", None)
+    if max_samples is None or all(cut_s and cut_s * sample_rate_hz <= max_samples for cut_s in cuts_s):
+        return
+    max_s = max_samples / sample_rate_hz
+    long = [f"{utt_id}: {entry['duration']:.4g} s" for utt_id, entry in manifest.items() if entry["duration"] > max_s]
+    if long:
+        raise InputError(
+            f"{len(long)} of {len(manifest)} recordings are longer than the {max_s:.4g} s that the encoder takes. Set "
+            f"max_train_s and max_eval_s to {max_s:.4g} or less, or leave them out of the corpus:\n{first_lines(long)}"
+        )
+
+
 def describe_changes(before: Manifest, now: Manifest) -> str:
     """Say in what two manifests differ.
 

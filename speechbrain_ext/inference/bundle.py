@@ -17,7 +17,7 @@ from typing import Any, Optional
 
 from speechbrain_ext.checksums import sha256_of
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.inference.bundle_settings import FACTS, SETTINGS, BundleSettings
+from speechbrain_ext.inference.bundle_settings import ADDED_SETTINGS, FACTS, SETTINGS, BundleSettings
 from speechbrain_ext.rules import check_values, shown
 
 FORMAT = 1
@@ -74,8 +74,8 @@ def check_bundle(folder: str | os.PathLike, within: Optional[str | os.PathLike] 
     about = _read_about(folder, within)
     try:
         values = {key: value for key, value in about.items() if key not in ("format", "files")}
-        check_values(values, {**SETTINGS, **FACTS}, needed=SETTINGS)
-        settings = BundleSettings(**{key: about[key] for key in SETTINGS})
+        check_values(values, {**SETTINGS, **FACTS}, needed=[key for key in SETTINGS if key not in ADDED_SETTINGS])
+        settings = BundleSettings(**{key: about[key] for key in SETTINGS if key in about})
     except InputError as error:
         raise refusal(folder, f"{BUNDLE_FILE}: {error}") from error
     listed = about["files"]

@@ -11,7 +11,7 @@ from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.embedding_model import LONGEST_S
 from speechbrain_ext.lobes.families import MODEL_TYPES, get_family
 from speechbrain_ext.lobes.pretrained import transformers_class
-from speechbrain_ext.lobes.truncated_encoder import REDUCTIONS
+from speechbrain_ext.lobes.truncated_encoder import LAYER_WEIGHTS, REDUCTIONS
 from speechbrain_ext.rules import (
     PLAIN,
     TEXT,
@@ -34,10 +34,13 @@ SETTINGS = {
     "max_s": optional(number(SHORTEST_S, LONGEST_S)),
     "fixed_length_s": optional(number(SHORTEST_S, LONGEST_S)),
     "mask_padding": TRUTH,
+    "layer_weights": one_of(*LAYER_WEIGHTS),
     "feature_reduction": one_of(*filter(None, REDUCTIONS)),
     "emb_dim": whole(1, 65_536),
     "encoder_config": Rule("a mapping", lambda value: isinstance(value, dict)),  # see encoder_rules
 }
+# Bundles of earlier versions lack these.
+ADDED_SETTINGS = ("layer_weights",)
 # What else bundle.json says, for people: nothing is built from it.
 FACTS = {
     "corpus": optional(TEXT),
@@ -59,11 +62,11 @@ class BundleSettings:
     emb_dim : int
         Size of the embedding.
     encoder_config : dict
-        What `TruncatedHuBERT.architecture` returns; `num_hidden_layers` is the number of kept layers.
+        What `TruncatedEncoder.architecture` returns; `num_hidden_layers` is the number of kept layers.
     sample_rate : int
         Sample rate of the waveforms in Hz.
-    feature_reduction : str
-        As in `TruncatedHuBERT`.
+    feature_reduction, layer_weights
+        As in `TruncatedEncoder`.
     waveform_scale, max_s, fixed_length_s, mask_padding
         As in `EmbeddingModel`.
 
@@ -92,6 +95,7 @@ class BundleSettings:
     max_s: Optional[float] = None
     fixed_length_s: Optional[float] = None
     mask_padding: bool = True
+    layer_weights: Optional[str] = None
 
     def __post_init__(self):
         check_values(vars(self), SETTINGS)

@@ -32,9 +32,10 @@ HEAD = """\
 
 """
 BODY = """
-encoder: !new:speechbrain_ext.lobes.TruncatedHuBERT
+encoder: !new:speechbrain_ext.lobes.TruncatedEncoder
     config: !ref <encoder_config>
     num_layers: !ref <encoder_config[num_hidden_layers]>
+    layer_weights: !ref <layer_weights>
     projection_dropout: 0.0
     feature_reduction: !ref <feature_reduction>
     waveform_scale: null     # the embedding model scales
@@ -105,7 +106,7 @@ def write_bundle(
         The folder to write: one that does not exist or is empty, or that holds a bundle of the same model, whose card
         and facts are brought up to date.
     weights : dict
-        "encoder" (of a `TruncatedHuBERT`), "f_0" and "f_1": files with their state dicts, such as those in a
+        "encoder" (of a `TruncatedEncoder`), "f_0" and "f_1": files with their state dicts, such as those in a
         SpeechBrain checkpoint.
     settings : BundleSettings
         What the classifier is built from.

@@ -22,7 +22,7 @@ from speechbrain_ext.inference.bundle import BUNDLE_FILE, PARTS, check_bundle
 from speechbrain_ext.inference.bundle_settings import BundleSettings
 from speechbrain_ext.inference.embedding_model import EmbeddingModel
 from speechbrain_ext.inference.hub import fetch_bundle
-from speechbrain_ext.lobes.truncated_encoder import TruncatedHuBERT
+from speechbrain_ext.lobes.truncated_encoder import TruncatedEncoder
 from speechbrain_ext.nnet.projection import EmotionClassifier, EmotionEmbedding
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -118,9 +118,10 @@ def build_parts(settings: BundleSettings) -> dict[str, nn.Module]:
         "encoder", "f_0" and "f_1".
     """
     with torch.device("meta"):
-        encoder = TruncatedHuBERT(
+        encoder = TruncatedEncoder(
             config=settings.encoder_config,
             num_layers=settings.encoder_config["num_hidden_layers"],
+            layer_weights=settings.layer_weights,
             projection_dropout=0.0,
             feature_reduction=settings.feature_reduction,
             waveform_scale=None,  # the embedding model scales

@@ -97,6 +97,13 @@ class EmbeddingModel(nn.Module):
         """Shortest clip that can be embedded, in samples."""
         return self.encoder.min_samples if self.fixed_samples is None else 1
 
+    @property
+    def longest_samples(self) -> Optional[int]:
+        """Longest clip that can be embedded, in samples; None where all are, or longer ones are cut."""
+        most = getattr(self.encoder, "max_samples", None)
+        heard = self.fixed_samples or self.max_samples
+        return None if most is None or (heard is not None and heard <= most) else most
+
     def forward(self, wavs: torch.Tensor, wav_lens: Optional[torch.Tensor] = None) -> torch.Tensor:
         """Embed clips.
 

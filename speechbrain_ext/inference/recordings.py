@@ -154,8 +154,8 @@ def classify_recordings(
             yield from _classify(classifier, ahead.popleft(), detector)
 
 
-def check_long_enough(classifier: Any, n_samples: int, name: str) -> None:
-    """Refuse a clip that is too short for the classifier's encoder.
+def check_length(classifier: Any, n_samples: int, name: str) -> None:
+    """Refuse a clip that is too short or too long for the classifier's encoder.
 
     Arguments
     ---------
@@ -171,12 +171,17 @@ def check_long_enough(classifier: Any, n_samples: int, name: str) -> None:
     InputError
         Names the clip and both lengths.
     """
-    least = classifier.mods.embedding_model.min_samples
+    model, rate_hz = classifier.mods.embedding_model, classifier.hparams.sample_rate
+    least, most = model.min_samples, model.longest_samples
     if n_samples < least:
-        rate_hz = classifier.hparams.sample_rate
         raise InputError(
             f"{name} is {n_samples / rate_hz:.4f} s long; this model needs at least {least / rate_hz:.4f} s. Leave it "
             "out."
+        )
+    if most is not None and n_samples > most:
+        raise InputError(
+            f"{name} is {n_samples / rate_hz:.4f} s long; this model takes at most {most / rate_hz:g} s. Use "
+            "`speechbrain-ext timeline`, which cuts a long recording into windows."
         )
 
 
@@ -184,8 +189,7 @@ def _longest_batch_s(classifier: Any) -> float:
     """Return how long a batch with its padding should be at most on the classifier's device, in seconds."""
     if str(classifier.device) != "cpu":
         return LARGEST_BATCH_S
-    config = classifier.mods.embedding_model.encoder.model.config
-    bytes_a_second = 4 * config.conv_dim[0] * classifier.hparams.sample_rate / config.conv_stride[0]
+    bytes_a_second = 4 * classifier.mods.embedding_model.encoder.values_a_sample * classifier.hparams.sample_rate
     return min(LARGEST_BATCH_S, LARGEST_ACTIVATION_BYTES / bytes_a_second)
 
 
@@ -213,7 +217,7 @@ def _classify(
     for path, duration_s, future in clips:
         try:
             wav = future.result()
-            check_long_enough(classifier, len(wav), Path(path).name)
+            check_length(classifier, len(wav), Path(path).name)
         except InputError as error:
             yield Prediction(path, error=str(error))
         else:

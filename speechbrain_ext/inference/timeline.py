@@ -19,7 +19,7 @@ from speechbrain_ext.atomic_write import atomic_write
 from speechbrain_ext.dataio.audio import SHORTEST_S, probe_audio
 from speechbrain_ext.dataio.audio_stream import cut_windows, read_blocks, resample_blocks, trace_envelope
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
-from speechbrain_ext.inference.recordings import check_long_enough
+from speechbrain_ext.inference.recordings import check_length
 from speechbrain_ext.inference.speech_detector import MIN_SPEECH_S, SpeechDetector, speech_shares
 
 ENVELOPE_STRETCHES = 2000
@@ -160,7 +160,7 @@ def make_timeline(
     source_rate = probe_audio(path, Path(path).name, check_samples=False).sample_rate_hz
     n_frames = sum(len(wav) for wav in read_blocks(path))
     n_shortest = min(round(window_s * sample_rate), n_frames * sample_rate // source_rate)
-    check_long_enough(classifier, n_shortest, f"a window of {Path(path).name}")
+    check_length(classifier, n_shortest, f"a window of {Path(path).name}")
     envelope = np.tile(np.array([np.inf, -np.inf], np.float32), (min(ENVELOPE_STRETCHES, n_frames), 1))  # [K, 2]
     wavs = resample_blocks(trace_envelope(read_blocks(path), n_frames, envelope), source_rate, sample_rate)
     found: list[np.ndarray] = []

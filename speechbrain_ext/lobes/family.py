@@ -57,6 +57,8 @@ class Family(ABC):
         Values that switch off all that is random, and all that is not part of the encoder.
     key_mapping : dict, optional
         Pattern -> replacement in the names of a checkpoint's weights.
+    values_a_sample : float
+        How many values the widest layer computes for a sample of the waveform: a measure of the memory of a batch.
     takes_log_mel : bool
         Whether the encoder's input is computed from the waveform by a feature extractor that scales by itself.
     """
@@ -84,6 +86,9 @@ class Family(ABC):
 
     def __init__(self, config: Config, eager: bool = False) -> None:
         self.n_heads: int = config.num_attention_heads
+        # Frames are about 320 samples apart; log-mel features are windows of 400 samples each 160, as float64.
+        intermediate_size = getattr(config, self.aliases.get("intermediate_size", "intermediate_size"))
+        self.values_a_sample = max(2 * 400 / 160, intermediate_size / 320)
         self.eager = eager
 
     # ---- Configuration and checkpoint ----

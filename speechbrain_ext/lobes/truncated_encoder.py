@@ -1,7 +1,7 @@
 """TruncatedEncoder: the first layers of a self-supervised speech encoder as a SpeechBrain lobe (Sec. 2.2)."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from speechbrain_ext.dataio.audio import WAVEFORM_SCALES
 from speechbrain_ext.dataio.waveform_scale import num_samples, scale_waveforms
 from speechbrain_ext.errors import InputError, check_number
 from speechbrain_ext.lobes.encoder_checkpoint import EncoderCheckpoint
@@ -18,6 +17,8 @@ from speechbrain_ext.lobes.family import Family, Layer
 from speechbrain_ext.lobes.feature_encoder import raise_malloc_threshold
 from speechbrain_ext.lobes.frames import Frames
 from speechbrain_ext.lobes.lora import add_lora
+from speechbrain_ext.lobes.pooling import AttentivePooling, LayerSum
+from speechbrain_ext.lobes.preprocessor import SCALES, find_waveform_scale
 from speechbrain_ext.lobes.pretrained import (
     config_from_dict,
     config_from_folder,
@@ -27,7 +28,9 @@ from speechbrain_ext.lobes.pretrained import (
     truncate_config,
 )
 
-REDUCTIONS = ("first", "mean", None)
+REDUCTIONS = ("first", "mean", "attentive", None)
+LINEAR = ("first", "mean")  # reductions that may be done before layers are summed
+LAYER_WEIGHTS = (None, "learned")
 ATTENTIONS = ("sdpa", "eager")
 
 
@@ -55,16 +58,22 @@ class TruncatedEncoder(EncoderCheckpoint):
         without trained weights is built. Used only without `source`.
     num_layers : int
         How many Transformer layers are kept.
+    layer_weights : str, optional
+        None takes the last kept layer's output; "learned" a sum with learned softmax weights, as SUPERB: of the first
+        layer's input and all kept layers' outputs, as transformers' `hidden_states` has them.
     projection_dropout : float
         Dropout between self-attention and feed-forward in every kept layer. All other dropouts are off.
     feature_reduction : str, optional
-        "first" takes the first frame (F_e^0), "mean" averages a clip's own frames, None keeps all frames.
+        "first" takes the first frame (F_e^0), "mean" averages a clip's own frames, "attentive" attends to them and
+        takes mean and standard deviation (`AttentivePooling`), None keeps all frames.
     freeze_feature_extractor : bool
         Whether the convolutional feature encoder keeps its weights.
     freeze : bool
-        Whether the whole encoder keeps its weights; it then stays in evaluation mode, also after `.train()`.
+        Whether the whole pretrained encoder keeps its weights; it then stays in evaluation mode, also after
+        `.train()`. Layer weights and attentive pooling are trained all the same.
     waveform_scale : str, optional
-        Scaling of each clip before the encoder: "peak", "layer" or None, see `scale_waveforms`.
+        Scaling of each clip before the encoder: "peak", "layer" or None, see `scale_waveforms`; "auto" as the
+        checkpoint's preprocessor_config.json says (`find_waveform_scale`).
     attn_implementation : str
         "sdpa" or "eager".
     checkpoint_activations : bool
@@ -82,9 +91,13 @@ class TruncatedEncoder(EncoderCheckpoint):
     Attributes
     ----------
     embedding_dim : int
-        Size D of the output.
+        Size of the output: D, or 2 D with attentive pooling.
+    hidden_size : int
+        Size D of a frame.
     num_layers : int
         Number of kept layers.
+    n_states : int
+        Number K of what `layer_features` gives: the kept layers and the first one's input.
     min_samples : int
         Shortest waveform that gives one frame (400 for HuBERT).
 
@@ -111,6 +124,7 @@ class TruncatedEncoder(EncoderCheckpoint):
         save_path: str | Path | None = None,
         config: dict[str, Any] | None = None,
         num_layers: int = 22,
+        layer_weights: str | None = None,
         projection_dropout: float = 0.4,
         feature_reduction: str | None = "first",
         freeze_feature_extractor: bool = True,
@@ -124,8 +138,9 @@ class TruncatedEncoder(EncoderCheckpoint):
     ) -> None:
         super().__init__()
         for name, value, known in (
+            ("layer_weights", layer_weights, LAYER_WEIGHTS),
             ("feature_reduction", feature_reduction, REDUCTIONS),
-            ("waveform_scale", waveform_scale, WAVEFORM_SCALES),
+            ("waveform_scale", waveform_scale, SCALES),
             ("attn_implementation", attn_implementation, ATTENTIONS),
         ):
             if value not in known:
@@ -150,10 +165,13 @@ class TruncatedEncoder(EncoderCheckpoint):
         self.family.prepare(self.model)  # the output is the raw residual stream
         for layer in self.layers:
             self.family.set_projection_dropout(layer, projection_dropout)
-        self.embedding_dim = self.hidden_size = model_config.hidden_size
-        self.num_layers = num_layers
+        self.hidden_size: int = model_config.hidden_size
+        self.num_layers, self.n_states = num_layers, num_layers + 1
+        self.layer_weights = LayerSum(self.n_states) if layer_weights else None
+        self.pooling = AttentivePooling(self.hidden_size) if feature_reduction == "attentive" else None
+        self.embedding_dim = self.hidden_size if self.pooling is None else 2 * self.hidden_size
         self.feature_reduction = feature_reduction
-        self.waveform_scale = waveform_scale
+        self.waveform_scale = find_waveform_scale(waveform_scale, source, save_path)
         self.freeze = freeze
         self.checkpoint_activations = checkpoint_activations
         self.compile_layers = compile_layers
@@ -203,6 +221,11 @@ class TruncatedEncoder(EncoderCheckpoint):
         return self.family.min_samples
 
     @property
+    def values_a_sample(self) -> float:
+        """How many values the widest of its layers computes for a sample of the waveform."""
+        return self.family.values_a_sample
+
+    @property
     def max_samples(self) -> Optional[int]:
         """Longest waveform that is taken (30 s for Whisper); None for any."""
         return self.family.max_samples
@@ -235,21 +258,89 @@ class TruncatedEncoder(EncoderCheckpoint):
         Returns
         -------
         torch.Tensor
-            [B, D] for "first" and "mean"; [B, F, D] for None, where frames beyond a clip's `frame_lengths` are zero.
+            [B, D] for "first" and "mean", [B, 2 D] for "attentive"; [B, F, D] for None, where frames beyond a clip's
+            `frame_lengths` are zero.
 
         Raises
         ------
         InputError
             If a clip is shorter than `min_samples`, or a relative length is above 1.
         """
+        embedded = self._embed(wavs, wav_lens)
+        frames = embedded[1]
+        if self.layer_weights is not None and self.feature_reduction in LINEAR:
+            return self.layer_weights(torch.stack([*self._states(*embedded)], dim=1))  # [B, K, D] -> [B, D]
+        if self.layer_weights is not None:
+            weights = self.layer_weights.weights(embedded[0].dtype)
+            hidden = sum(weight * state for weight, state in zip(weights, self._states(*embedded)))
+        else:
+            hidden = self._last_state(*embedded)
+        return hidden if self.feature_reduction in LINEAR else self._pool(frames.pad(hidden), frames)
+
+    def layer_features(self, wavs: torch.Tensor, wav_lens: torch.Tensor | None = None) -> torch.Tensor:
+        """Encode waveforms, and keep every layer apart: what `head` makes the encoder's output of.
+
+        Arguments
+        ---------
+        wavs, wav_lens
+            As `forward` takes them.
+
+        Returns
+        -------
+        torch.Tensor
+            [B, K, D] for "first" and "mean", else [B, K, F, D], zero beyond a clip's frames. Along K stand the first
+            layer's input and the output of each kept layer: layer k's is number k.
+        """
         hidden, frames, positions = self._embed(wavs, wav_lens)
+        states = self._states(hidden, frames, positions)
+        if self.feature_reduction not in LINEAR:
+            states = map(frames.pad, states)
+        return torch.stack([*states], dim=1)
+
+    def head(self, feats: torch.Tensor, n_frames: torch.Tensor | None = None) -> torch.Tensor:
+        """Compute the output out of `layer_features`: the sum of layers, and pooling.
+
+        Arguments
+        ---------
+        feats : torch.Tensor
+            [B, K, D], or [B, K, F, D].
+        n_frames : torch.Tensor, optional
+            Frames of each clip, [B]; only attentive pooling needs them.
+
+        Returns
+        -------
+        torch.Tensor
+            As `forward` returns.
+        """
+        feats = feats[:, -1] if self.layer_weights is None else self.layer_weights(feats)
+        return feats if self.pooling is None else self.pooling(feats, n_frames)
+
+    def _last_state(self, hidden: torch.Tensor, frames: Frames, positions: Optional[torch.Tensor]) -> torch.Tensor:
+        """Compute all layers; return the last one's output, reduced where the reduction is linear."""
         first_frame = self.feature_reduction == "first"
         for layer in self.layers[:-1]:
             hidden = self._run(layer, hidden, frames, positions)
         hidden = self._run(self.layers[-1], hidden, frames, positions, first_frame)
-        if self.feature_reduction == "mean":
-            return frames.mean(hidden)  # [B, F, D] -> [B, D]
-        return hidden if first_frame else frames.pad(hidden)
+        return frames.mean(hidden) if self.feature_reduction == "mean" else hidden  # [B, F, D] -> [B, D]
+
+    def _states(
+        self, hidden: torch.Tensor, frames: Frames, positions: Optional[torch.Tensor]
+    ) -> Iterator[torch.Tensor]:
+        """Compute the first layer's input and each layer's output, reduced where the reduction is linear."""
+        reduction = self.feature_reduction
+        reduce = {"first": frames.first, "mean": frames.mean}.get(reduction or "", lambda state: state)
+        yield reduce(hidden)
+        for layer in self.layers[:-1]:
+            hidden = self._run(layer, hidden, frames, positions)
+            yield reduce(hidden)
+        hidden = self._run(self.layers[-1], hidden, frames, positions, reduction == "first")
+        yield hidden if reduction == "first" else reduce(hidden)
+
+    def _pool(self, rows: torch.Tensor, frames: Frames) -> torch.Tensor:
+        """Pool padded rows by attention, if they are pooled at all."""
+        if self.pooling is None:
+            return rows
+        return self.pooling(rows, torch.as_tensor(frames.lengths, device=rows.device))
 
     def _embed(
         self, wavs: torch.Tensor, wav_lens: Optional[torch.Tensor]

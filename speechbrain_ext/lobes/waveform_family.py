@@ -55,6 +55,7 @@ class WaveformFamily(Family):
         super().__init__(config, eager)
         self.stable: bool = getattr(config, "do_stable_layer_norm", False)
         self.convolutions = list(zip(config.conv_kernel, config.conv_stride))  # (kernel, stride) of each
+        self.values_a_sample = config.conv_dim[0] / config.conv_stride[0]
         self.min_samples = 1
         for kernel, stride in reversed(self.convolutions):
             self.min_samples = (self.min_samples - 1) * stride + kernel

@@ -96,6 +96,7 @@ def collect_metrics(brain: Any, hparams: Mapping[str, Any], run: Run) -> dict[st
             key: _json_ready(value) for key, value in settings.items() if key not in UNFINGERPRINTED_KEYS
         },
         "encoder_config": hparams["encoder"].architecture(),
+        "waveform_scale": hparams["eval_clip"].waveform_scale,  # what `auto` was
         "versions": versions(),
         "epochs": brain.epochs,
         "speakers": {utt_id: manifest[utt_id]["speaker"] for utt_id in sorted(brain.predictions)},

@@ -148,8 +148,9 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         ("tested_weights", ("best", "last")),
         ("validation", VALIDATIONS),
         ("mixup_method", ("label_adaptive", "conventional")),
-        ("waveform_scale", WAVEFORM_SCALES),
-        ("feature_reduction", ("first", "mean")),
+        ("waveform_scale", (*WAVEFORM_SCALES, "auto")),
+        ("layer_weights", (None, "learned")),
+        ("feature_reduction", ("first", "mean", "attentive")),
         ("precision", PRECISIONS),
         ("eval_precision", PRECISIONS[1:]),
     ):

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import types
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from speechbrain_ext.dataio import manifest as manifest_module
 from speechbrain_ext.dataio.manifest import (
     build_manifest,
     check_durations,
+    check_lengths,
     describe_changes,
     fingerprint,
     read_manifest,
@@ -264,6 +266,25 @@ def test_build_manifest_keeps_links_below_the_root_relative(tmp_path):
     row = {"id": "a", "wav": "Session1/a.wav", "emo": "sad", "speaker": "s", "group": "g"}
     manifest = build_manifest([row], tmp_path / "corpus", progress=False)
     assert manifest["a"]["wav"] == "{data_root}/Session1/a.wav"
+
+
+@pytest.mark.parametrize(("cuts_s", "refused"), [((6.0, None), True), ((6.0, 31.0), True), ((30.0, 6.0), False)])
+def test_recordings_that_an_encoder_does_not_take_are_refused_unless_cut(cuts_s, refused):
+    manifest = {"a": {"duration": 40.0}, "b": {"duration": 30.0}}
+    takes_all, takes_30_s = (
+        types.SimpleNamespace(min_samples=400),
+        types.SimpleNamespace(min_samples=1, max_samples=480000),
+    )
+    check_lengths(manifest, takes_all, 16000, None, None)
+    if not refused:
+        check_lengths(manifest, takes_30_s, 16000, *cuts_s)
+        return
+    with pytest.raises(InputError) as error:
+        check_lengths(manifest, takes_30_s, 16000, *cuts_s)
+    assert str(error.value) == (
+        "1 of 2 recordings are longer than the 30 s that the encoder takes. Set max_train_s and max_eval_s to 30 or "
+        "less, or leave them out of the corpus:\na: 40 s"
+    )
 
 
 def test_short_recordings_are_counted_and_the_first_ones_named():

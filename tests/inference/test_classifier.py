@@ -1,3 +1,4 @@
+import json
 import os
 import pickle
 import shutil
@@ -16,11 +17,14 @@ from speechbrain_ext import device
 from speechbrain_ext.dataio.audio import read_audio
 from speechbrain_ext.dataio.waveform_scale import scale_waveforms
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.inference.bundle import BUNDLE_FILE, YAML_FILE
 from speechbrain_ext.inference.bundle_settings import BundleSettings
 from speechbrain_ext.inference.bundle_writer import seal_bundle, write_bundle
 from speechbrain_ext.inference.classifier import find_bundle, load_classifier
 from speechbrain_ext.lobes import TruncatedHuBERT
-from tests.bundle_making import EMOTIONS, edit_config, edit_json, make_bundle, make_parts, save_parts
+from speechbrain_ext.nnet.projection import EmotionClassifier, EmotionEmbedding
+from tests.bundle_making import EMOTIONS, edit_config, edit_json, make_bundle, make_parts, save_parts, write_yaml
+from tests.tiny_encoders import ENCODERS
 from tests.tiny_hubert import TINY
 
 CPU = {"device": "cpu"}
@@ -119,6 +123,43 @@ def test_each_architecture_loads_as_it_was_saved(tmp_path, clips, config):
     found = load_classifier(tmp_path / "bundle", CPU).classify_batch(wavs, wav_lens)[0]
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
     assert {name for name, _ in parts["encoder"].named_buffers()} <= {*parts["encoder"].state_dict()}
+
+
+@pytest.mark.parametrize("reduction", ["first", "attentive"])
+@pytest.mark.parametrize("name", ENCODERS)
+def test_each_family_becomes_a_bundle_that_both_ways_of_loading_read(tmp_path, clips, name, reduction):
+    torch.manual_seed(0)
+    layer_weights = "learned" if reduction == "attentive" else None
+    options = {"feature_reduction": reduction, "layer_weights": layer_weights, "waveform_scale": None}
+    config = {"model_type": ENCODERS[name][0], **ENCODERS[name][1]}
+    encoder = TruncatedHuBERT(config=config, num_layers=2, **options).eval()
+    for parameter in encoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    parts = {"encoder": encoder, "f_0": EmotionEmbedding(encoder.embedding_dim, 8), "f_1": EmotionClassifier(8, 4)}
+    settings = BundleSettings(list(EMOTIONS), 8, encoder.architecture(), **options)
+    write_bundle(tmp_path / "bundle", save_parts(tmp_path / "weights", parts), settings, "# A test")
+    wavs, wav_lens, _ = clips
+    with torch.no_grad():
+        expected = parts["f_1"](parts["f_0"](encoder(wavs, wav_lens)))
+    for load in (load_classifier, EncoderClassifier.from_hparams):
+        classifier = load(str(tmp_path / "bundle"), run_opts=CPU)
+        with torch.no_grad():
+            torch.testing.assert_close(classifier.classify_batch(wavs, wav_lens)[0], expected, atol=1e-6, rtol=0)
+
+
+def test_bundles_of_earlier_versions_load(tmp_path, clips):
+    """They say nothing of layer_weights, and their hyperparams.yaml names TruncatedHuBERT."""
+    bundle = make_bundle(tmp_path / "bundle")
+    expected = load_classifier(bundle, CPU).encode_batch(*clips[:2])
+    text = (bundle / YAML_FILE).read_text(encoding="utf-8")
+    old = text.replace("lobes.TruncatedEncoder", "lobes.TruncatedHuBERT").replace("layer_weights:\n", "")
+    write_yaml(bundle, old.replace("    layer_weights: !ref <layer_weights>\n", ""))
+    about = json.loads((bundle / BUNDLE_FILE).read_text(encoding="utf-8"))
+    del about["layer_weights"]
+    (bundle / BUNDLE_FILE).write_text(json.dumps(about), encoding="utf-8")
+    assert "layer_weights" not in (bundle / YAML_FILE).read_text(encoding="utf-8")
+    for load in (load_classifier, EncoderClassifier.from_hparams):
+        torch.testing.assert_close(load(str(bundle), run_opts=CPU).encode_batch(*clips[:2]), expected)
 
 
 def test_classifier_equals_its_parts(classifier, clips):

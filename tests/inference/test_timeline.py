@@ -39,7 +39,7 @@ class Stub:
 
     def __init__(self, sample_rate=100, min_samples=1, **hparams):
         self.hparams = SimpleNamespace(emotions=["ang", "sad"], sample_rate=sample_rate, **hparams)
-        self.mods = SimpleNamespace(embedding_model=SimpleNamespace(min_samples=min_samples))
+        self.mods = SimpleNamespace(embedding_model=SimpleNamespace(min_samples=min_samples, longest_samples=None))
         self.within = False
         self.batches = []
 
@@ -471,7 +471,7 @@ def peak_kib():  # ru_maxrss would count the process that started this one
 
 class Stub:
     hparams = types.SimpleNamespace(emotions=["ang", "sad"], sample_rate=16000)
-    mods = types.SimpleNamespace(embedding_model=types.SimpleNamespace(min_samples=400))
+    mods = types.SimpleNamespace(embedding_model=types.SimpleNamespace(min_samples=400, longest_samples=None))
     inference_ctx = contextlib.nullcontext()
     def classify_batch(self, wavs, wav_lens):
         return torch.full((len(wavs), 2), 0.5).log(), None, None, None

@@ -28,11 +28,10 @@ def make_classifier(emotions=("ang", "sad"), **hparams):
         labels = [emotions[i] for i in posteriors.argmax(dim=1)]
         return posteriors.log(), None, None, labels
 
-    config = SimpleNamespace(conv_dim=[1], conv_stride=[1])
-    encoder = SimpleNamespace(model=SimpleNamespace(config=config))
+    model = SimpleNamespace(min_samples=1, longest_samples=None, encoder=SimpleNamespace(values_a_sample=1.0))
     return SimpleNamespace(
         hparams=SimpleNamespace(sample_rate=RATE_HZ, emotions=emotions, **hparams),
-        mods=SimpleNamespace(embedding_model=SimpleNamespace(min_samples=1, encoder=encoder)),
+        mods=SimpleNamespace(embedding_model=model),
         device="cpu",
         inference_ctx=contextlib.nullcontext(),
         classify_batch=classify_batch,
