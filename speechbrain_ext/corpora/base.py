@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from speechbrain_ext.corpora.labels import check_reserved, find_labels, list_counts
-from speechbrain_ext.corpora.published_counts import compare_hours
+from speechbrain_ext.corpora.published_counts import PublishedCounts, compare_hours
 from speechbrain_ext.corpora.reading import Reading
 from speechbrain_ext.corpora.soft_labels import share_out
 from speechbrain_ext.corpora.sources import check_data_folder, check_no_archive
@@ -123,8 +123,13 @@ class Corpus:
     published: tuple[PublishedResult, ...] = ()
     part_of: Callable[[str], Optional[str]] = _no_part
     part: Optional[str] = None
-    part_counts: Mapping[str, Callable[[Sequence[Row]], tuple[bool, list[str]]]] = field(default_factory=dict)
+    part_counts: Mapping[str, PublishedCounts] = field(default_factory=dict)
     compare: Callable[[Sequence[Row]], tuple[bool, list[str]]] = _nothing_to_compare
+
+    def emotions_of(self, part: Optional[str]) -> tuple[str, ...]:
+        """Return the default classes of a part, None for the whole."""
+        known = self.part_counts[part].emotions if part and part in self.part_counts else self.emotions
+        return tuple(emo for emo in self.emotions if emo in known)
 
 
 @dataclass(frozen=True)
@@ -250,7 +255,7 @@ def prepare_corpus(
     is_this, differences, all_rows = _choose_rows(corpus, all_rows, part, emotions)
     counts = Counter(label for row in all_rows for label in row.get("tied", [row["emo"]]))
     if emotions is None:
-        chosen = list(corpus.emotions or sorted({row["emo"] for row in all_rows}))
+        chosen = list(corpus.emotions_of(part) or sorted({row["emo"] for row in all_rows}))
     else:
         chosen = find_labels(emotions, counts, source, corpus.merged)
     check_reserved(chosen, source)
@@ -276,7 +281,8 @@ def prepare_corpus(
 
     root = source.parent if source.is_file() else source
     listed_s = [row.pop("length", 0.0) for row in rows]  # by the metadata, where they say it
-    expected_hours = corpus.hours if set(chosen) == set(corpus.emotions) else sum(listed_s) / 3600
+    whole = part is None and set(chosen) == set(corpus.emotions)
+    expected_hours = corpus.hours if whole else sum(listed_s) / 3600
     manifest = regroup(reading.manifest(rows, root, sample_rate_hz, progress), group_by, n_folds)
     if is_this and not faults and expected_hours:
         faults = compare_hours([entry["duration"] for entry in manifest.values()], expected_hours)
@@ -311,6 +317,7 @@ def prepare_corpus(
     elif faults:
         print(f"WARNING: {faults_said} The numbers are not comparable with published ones.")
     limits = [f"Only the {part} part is used."] if part and part != corpus.part else []
+    print("\n".join(limits), end="\n" * len(limits))
     return PreparedCorpus(manifest, chosen, faults, copies, limits, notes)
 
 

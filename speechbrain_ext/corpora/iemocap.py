@@ -235,6 +235,7 @@ CORPUS = Corpus(
         PublishedResult("CNN-SeqCap", 2022, 70.54, 56.94),
         PublishedResult("Kang et al., label-adaptive mixup", 2023, 75.37, 76.04),
     ),
+    hours=6.989,
     part_of=part_of,
     part_counts=PART_COUNTS,
     compare=compare_with_iemocap,

@@ -17,6 +17,7 @@ from speechbrain_ext.dataio.audio_headers import (
     is_unfinished_wav,
     missing_bytes,
 )
+from speechbrain_ext.dataio.lfs_pointer import is_lfs_pointer
 from speechbrain_ext.errors import InputError
 
 NO_LENGTH = 2**63 - 1  # libsndfile's answer where a FLAC's header does not tell
@@ -304,6 +305,8 @@ def _open_reader(path: str, utt_id: str) -> AudioReader:
     except (ValueError, OSError) as error:
         if isinstance(error, _Silent):
             sentence = "it holds no sound."
+        elif is_lfs_pointer(path):
+            raise InputError(f"{utt_id}: {path} is a git-LFS pointer: run `git lfs pull` in its repository.") from error
         elif _is_mp4(path):
             sentence = "its index is missing, as where a recorder was stopped or a copy broke off."
         raise InputError(

@@ -20,13 +20,13 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, StrictData
 from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError, safe_open
 
+from speechbrain_ext.dataio.lfs_pointer import is_lfs_pointer
 from speechbrain_ext.errors import InputError, check_whole_number
 from speechbrain_ext.lobes.families import get_family
 
 # In transformers' own order of preference.
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 HUB_TIMEOUT_S = 4.0  # for the Hub's first answer; without internet, its client would try again for half a minute
-LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 UNREADABLE = (OSError, ValueError, TypeError, RuntimeError, KeyError, EOFError, SafetensorError, UnpicklingError)
 BAD_VALUES = (OSError, ValueError, TypeError, StrictDataclassError)
 
@@ -207,11 +207,9 @@ def check_weight_file(path: Path) -> None:
     """Refuse a file of weights that is missing, empty, cut short, a git-LFS pointer or a pickle with code."""
     if not path.is_file():
         raise InputError(f"{path} is missing, which the index beside it names. {_again(path)}")
-    with open(path, "rb") as file:
-        head = file.read(len(LFS_POINTER))
-    if not head:
+    if not path.stat().st_size:
         raise InputError(f"{path} is empty. {_again(path)}")
-    if head == LFS_POINTER:
+    if is_lfs_pointer(path):
         raise InputError(f"{path} is a git-LFS pointer, not the weights. Run `git lfs pull` in its folder.")
     try:
         if path.suffix == ".safetensors":

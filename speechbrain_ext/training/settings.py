@@ -73,9 +73,9 @@ def complete_settings(
         )
     given["corpus_metadata"] = _find_metadata(corpus.metadata, settings, given)
     given["corpus"] = corpus.name
-    check_part(corpus, settings["corpus_part"])
+    part = check_part(corpus, settings["corpus_part"])
     if not _emotions_are_chosen(hparams_file, given):
-        given["emotions"] = list(corpus.emotions) or None
+        given["emotions"] = list(corpus.emotions_of(part)) or None
     source_key = "corpus_csv" if corpus.name == "csv" else "data_folder"
     variable = f"{corpus.name.partition(':')[0].upper()}_ROOT" if source_key == "data_folder" else ""
     source = settings[source_key] or os.environ.get(variable)

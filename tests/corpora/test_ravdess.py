@@ -47,6 +47,7 @@ def test_speech_is_used_unless_more_is_asked_for(tmp_path):
     assert (len(both.manifest), both.faults[0], both.limits) == (8, "8 utterances found, 2452 expected.", [])
     song = read_incomplete("ravdess", tmp_path, part="song")
     assert (len(song.manifest), song.limits) == (4, ["Only the song part is used."])
+    assert song.emotions == ["neu", "cal", "hap", "sad", "ang", "fea"]  # nobody sings disgusted or surprised
     with pytest.raises(InputError, match="22 speakers are missing: 03, 04,"):
         prepare_corpus("ravdess", tmp_path, progress=False)
 
