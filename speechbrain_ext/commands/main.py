@@ -18,6 +18,7 @@ COMMANDS = {
     "check": "say what is in a corpus and what is wrong with it",
     "run": "train and test all folds and seeds, here or on Ray",
     "report": "say what tested runs say together",
+    "audit": "say what any folds leak, and how good any predictions are",
     "ablations": "run the paper's studies beside the paper's numbers",
     "export": "write a trained fold as a bundle, the folder that the next three take",
     "predict": "classify recordings: a file, a folder or a list of paths",

@@ -317,8 +317,7 @@ def prepare_corpus(
     elif faults:
         print(f"WARNING: {faults_said} The numbers are not comparable with published ones.")
     limits = [f"Only the {part} part is used."] if part and part != corpus.part else []
-    for limit in limits:
-        print(limit)
+    print("\n".join(limits), end="\n" * len(limits))
     return PreparedCorpus(manifest, chosen, faults, copies, limits, notes)
 
 

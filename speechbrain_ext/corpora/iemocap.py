@@ -129,6 +129,7 @@ def describe(name: re.Match[str]) -> Row:
     return {
         "speaker": f"Ses{name['session']}_{name['speaker']}",
         "group": f"Session{int(name['session'])}",
+        "dialogue": name["dialog"],
         "gender": {"F": "female", "M": "male"}[name["speaker"]],
         "style": PART_NAMES[name["part"]],
     }

@@ -20,12 +20,12 @@ def describe_name(corpus: str, name: str) -> dict[str, str]:
     Returns
     -------
     dict
-        speaker and group, and where the names say it emo, gender, style and so on; empty where nothing is known.
+        id, speaker and group, and where the names say it emo, gender, style and so on; empty where nothing is known.
 
     Example
     -------
     >>> describe_name("emodb", "downloads/emodb/wav/03a01Wa.wav")
-    {'emo': 'ang', 'speaker': '03', 'group': '03', 'gender': 'male'}
+    {'id': '03a01Wa', 'emo': 'ang', 'speaker': '03', 'group': '03', 'gender': 'male'}
     >>> describe_name("emodb", "noise.wav")
     {}
     """
@@ -37,8 +37,9 @@ def describe_name(corpus: str, name: str) -> dict[str, str]:
     path = PurePosixPath(name.replace("\\", "/"))
     stem = path.with_suffix("").as_posix() if path.suffix[1:].isalnum() and path.name else name
     names = (stem, stem.replace("-", "_"))  # ids often have other marks between the same parts
-    scheme = re.compile(rf"(?:.*[/\W_])?(?:{module.NAME})", flags=re.DOTALL)
+    scheme = re.compile(rf"(?:.*[/\W_])?(?P<whole>{module.NAME})", flags=re.DOTALL)
     match = next((found for found in map(scheme.fullmatch, names) if found), None)
     if not match:
         return {}
-    return {key: value for key, value in module.describe(match).items() if key not in ("id", "wav", "place", "parts")}
+    told = {"id": match["whole"], **module.describe(match)}
+    return {key: value for key, value in told.items() if isinstance(value, str)}

@@ -93,6 +93,19 @@ def find_labels(
     return [label for label in labels if label is not None]
 
 
+def match_label(label: str, emotions: Sequence[str], merged: Sequence[tuple[str, str]] = ()) -> str:
+    """Return what a corpus calls a label that others write as a word or with capitals; the label itself for none.
+
+    Example
+    -------
+    >>> [match_label(label, ["ang", "hap"], [("exc", "hap")]) for label in ("Angry", "HAP", "excited", "bored")]
+    ['ang', 'hap', 'hap', 'bored']
+    """
+    short = label.strip().casefold()[:3]
+    short = dict(merged).get(short, short)
+    return label if label in emotions or short not in emotions else short
+
+
 def _is_label(label: str, emo: Any) -> bool:
     """Tell whether an emotion means a label: YAML reads 03 as the number 3, and true and null as no text."""
     if isinstance(emo, str):

@@ -68,12 +68,12 @@ def table(header: Sequence[Any], rows: Sequence[Sequence[Any]], align: str = "")
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
-def to_html(text: str, folder: Path) -> str:
-    """Turn the Markdown into one self-contained page, with the folder's pictures in it."""
+def to_html(text: str, folder: Optional[Path] = None) -> str:
+    """Turn the Markdown into one self-contained page, with the folder's pictures in it, if a folder is given."""
     body = markdown.markdown(text, extensions=["tables"])
     for together in (r"± \d", r"over \w+", r"\d to [-+\d]"):  # what stays on one line of a narrow cell
         body = re.sub(together, lambda found: found[0].replace(" ", "&nbsp;"), body)
-    for picture in sorted(folder.glob("*.png")):
+    for picture in sorted(folder.glob("*.png")) if folder else ():
         data = base64.b64encode(picture.read_bytes()).decode()
         body = body.replace(f'src="{picture.name}"', f'src="data:image/png;base64,{data}"')
     heading = html.escape(html.unescape(text.splitlines()[0].removeprefix("# ")))

@@ -4,7 +4,8 @@ The bootstrap draws clusters: single utterances, or speakers with all of their u
 are not independent, so the intervals over speakers, which are wider, are the valid ones for speakers never heard.
 """
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
 import numpy as np
@@ -255,26 +256,48 @@ def _intervals(
     statistic: Callable[[np.ndarray], np.ndarray], counts: np.ndarray, confidence: float, n_resamples: int, seed: int
 ) -> Optional[dict[str, Interval]]:
     """Resample the rows of counts [K, M]; take the percentiles of the statistic: sums [B, M] -> (WA, UA) [2, B]."""
+    found = percentiles(
+        [len(counts)], lambda drawn: statistic(resampled_sums(drawn, counts)), confidence, n_resamples, seed
+    )
+    return None if found is None else {name: bounds for name, bounds in zip(("WA", "UA"), found) if bounds}
+
+
+def resampled_sums(drawn: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Add up the rows of counts [K, M] that were drawn, [B, K] of their indices, into [B, M]."""
+    n_clusters = len(counts)
+    offsets = n_clusters * np.arange(len(drawn))[:, None]  # rows apart, so that one bincount does for all
+    weights = np.bincount((drawn + offsets).ravel(), minlength=drawn.size).reshape(drawn.shape)
+    return weights @ counts  # [B, K] @ [K, M] -> [B, M]
+
+
+def percentiles(
+    n_clusters: Sequence[int],
+    statistic: Callable[..., np.ndarray],
+    confidence: float,
+    n_resamples: int,
+    seed: int,
+) -> Optional[list[Optional[Interval]]]:
+    """Draw clusters of each group, [B, K] indices; take the percentiles of each statistic, [S, B], NaN left out."""
     check_number("confidence", confidence, 0, 1, inclusive=False)
     check_whole_number("n_resamples", n_resamples, 2)
-    n_clusters = len(counts)
-    if n_clusters < 2:
+    if min(n_clusters) < 2:
         return None
 
-    def resampled(drawn: np.ndarray, axis: int) -> np.ndarray:
-        del axis  # drawn is [B, K], clusters along the last
-        offsets = n_clusters * np.arange(len(drawn))[:, None]  # rows apart, so that one bincount does for all
-        weights = np.bincount((drawn + offsets).ravel(), minlength=drawn.size).reshape(drawn.shape)
-        return statistic(weights @ counts)  # [B, K] @ [K, M] -> [B, M]
+    def on_drawn(*drawn: np.ndarray, axis: int) -> np.ndarray:
+        del axis  # clusters are along the last
+        return statistic(*drawn)
 
-    found = scipy.stats.bootstrap(
-        (np.arange(n_clusters),),
-        resampled,
-        vectorized=True,
-        batch=max(1, CELLS // n_clusters),
-        n_resamples=n_resamples,
-        confidence_level=confidence,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    ).confidence_interval
-    return {name: (float(low), float(high)) for name, low, high in zip(("WA", "UA"), found.low, found.high)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", scipy.stats.DegenerateDataWarning)  # of NaN, which are left out below
+        values = scipy.stats.bootstrap(
+            tuple(np.arange(n) for n in n_clusters),
+            on_drawn,
+            vectorized=True,
+            batch=max(1, CELLS // max(n_clusters)),
+            n_resamples=n_resamples,
+            method="percentile",
+            rng=np.random.default_rng(seed),
+        ).bootstrap_distribution
+    tails = 50 * (1 - confidence), 50 * (1 + confidence)
+    bounds = [np.percentile(row[~np.isnan(row)], tails) if not np.isnan(row).all() else None for row in values]
+    return [None if pair is None else (float(pair[0]), float(pair[1])) for pair in bounds]

@@ -60,6 +60,7 @@ def test_speaker_is_the_one_who_speaks_and_excited_is_happy(tree):
         "emo": "hap",
         "speaker": "Ses02_F",
         "group": "Session2",
+        "dialogue": "Ses02M_script01_1b",
         "gender": "female",
         "style": "scripted",
     }

@@ -1,0 +1,193 @@
+"""Split files of anyone's work: which utterance is in which part of which fold, and what is known about it."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+from speechbrain_ext.corpora.base import CORPORA
+from speechbrain_ext.corpora.emobox import read_metadata, registered_name
+from speechbrain_ext.corpora.known_names import describe_name
+from speechbrain_ext.corpora.utterance_lists import LISTS, PART_WORDS, Record, is_kaldi, part_of_word, read_list
+from speechbrain_ext.dataio.manifest import DATA_ROOT, UNKNOWN_SPEAKER
+from speechbrain_ext.errors import InputError
+
+FOLD = re.compile(r"(?:^|[^a-z])fold[ _-]?(\d+)", flags=re.IGNORECASE)
+PLACES = ("part", "fold", "parts")  # where an utterance is, not what it is
+
+
+@dataclass
+class Split:
+    """The folds of a data set.
+
+    Attributes
+    ----------
+    utterances : dict
+        {id: {wav, emo, speaker, group, session, dialogue, gender, ...}}, texts, each where it is known; "named" is what
+        the recording's name says by the naming scheme of the corpus.
+    folds : list of dict
+        For each fold {"train": ids, "valid": ids, "test": ids}.
+    corpus : str, optional
+        The corpus, as the registry calls it.
+    roots : list of pathlib.Path
+        Folders that the paths of recordings may be relative to.
+    faults : list of str
+        What contradicts itself in the lists.
+    """
+
+    utterances: dict[str, dict[str, Any]]
+    folds: list[dict[str, list[str]]]
+    corpus: Optional[str] = None
+    roots: list[Path] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+
+def read_split(words: Sequence[str], corpus: Optional[str] = None) -> Split:
+    """Read split files.
+
+    Arguments
+    ---------
+    words : list of str
+        Files and folders. Which part a file is, its name says (train, valid or dev, test), or the word that stands
+        before it: "test=my.csv"; a fold's number is in its name or its folder's. A list may also have a column part or
+        split, or a column fold, each of whose values is tested on by one fold. A folder may be one of EmoBox's.
+    corpus : str, optional
+        A name of the registry: what the names of its recordings say fills in what the lists do not.
+
+    Returns
+    -------
+    Split
+        The folds, in the order of their numbers.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, or nothing says which part it is.
+    """
+    if corpus is not None and corpus not in CORPORA:
+        raise InputError(f"corpus must be one of {', '.join(CORPORA)}, got {corpus!r}.")
+    split = Split({}, [], corpus)
+    placed: list[tuple[Optional[int], str, str]] = []  # (fold or none, part, id)
+    for word in words:
+        part, path = _take_apart(word)
+        if (path / "label_map.json").is_file():
+            split.corpus = split.corpus or next(
+                (name for name in [registered_name(path.name)] if name in CORPORA), None
+            )
+            split.roots.append(path.resolve().parent.parent)
+            placed += _add(split, read_metadata(path), None, "", path)
+            continue
+        for file in _find_lists(path):
+            inner = file.relative_to(path.parent).as_posix() if file != path else path.name
+            split.roots.append(file.parent)
+            placed += _add(split, read_list(file), _fold_of(inner), part or _part_of(inner), file)
+    split.folds = _make_folds(placed)
+    if split.corpus:
+        for utt_id, utterance in split.utterances.items():
+            named = describe_name(split.corpus, utterance.get("wav", utt_id)) or describe_name(split.corpus, utt_id)
+            attributes = {key: value for key, value in named.items() if key not in ("id", "emo", "wav", "place")}
+            utterance |= {**attributes, **utterance, "named": named}
+    return split
+
+
+def _take_apart(word: str) -> tuple[str, Path]:
+    """Take "test=a.csv" apart."""
+    name, mark, rest = word.partition("=")
+    part = part_of_word(name) if mark and not Path(word).exists() else ""
+    path = Path(rest if part else word).expanduser()
+    if not path.exists():
+        hint = f" {name!r} is no part: write train=, valid= or test=." if mark and not part else " Check the path."
+        raise InputError(f"{path} does not exist.{hint}")
+    return part, path
+
+
+def _find_lists(path: Path) -> list[Path]:
+    """Return the lists in a folder, two levels deep: files and folders of Kaldi whose names say which part they are."""
+    if path.is_file() or is_kaldi(path):
+        return [path]
+    inner = [found for pattern in ("*", "*/*") for found in sorted(path.glob(pattern))]
+    kaldi = [found for found in inner if found.is_dir() and is_kaldi(found)]
+    files = [
+        found for found in inner if found.suffix.lower() in LISTS and found.parent not in kaldi and found.is_file()
+    ]
+    lists = [found for found in kaldi + files if _part_of(found.relative_to(path).as_posix())]
+    same = {(found.parent, found.stem) for found in lists if found.suffix == ".jsonl"}  # a JSON may say the same again
+    lists = [found for found in lists if found.suffix != ".json" or (found.parent, found.stem) not in same]
+    if not lists:
+        raise InputError(f"{path} holds no list whose name says train, valid, dev or test. Name each: test=FILE.")
+    return lists
+
+
+def _part_of(name: str) -> str:
+    """Return the part that a path names, the last word of it that names one."""
+    words = re.split(r"[^A-Za-z0-9]+", name)
+    return next((part for word in reversed(words) if (part := part_of_word(word))), "")
+
+
+def _fold_of(name: str) -> Optional[int]:
+    found = FOLD.findall(name)
+    return int(found[-1]) if found else None
+
+
+def _add(
+    split: Split, records: Iterable[Record], fold: Optional[int], part: str, source: Path
+) -> list[tuple[Optional[int], str, str]]:
+    """Add what records say to the utterances; return where they are: (fold, part, id)."""
+    placed: list[tuple[Optional[int], str, str]] = []
+    dealt: list[tuple[str, str]] = []  # (value of the column fold, id)
+    for record in records:
+        known = {key: value for key, value in record.items() if key not in (*PLACES, "id") and value != UNKNOWN_SPEAKER}
+        if "wav" in known:
+            known["wav"] = known["wav"].replace("\\", "/").removeprefix(f"{DATA_ROOT}/").removeprefix("./")
+        utt_id = _own_id(split, record["id"], known, source)
+        if "parts" in record:
+            placed += [(k, _checked(one, source), utt_id) for k, one in enumerate(record["parts"], start=1) if one]
+            continue
+        own = _checked(record["part"], source) if record.get("part") else part
+        if own:
+            number = record.get("fold", "")
+            placed.append((int(number) if number.isdecimal() else fold, own, utt_id))
+        elif "fold" in record:
+            dealt.append((record["fold"], utt_id))
+        else:
+            raise InputError(f"{source}: nothing says which part it is. Write train={source}, or valid= or test=.")
+    values = sorted({value for value, _ in dealt}, key=lambda value: (len(value), value))
+    for k, tested in enumerate(values, start=1):
+        placed += [(k, "test" if value == tested else "train", utt_id) for value, utt_id in dealt]
+    return placed
+
+
+def _own_id(split: Split, utt_id: str, known: dict[str, Any], source: Path) -> str:
+    """Merge what is known about an utterance; the same id with another recording is another utterance."""
+    before = split.utterances.setdefault(utt_id, {})
+    if known.get("wav", before.get("wav")) != before.get("wav", known.get("wav")):
+        utt_id = f"{utt_id} [{known['wav']}]"
+        before = split.utterances.setdefault(utt_id, {})
+    for key, value in known.items():
+        if before.setdefault(key, value) != value and key in ("emo", "speaker"):
+            split.faults.append(f"{utt_id}: its {key} is {before[key]}, and {value} in {source.name}.")
+    return utt_id
+
+
+def _checked(word: str, source: Path) -> str:
+    part = part_of_word(word)
+    if not part:
+        words = ", ".join(words[0] for words in PART_WORDS.values())
+        raise InputError(f"{source}: {word!r} is no part: {words} are known.")
+    return part
+
+
+def _make_folds(placed: Sequence[tuple[Optional[int], str, str]]) -> list[dict[str, list[str]]]:
+    """Sort the utterances into folds; a list without a fold's number belongs to all of them."""
+    numbers: list[Optional[int]] = [*sorted({fold for fold, _, _ in placed if fold is not None})] or [None]
+    folds: dict[Optional[int], dict[str, list[str]]] = {number: {part: [] for part in PART_WORDS} for number in numbers}
+    for number, part, utt_id in placed:
+        for one in numbers if number is None else [number]:
+            folds[one][part].append(utt_id)
+    for number, parts in folds.items():
+        name = "the split" if number is None else f"fold {number}"
+        for part in ("train", "test"):
+            if not parts[part]:
+                raise InputError(f"{name} has no {part} part. Give it as {part}=FILE.")
+    return list(folds.values())

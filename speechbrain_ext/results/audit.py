@@ -1,0 +1,305 @@
+"""An audit of anyone's folds: what their parts share, how their labels are spread, what is missing from the corpus."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+import scipy
+
+from speechbrain_ext.corpora import get_corpus
+from speechbrain_ext.corpora.labels import match_label
+from speechbrain_ext.corpora.split_files import Split
+from speechbrain_ext.dataio.audio import probe_audio
+from speechbrain_ext.dataio.copies import find_copies
+from speechbrain_ext.dataio.manifest import Manifest
+from speechbrain_ext.errors import InputError
+
+# What two parts may share: the key of an utterance, and what it is called; the first two are the utterance itself.
+SHARED = {
+    "id": "utterances", "content": "recordings, by their samples", "wav": "recordings, by their paths",
+    "speaker": "speakers", "session": "sessions", "dialogue": "dialogues", "group": "groups",
+}  # fmt: skip
+SHOWN = 5
+SAME_LENGTH_S = 0.05
+
+Utterances = Mapping[str, Mapping[str, Any]]
+
+
+def audit_split(split: Split, audio: Sequence[Path] = ()) -> dict[str, Any]:
+    """Audit folds.
+
+    Arguments
+    ---------
+    split : Split
+        The folds.
+    audio : list of pathlib.Path
+        Further folders that recordings may be relative to. Recordings that are found are compared by their samples;
+        what is not there is not needed.
+
+    Returns
+    -------
+    dict
+        Ready for JSON:
+
+        - "corpus" (a title or None), "n_utterances", "labels" (counts), "known" (how many utterances have a speaker,
+          and so on), "faults" (sentences: what contradicts itself in the lists);
+        - "audio": "listed" and "found" (numbers of recordings), "unreadable" and "altered" (sentences: what cannot be
+          read, and what is not as long as listed), "copies" (pairs of ids);
+        - "published": None, or "complete" and "differences" (sentences), by the registry's counts;
+        - "folds": for each "fold" (from 1), "sizes" and "speakers" of each part, "shared" (see `shared_between`),
+          "label_shift" (see `label_shift`), "cautions" (sentences);
+        - "leak": whether a test part shares anything with what is trained or validated on.
+    """
+    utterances, found = _with_content(split, audio)
+    n_known = {key: sum(key in one for one in utterances.values()) for key in (*SHARED, "emo", "gender", "language")}
+    if any(
+        all(one.get("group") == one.get(key) for one in utterances.values())
+        for key in ("speaker", "session", "dialogue")
+    ):
+        n_known["group"] = 0  # the same under another name
+    titles = {**SHARED, "group": _group_title(split)}
+    folds = [_audit_fold(k, parts, utterances, n_known, titles) for k, parts in enumerate(split.folds, start=1)]
+    return {
+        "corpus": get_corpus(split.corpus).title if split.corpus else None,
+        "n_utterances": len(utterances),
+        "labels": dict(sorted(Counter(one["emo"] for one in utterances.values() if "emo" in one).items())),
+        "known": {
+            key: n_known[key] for key in ("emo", "speaker", "session", "dialogue", "group", "gender", "language")
+        },
+        "faults": split.faults + _contradicted_names(split),
+        "audio": found,
+        "published": compare_with_published(split),
+        "folds": folds,
+        "leak": any(one["leak"] for fold in folds for one in fold["shared"]),
+    }
+
+
+def shared_between(
+    utterances: Utterances,
+    seen: Iterable[str],
+    tested: Iterable[str],
+    n_known: Mapping[str, int],
+    titles: Mapping[str, str] = SHARED,
+) -> list[dict[str, Any]]:
+    """Count what two parts share.
+
+    Arguments
+    ---------
+    utterances : dict
+        {id: {speaker, group, ...}}.
+    seen, tested : list of str
+        Ids of the two parts.
+    n_known : dict
+        How many utterances have each key: nothing is said of what nobody has.
+    titles : dict
+        What to call each key.
+
+    Returns
+    -------
+    list of dict
+        For each thing that is known "what" (its title), "n" (how many of the tested ones are shared), "of"
+        (how many there are), "names" (the first ones).
+    """
+    seen, tested = list(seen), list(tested)
+    counts = []
+    for key, what in titles.items():
+        if key != "id" and not n_known[key]:
+            continue
+        there, here = (
+            {value for utt_id in part if (value := utt_id if key == "id" else utterances[utt_id].get(key))}
+            for part in (seen, tested)
+        )
+        shared = sorted(here & there)
+        counts.append({"key": key, "what": what, "n": len(shared), "of": len(here), "names": shared[:SHOWN]})
+    return counts
+
+
+def label_shift(labels: Mapping[str, Sequence[str]]) -> Optional[dict[str, Any]]:
+    """Test whether the labels of parts are spread alike: the chi-squared test, and Cramér's V as the effect's size.
+
+    Arguments
+    ---------
+    labels : dict
+        {part: the label of each of its utterances}; empty parts do not count.
+
+    Returns
+    -------
+    dict or None
+        "p", "cramers_v" (0: alike, 1: no label in common), "largest" (the label whose shares differ most) and "points"
+        (by how much, a fraction, from the first part to the last). None with fewer than two parts or labels.
+
+    Example
+    -------
+    >>> label_shift({"train": ["ang"] * 30 + ["sad"] * 10, "test": ["ang"] * 10 + ["sad"] * 30})["cramers_v"]
+    0.5
+    """
+    counts = [Counter(part) for part in labels.values() if part]
+    names = sorted(set().union(*counts))
+    if len(counts) < 2 or len(names) < 2:
+        return None
+    table = np.array([[part[name] for name in names] for part in counts])  # [parts, labels]
+    shares = table / table.sum(axis=1, keepdims=True)
+    differences = shares[-1] - shares[0]
+    largest = int(np.abs(differences).argmax())
+    return {
+        "p": float(scipy.stats.chi2_contingency(table, correction=False).pvalue),
+        "cramers_v": float(scipy.stats.contingency.association(table, method="cramer")),
+        "largest": names[largest],
+        "points": float(differences[largest]),
+    }
+
+
+def compare_with_published(split: Split) -> Optional[dict[str, Any]]:
+    """Compare the utterances of all parts with what the registry says of their corpus; None where it says nothing."""
+    if not split.corpus:
+        return None
+    corpus = get_corpus(split.corpus)
+    rows = []
+    for utt_id, one in split.utterances.items():
+        named = one.get("named", {})
+        emo = match_label(named.get("emo") or one.get("emo", ""), corpus.emotions, corpus.merged)
+        rows.append({"id": named.get("id", utt_id), "emo": emo, "speaker": one.get("speaker", ""), "wav": ""})
+    rows = [row for row in rows if row["emo"] in corpus.emotions]
+    is_this, differences = corpus.compare(rows)
+    if not is_this:
+        differences = [f"the utterances are not {corpus.title}'s"]
+    return {"complete": is_this and not differences, "holds": corpus.complete, "differences": list(differences)}
+
+
+def _group_title(split: Split) -> str:
+    """Call groups as their corpus does, where its names say them."""
+    named = split.corpus and all(
+        one.get("group") == one.get("named", {}).get("group") for one in split.utterances.values()
+    )
+    return f"{get_corpus(split.corpus).group}s" if split.corpus and named else SHARED["group"]
+
+
+def _audit_fold(
+    fold: int,
+    parts: Mapping[str, list[str]],
+    utterances: Utterances,
+    n_known: Mapping[str, int],
+    titles: Mapping[str, str],
+) -> dict[str, Any]:
+    train, valid, test = parts["train"], parts["valid"], parts["test"]
+    shared = [
+        {"between": ["test", "training or validation"], **one, "leak": one["n"] > 0}
+        for one in shared_between(utterances, train + valid, test, n_known, titles)
+    ]
+    if valid:
+        same = ("id", "wav", "content")  # of new speakers a validation part need not be
+        shared += [
+            {"between": ["validation", "training"], **one, "leak": one["n"] > 0 and one["key"] in same}
+            for one in shared_between(utterances, train, valid, n_known, titles)
+        ]
+    labels = {
+        part: [utterances[utt_id]["emo"] for utt_id in ids if "emo" in utterances[utt_id]]
+        for part, ids in parts.items()
+    }
+    return {
+        "fold": fold,
+        "sizes": {part: len(ids) for part, ids in parts.items()},
+        "speakers": {
+            part: len({utterances[utt_id]["speaker"] for utt_id in ids if "speaker" in utterances[utt_id]})
+            for part, ids in parts.items()
+        },
+        "shared": shared,
+        "label_shift": label_shift(labels),
+        "cautions": _cautions(parts, labels, utterances),
+    }
+
+
+def _cautions(parts: Mapping[str, list[str]], labels: Mapping[str, list[str]], utterances: Utterances) -> list[str]:
+    said = []
+    if not parts["valid"]:
+        said.append(
+            "There is no validation part: what is chosen, such as the epoch, is chosen on training or test data."
+        )
+    for part, ids in parts.items():
+        twice = [utt_id for utt_id, n in Counter(ids).items() if n > 1]
+        if twice:
+            said.append(f"{len(twice)} utterances stand twice in the {part} part (the first is {twice[0]}).")
+    absent = sorted(set(labels["test"]) - set(labels["train"]))
+    if absent and labels["train"]:
+        said.append(f"Tested, but not trained on: {', '.join(absent)}.")
+    unknown = sum("speaker" not in utterances[utt_id] for utt_id in parts["test"])
+    if unknown:
+        said.append(
+            f"Nothing says who speaks in {unknown} of {len(parts['test'])} test utterances: whether these speakers are "
+            "trained on cannot be told."
+        )
+    return said
+
+
+def _contradicted_names(split: Split) -> list[str]:
+    """Say which labels are not those that the names of the recordings say."""
+    if not split.corpus:
+        return []
+    corpus = get_corpus(split.corpus)
+    wrong = []
+    for utt_id, one in split.utterances.items():
+        told, emo = one.get("named", {}).get("emo"), one.get("emo")
+        label = match_label(emo or "", corpus.emotions, corpus.merged)
+        if told and label in corpus.emotions and told != label:
+            wrong.append(f"{utt_id} is labelled {emo}, and by its name it is {told}")
+    return [f"{len(wrong)} labels contradict the names of the recordings: {'; '.join(wrong[:SHOWN])}."] if wrong else []
+
+
+def _with_content(split: Split, audio: Sequence[Path]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Find the recordings that are there; give copies of one the same "content"."""
+    utterances = {utt_id: dict(one) for utt_id, one in split.utterances.items()}
+    listed = {utt_id: one["wav"] for utt_id, one in utterances.items() if "wav" in one}
+    roots = list(dict.fromkeys([*audio, *split.roots, Path()]))
+    paths = {
+        utt_id: next((root / wav for root in roots if (root / wav).is_file()), None) for utt_id, wav in listed.items()
+    }
+    present = {utt_id: path for utt_id, path in paths.items() if path}
+    manifest: Manifest = {}
+    unreadable = []
+
+    def probe(utt_id: str) -> dict[str, Any] | InputError:
+        try:
+            one, header = utterances[utt_id], probe_audio(present[utt_id], utt_id)
+            entry = {"wav": str(present[utt_id]), "duration": header.duration_s}
+            if "start" in one:
+                start, end = float(one["start"]), float(one.get("end") or "inf")
+                entry |= {"start": start, "duration": min(end, header.duration_s) - start}
+            return entry
+        except (InputError, ValueError) as error:
+            return InputError(str(error))
+
+    with ThreadPoolExecutor(8) as pool:
+        for utt_id, entry in zip(present, pool.map(probe, present)):
+            if isinstance(entry, InputError):
+                unreadable.append(str(entry))
+            else:
+                manifest[utt_id] = entry
+    altered = [
+        f"{utt_id} lasts {entry['duration']:.2f} s, listed {float(utterances[utt_id]['length']):.2f} s"
+        for utt_id, entry in manifest.items()
+        if abs(entry["duration"] - _number(utterances[utt_id].get("length", math.nan))) > SAME_LENGTH_S
+    ]
+    copies = find_copies(manifest, "")
+    for utt_id in manifest:
+        utterances[utt_id]["content"] = utt_id
+    for first, other in copies:
+        utterances[other]["content"] = first
+    found = {
+        "listed": len(listed),
+        "found": len(present),
+        "unreadable": unreadable,
+        "altered": altered,
+        "copies": [list(pair) for pair in copies],
+    }
+    return utterances, found
+
+
+def _number(text: Any) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

@@ -1,0 +1,178 @@
+"""Predictions of any system held against the labels: accuracies with intervals, gaps between groups, calibration."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Optional
+
+import numpy as np
+import torch
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+from speechbrain_ext.errors import InputError
+from speechbrain_ext.results.confusion_metrics import confusion_metrics, group_gaps, metric_intervals
+from speechbrain_ext.results.significance import cluster_counts, mcnemar, paired_bootstrap
+from speechbrain_ext.results.system_predictions import System
+
+ATTRIBUTES = ("gender", "language", "style")
+N_BINS = 15
+
+
+def audit_system(system: System, utterances: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Say how good a system is, and for whom.
+
+    Arguments
+    ---------
+    system : System
+        Its decisions.
+    utterances : dict
+        {id: {speaker, gender, language, style}}, each where it is known.
+
+    Returns
+    -------
+    dict
+        Ready for JSON; fractions.
+
+        - "name", "n_utterances", "n_speakers" (None where they are not all known), "labels";
+        - "metrics": for "WA", "UA", "macro_F1" and "recall <label>" the "value" (None for a label that does not occur),
+          and 95% intervals "over_utterances" and "over_speakers" (None where there is none);
+        - "groups": for each of gender, language and style a list, for each value: "value", "n_utterances", "WA", "UA"
+          and "gap": by how much it is better than all others, as `group_gaps` says, over utterances and over speakers;
+        - "calibration": None, or the expected calibration error "ECE", the mean "confidence" and the "WA".
+    """
+    speakers = [str(utterances.get(utt_id, {}).get("speaker", "")) for utt_id in system.ids]
+    clusters = {"over_utterances": system.ids, "over_speakers": speakers if all(speakers) else None}
+    confusion = system.confusions(["all"] * len(system.ids))[1][0]
+    names = ["WA", "UA", "macro_F1", *(f"recall {label}" for label in system.labels)]
+    metrics: dict[str, dict[str, Any]] = {
+        name: {"value": None if math.isnan(value) else float(value)}
+        for name, value in zip(names, confusion_metrics(confusion))
+    }
+    for kind, members in clusters.items():
+        found = metric_intervals(system.confusions(members)[1]) if members else None
+        for name, interval in zip(names, found or [None] * len(names)):
+            metrics[name][kind] = interval
+    return {
+        "name": system.name,
+        "n_utterances": len(system.ids),
+        "n_speakers": len(set(speakers)) if all(speakers) else None,
+        "labels": system.labels,
+        "confusion": confusion.tolist(),
+        "metrics": metrics,
+        "groups": {
+            key: groups
+            for key in ATTRIBUTES
+            if (groups := _groups(system, [utterances.get(utt_id, {}).get(key) for utt_id in system.ids], speakers))
+        },
+        "calibration": _calibration(system),
+    }
+
+
+def _groups(system: System, values: Sequence[Optional[str]], speakers: Sequence[str]) -> list[dict[str, Any]]:
+    """Compare the utterances of each value of an attribute with all others whose value is known."""
+    names = sorted({value for value in values if value})
+    if len(names) < 2:
+        return []
+    groups = []
+    for name in names:
+        here = system.subset([i for i, value in enumerate(values) if value == name])
+        others = system.subset([i for i, value in enumerate(values) if value and value != name])
+        who = dict(zip(system.ids, speakers))
+        WA, UA = confusion_metrics(here.confusions(["all"] * len(here.ids))[1][0])[:2]
+        known = all(who[utt_id] for utt_id in here.ids + others.ids)
+        groups.append(
+            {
+                "value": name,
+                "n_utterances": len(here.ids),
+                "WA": float(WA),
+                "UA": float(UA),
+                "gap": {
+                    "over_utterances": group_gaps(here.confusions(here.ids)[1], others.confusions(others.ids)[1]),
+                    "over_speakers": _gap_over_speakers(here, others, who.__getitem__) if known else None,
+                },
+            }
+        )
+    return groups
+
+
+def _gap_over_speakers(here: System, others: System, speaker_of: Callable[[str], str]) -> Optional[dict[str, Any]]:
+    """Compare two groups over speakers: of different ones, or of the same; None where some are in one group only."""
+    (names_a, a), (names_b, b) = (one.confusions([speaker_of(utt_id) for utt_id in one.ids]) for one in (here, others))
+    if not set(names_a) & set(names_b):
+        return group_gaps(a, b)
+    if names_a != names_b:
+        return None
+    counts_a, counts_b = ((np.diagonal(one, axis1=1, axis2=2), one.sum(axis=2)) for one in (a, b))  # [K, C] each
+    return paired_bootstrap(counts_a, counts_b)
+
+
+def _calibration(system: System) -> Optional[dict[str, float]]:
+    if system.posteriors is None:
+        return None
+    posteriors, true = torch.from_numpy(system.posteriors), torch.from_numpy(system.true)
+    error = multiclass_calibration_error(posteriors, true, len(system.labels), n_bins=N_BINS, norm="l1")
+    right = system.posteriors.argmax(axis=1) == system.true
+    return {"ECE": float(error), "confidence": float(system.posteriors.max(axis=1).mean()), "WA": float(right.mean())}
+
+
+def compare_systems(a: System, b: System, utterances: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Compare two systems on the utterances that both have decided about.
+
+    Returns
+    -------
+    dict
+        Ready for JSON: "a", "b", "n_utterances", "over_utterances" and "over_speakers" (as `paired_bootstrap` returns
+        them; the latter None where a speaker is not known), "mcnemar".
+
+    Raises
+    ------
+    InputError
+        If they have none in common, or one has another label.
+    """
+    place_b = {utt_id: i for i, utt_id in enumerate(b.ids)}
+    common = [(i, place_b[utt_id]) for i, utt_id in enumerate(a.ids) if utt_id in place_b]
+    if not common:
+        raise InputError(f"{a.name} and {b.name} have no utterance in common: nothing to compare.")
+    labels = sorted({*a.labels, *b.labels})
+    sides = []
+    for system, places in ((a, [i for i, _ in common]), (b, [j for _, j in common])):
+        index = np.array([labels.index(label) for label in system.labels])
+        sides.append((index[system.true[places]], index[system.predicted[places]]))
+    (true, predicted_a), (true_b, predicted_b) = sides
+    ids = [a.ids[i] for i, _ in common]
+    if (true != true_b).any():
+        i = int((true != true_b).argmax())
+        raise InputError(
+            f"{ids[i]} is {labels[true[i]]} in {a.name} and {labels[true_b[i]]} in {b.name}: the truth must be one."
+        )
+    speakers = [str(utterances.get(utt_id, {}).get("speaker", "")) for utt_id in ids]
+
+    def paired(clusters: Sequence[str]) -> dict[str, Any]:
+        _, *counts_a = cluster_counts(clusters, true, predicted_a, len(labels))
+        _, *counts_b = cluster_counts(clusters, true, predicted_b, len(labels))
+        return paired_bootstrap((counts_a[0], counts_a[1]), (counts_b[0], counts_b[1]))
+
+    return {
+        "a": a.name,
+        "b": b.name,
+        "n_utterances": len(ids),
+        "over_utterances": paired(ids),
+        "over_speakers": paired(speakers) if all(speakers) else None,
+        "mcnemar": mcnemar(predicted_a == true, predicted_b == true),
+    }
+
+
+def coverage(system: System, folds: Sequence[Mapping[str, Sequence[str]]]) -> dict[str, Any]:
+    """Say whether the predicted utterances are those that the folds test on.
+
+    Returns
+    -------
+    dict
+        "not_listed" (predicted, and in no list), "not_tested" (predicted, and in no test part), "missing" (tested by
+        the folds that are predicted at all, and not predicted): the numbers, each with the first id.
+    """
+    listed = {utt_id for parts in folds for ids in parts.values() for utt_id in ids}
+    decided = set(system.ids)
+    begun = [set(parts["test"]) for parts in folds if decided & set(parts["test"])]
+    tested = set().union(*begun) if begun else set()
+    sets = {"not_listed": decided - listed, "not_tested": (decided & listed) - tested, "missing": tested - decided}
+    return {name: {"n": len(ids), "first": min(ids, default=None)} for name, ids in sets.items()}

@@ -1,0 +1,158 @@
+"""Predictions of any system: the decisions, the true labels and the posteriors, read from a table."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+
+from speechbrain_ext.corpora.table import read_table
+from speechbrain_ext.errors import InputError
+from speechbrain_ext.results.tested_run import PREDICTIONS_FILE, path_text
+
+# What others call the columns; the first one that is there counts.
+COLUMNS = {
+    "id": ("id", "utt", "utt_id", "utterance", "key", "name", "wav", "path", "file"),
+    "predicted": ("predicted", "pred", "prediction", "hyp", "hypothesis", "decision", "output"),
+    "true": ("true", "target", "truth", "ref", "reference", "gold", "label", "emo", "emotion"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class System:
+    """What a system decided.
+
+    Attributes
+    ----------
+    name : str
+        Its file.
+    labels : list of str
+        The C classes, sorted.
+    ids : list of str
+        The N utterances.
+    true, predicted : numpy.ndarray
+        Class indices, int, [N].
+    posteriors : numpy.ndarray, optional
+        [N, C], where the file has a column for each class.
+    """
+
+    name: str
+    labels: list[str]
+    ids: list[str]
+    true: np.ndarray
+    predicted: np.ndarray
+    posteriors: Optional[np.ndarray]
+
+    def confusions(self, clusters: Sequence[str]) -> tuple[list[str], np.ndarray]:
+        """Count [K, C, C], true by predicted, of each of K clusters, given that of each utterance."""
+        names, rows = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
+        counts = np.zeros((len(names), len(self.labels), len(self.labels)), dtype=np.int64)
+        np.add.at(counts, (rows, self.true, self.predicted), 1)
+        return names.tolist(), counts
+
+    def subset(self, chosen: Sequence[int]) -> "System":
+        """Keep some of the utterances, by their places."""
+        kept = np.asarray(chosen, dtype=np.int64)
+        posteriors = None if self.posteriors is None else self.posteriors[kept]
+        ids = [self.ids[i] for i in kept]
+        return System(self.name, self.labels, ids, self.true[kept], self.predicted[kept], posteriors)
+
+
+def read_system(path: Path, utterances: Mapping[str, Mapping[str, Any]]) -> System:
+    """Read predictions.
+
+    Arguments
+    ---------
+    path : pathlib.Path
+        A CSV or JSON Lines file with the columns id and predicted, and where they are known true and one with the
+        posteriors of each class; or a folder of tested runs, all of whose predictions are taken together.
+    utterances : dict
+        {id: {emo, ...}}: the true labels, where the file has none.
+
+    Raises
+    ------
+    InputError
+        If a column is missing, an id stands twice, a label is not known or posteriors are no shares of 1.
+    """
+    files = sorted(path.rglob(PREDICTIONS_FILE)) if path.is_dir() else [path]
+    if not files:
+        raise InputError(f"{path} holds no {PREDICTIONS_FILE}: give a file, or a folder of tested runs.")
+    decided: dict[str, tuple[str, str]] = {}
+    shares: dict[str, dict[str, str]] = {}
+    for file in files:
+        table = read_table(file, [name for names in COLUMNS.values() for name in names])
+        if table.faults:
+            raise InputError(f"{file}: {table.faults[0].text}")
+        found = {key: next((name for name in names if name in table.columns), "") for key, names in COLUMNS.items()}
+        for key in ("id", "predicted"):
+            if not found[key]:
+                raise InputError(
+                    f"{file}: a column {key!r} is needed ({', '.join(COLUMNS[key])} are read), and it has "
+                    f"{', '.join(table.columns)}."
+                )
+        for number, fields in table.records:
+            utt_id, predicted = str(fields[found["id"]]), str(fields[found["predicted"]])
+            true = str(fields[found["true"]] if found["true"] else utterances.get(utt_id, {}).get("emo", ""))
+            if utt_id in decided:
+                raise InputError(
+                    f"{file}: {utt_id} is predicted twice. Give the seeds of a system apart, each as --predictions."
+                )
+            if not predicted or not true:
+                what = (
+                    "is predicted as nothing" if not predicted else "has no true label, neither here nor in the lists"
+                )
+                raise InputError(f"{table.place(number)}: {utt_id} {what}. Add it, or leave the row out.")
+            decided[utt_id] = true, predicted
+            shares[utt_id] = {name: value for name, value in fields.items() if name not in found.values()}
+    if not decided:
+        raise InputError(f"{path} holds no prediction.")
+    labels = sorted({label for pair in decided.values() for label in pair})
+    true_labels, predicted_labels = map(set, zip(*decided.values()))
+    if not true_labels & predicted_labels:
+        raise InputError(
+            f"{path}: the predictions are {', '.join(sorted(predicted_labels))}, and the true labels are "
+            f"{', '.join(sorted(true_labels))}. Call them alike, or add a column true."
+        )
+    labels, posteriors = _read_posteriors(path, shares, labels)
+    index = {label: i for i, label in enumerate(labels)}
+    classes = np.array([[index[label] for label in pair] for pair in decided.values()])  # [N, 2]
+    return System(path_text(path), labels, list(decided), classes[:, 0], classes[:, 1], posteriors)
+
+
+def _read_posteriors(
+    path: Path, rows: Mapping[str, Mapping[str, Any]], labels: Sequence[str]
+) -> tuple[list[str], Optional[np.ndarray]]:
+    """Read [N, C] from the columns that are called as the labels; (all labels, None) where one has no column.
+
+    Columns of numbers are classes as well, which no utterance has and nothing was decided for, if all add up to 1.
+    """
+    known = {label.lower(): label for label in labels}
+    if any(column not in row for row in rows.values() for column in known):
+        return list(labels), None
+    numbers = [column for column in next(iter(rows.values())) if column and all(map(_is_number, _column(rows, column)))]
+    lacking = [column for column in known if column not in numbers]
+    if lacking:
+        raise InputError(f"{path}: the posteriors in the column {lacking[0]!r} are not all numbers. Correct them.")
+    for columns in (list(known), sorted({*known, *numbers})):
+        found = np.array([[float(row[column]) for column in columns] for row in rows.values()])
+        if ((found >= 0).all(axis=1) & (np.abs(found.sum(axis=1) - 1) < 0.01)).all():
+            return [known.get(column, column) for column in columns], found
+    found = np.array([[float(row[column]) for column in known] for row in rows.values()])
+    wrong = int((~((found >= 0).all(axis=1) & (np.abs(found.sum(axis=1) - 1) < 0.01))).argmax())
+    raise InputError(
+        f"{path}: the posteriors of {list(rows)[wrong]} are {', '.join(f'{value:g}' for value in found[wrong])}; they "
+        "must be from 0 and add up to 1. Apply softmax, or leave the columns out."
+    )
+
+
+def _column(rows: Mapping[str, Mapping[str, Any]], name: str) -> list[Any]:
+    return [row.get(name) for row in rows.values()]
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -1,0 +1,125 @@
+"""Split files become folds: by their names, by words before them, by columns, or by EmoBox's folders."""
+
+import pytest
+
+from speechbrain_ext.corpora.split_files import read_split
+from speechbrain_ext.errors import InputError
+from tests.corpora.emobox_folder import write_emobox
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return str(path)
+
+
+def test_parts_are_told_by_the_names_of_files_or_by_words(tmp_path):
+    words = [
+        write(tmp_path / "my_train.txt", "a\nb\n"),
+        f"valid={write(tmp_path / 'x.txt', 'c')}",
+        f"test={write(tmp_path / 'train_y.txt', 'd')}",  # the word counts, not the name
+    ]
+    assert read_split(words).folds == [{"train": ["a", "b"], "valid": ["c"], "test": ["d"]}]
+
+
+def test_folds_are_told_by_the_names_of_folders_and_files(tmp_path):
+    for k, (train, test) in {1: ("b", "a"), 2: ("a", "b"), 10: ("ab", "c")}.items():
+        write(tmp_path / f"fold_{k}" / "train.txt", "\n".join(train))
+        write(tmp_path / f"fold_{k}" / "test.txt", test)
+    write(tmp_path / "valid.txt", "v")  # of all folds
+    assert read_split([str(tmp_path)]).folds == [
+        {"train": ["b"], "valid": ["v"], "test": ["a"]},
+        {"train": ["a"], "valid": ["v"], "test": ["b"]},
+        {"train": ["a", "b"], "valid": ["v"], "test": ["c"]},
+    ]
+
+
+def test_a_column_may_name_the_part_or_the_fold(tmp_path):
+    parts = write(tmp_path / "a.csv", "id,split\na,train\nb,Dev\nc,test\n")
+    assert read_split([parts]).folds == [{"train": ["a"], "valid": ["b"], "test": ["c"]}]
+    folds = write(tmp_path / "b.csv", "id,fold\na,1\nb,2\nc,10\n")
+    assert [fold["test"] for fold in read_split([folds]).folds] == [["a"], ["b"], ["c"]]
+    assert read_split([folds]).folds[0]["train"] == ["b", "c"]
+    both = write(tmp_path / "c.csv", "id,fold,part\na,1,train\nb,1,test\na,2,test\nb,2,train\n")
+    assert [fold["test"] for fold in read_split([both]).folds] == [["b"], ["a"]]
+
+
+def test_a_manifest_with_published_folds_is_read(tmp_path):
+    text = (
+        '{"a": {"wav": "{data_root}/a.wav", "parts": ["train", "test"]}, "b": {"wav": "b.wav", '
+        '"parts": ["test", "train"]}, "c": {"wav": "c.wav", "parts": ["", "train"]}}'
+    )
+    split = read_split([write(tmp_path / "manifest.json", text)])
+    assert split.folds == [
+        {"train": ["a"], "valid": [], "test": ["b"]},
+        {"train": ["b", "c"], "valid": [], "test": ["a"]},
+    ]
+    assert split.utterances["a"]["wav"] == "a.wav"
+
+
+def test_kaldi_folders_are_parts(tmp_path):
+    for part, utt in (("train", "a"), ("test", "b")):
+        write(tmp_path / "data" / part / "utt2spk", f"{utt} anna\n")
+        write(tmp_path / "data" / part / "text", f"{utt} hello\n")
+    split = read_split([str(tmp_path / "data")])
+    assert split.folds == [{"train": ["a"], "valid": [], "test": ["b"]}]
+    assert split.utterances["b"] == {"speaker": "anna", "text": "hello"}
+
+
+def test_a_folder_of_emobox_says_its_corpus_and_who_speaks(tmp_path):
+    folder = write_emobox(tmp_path / "EmoBox" / "data" / "emodb")
+    split = read_split([str(folder)])
+    assert split.corpus == "emodb"
+    assert [len(fold["train"]) for fold in split.folds] == [3, 3]
+    assert split.folds[0]["test"] == ["emodb-03a01Nc", "emodb-08a01Wc"]
+    assert split.utterances["emodb-03a01Nc"]["speaker"] == "03"
+    assert tmp_path / "EmoBox" in split.roots
+
+
+def test_a_named_corpus_says_who_speaks_where_the_lists_do_not(tmp_path):
+    words = [write(tmp_path / "train.txt", "08a01Wa\n"), write(tmp_path / "test.csv", "id,speaker\n03a01Wa,me\n")]
+    split = read_split(words, "emodb")
+    assert split.utterances["08a01Wa"]["speaker"] == "08"
+    assert split.utterances["03a01Wa"]["speaker"] == "me"
+    assert split.utterances["08a01Wa"]["named"]["emo"] == "ang" and "emo" not in split.utterances["08a01Wa"]
+
+
+def test_one_id_of_two_recordings_is_two_utterances(tmp_path):
+    words = [
+        write(tmp_path / "train.csv", "id,wav\ndia0,train/dia0.mp4\n"),
+        write(tmp_path / "test.csv", "id,wav\ndia0,test/dia0.mp4\n"),
+    ]
+    assert read_split(words).folds == [{"train": ["dia0"], "valid": [], "test": ["dia0 [test/dia0.mp4]"]}]
+
+
+def test_contradictions_between_lists_are_said(tmp_path):
+    words = [
+        write(tmp_path / "train.csv", "id,emo,speaker\na,sad,anna\n"),
+        write(tmp_path / "test.csv", "id,emo,speaker\na,ang,anna\n"),
+    ]
+    assert read_split(words).faults == ["a: its emo is sad, and ang in test.csv."]
+
+
+@pytest.mark.parametrize(
+    ("files", "words", "message"),
+    [
+        ({}, ["nowhere.csv"], "nowhere.csv does not exist. Check the path"),
+        ({}, ["tets=a.csv"], "'tets' is no part: write train=, valid= or test="),
+        ({"a.csv": "id\nu\n"}, ["a.csv"], "a.csv: nothing says which part it is. Write train=.*a.csv, or valid= or"),
+        ({"a.csv": "id,split\nu,unseen\n"}, ["a.csv"], "'unseen' is no part: train, valid, test are known"),
+        ({"train.txt": "u\n"}, ["train.txt"], "the split has no test part. Give it as test=FILE"),
+        ({"fold_1/test.txt": "u\n", "fold_1/a.md": ""}, ["."], "fold 1 has no train part"),
+        ({"a.txt": "u\n"}, ["."], "holds no list whose name says train, valid, dev or test"),
+    ],
+)
+def test_split_files_that_make_no_fold_are_refused(tmp_path, monkeypatch, files, words, message):
+    for name, text in files.items():
+        write(tmp_path / name, text)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=message):
+        read_split(words)
+
+
+def test_an_unknown_corpus_is_refused(tmp_path):
+    with pytest.raises(InputError, match="corpus must be one of .*got 'mine'"):
+        read_split([write(tmp_path / "test.txt", "u")], "mine")
