@@ -37,7 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("fold_dir", metavar="FOLD_DIR", help="a tested fold's folder: results/<yaml>/seed<s>/fold<k>")
     parser.add_argument("out_dir", metavar="OUT_DIR", help="the folder to write")
-    parser.add_argument("--onnx", action="store_true", help="also write model.onnx")
+    parser.add_argument(
+        "--onnx",
+        nargs="?",
+        const="fp32",
+        choices=["fp32", "int8"],
+        help="also write model.onnx, or with --onnx=int8 model_int8.onnx, a quarter of its size",
+    )
     parser.add_argument("--push_to_hub", metavar="USER/NAME", help="upload the bundle to the Hugging Face Hub")
     parser.add_argument("--public", action="store_true", help="with --push_to_hub: a new model is public, not private")
     parser.add_argument("--dry_run", action="store_true", help="with --push_to_hub: say what would be uploaded")
@@ -64,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def export_fold(fold_dir: Path, out_dir: Path, name: Optional[str] = None, onnx: bool = False) -> None:
+def export_fold(fold_dir: Path, out_dir: Path, name: Optional[str] = None, onnx: Optional[str] = None) -> None:
     """Write the bundle of a fold's tested weights.
 
     Arguments
@@ -75,8 +81,8 @@ def export_fold(fold_dir: Path, out_dir: Path, name: Optional[str] = None, onnx:
         The folder to write.
     name : str, optional
         USER/NAME, where the bundle will be found on the Hub; by default the name of its folder.
-    onnx : bool
-        Whether the bundle also holds the model as model.onnx.
+    onnx : str, optional
+        "fp32" or "int8": the bundle also holds the model as model.onnx or model_int8.onnx.
 
     Raises
     ------

@@ -317,7 +317,8 @@ def prepare_corpus(
     elif faults:
         print(f"WARNING: {faults_said} The numbers are not comparable with published ones.")
     limits = [f"Only the {part} part is used."] if part and part != corpus.part else []
-    print("\n".join(limits), end="\n" * len(limits))
+    for limit in limits:
+        print(limit)
     return PreparedCorpus(manifest, chosen, faults, copies, limits, notes)
 
 

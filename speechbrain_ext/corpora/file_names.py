@@ -94,10 +94,11 @@ def list_files(folder: Path, endings: Sequence[str]) -> Iterator[Path]:
     with tqdm(desc="files", unit="", delay=2, disable=None) as progress:
         for place, folders, files in os.walk(folder, followlinks=True):
             real = os.path.realpath(place)
-            folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX")) and real not in seen]
             if real in seen:  # a link back to a folder above
+                folders.clear()
                 continue
             seen.add(real)
+            folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
             progress.update(len(files))
             found += [
                 Path(place, name).relative_to(folder)

@@ -19,7 +19,7 @@ from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.bundle import BUNDLE_FILE, CARD_FILE, FILE_NAME, FORMAT, PARTS, YAML_FILE
 from speechbrain_ext.inference.bundle_settings import BundleSettings
 from speechbrain_ext.inference.classifier import load_classifier
-from speechbrain_ext.inference.onnx import ONNX_FILE, write_onnx
+from speechbrain_ext.inference.onnx import ONNX_FILES, write_onnx
 from speechbrain_ext.versions import versions
 
 HEAD = """\
@@ -96,7 +96,7 @@ def write_bundle(
     settings: BundleSettings,
     card: str,
     facts: Optional[dict[str, Any]] = None,
-    onnx: bool = False,
+    onnx: Optional[str] = None,
 ) -> None:
     """Write a bundle, load it as a check, and only then move it to its place.
 
@@ -114,8 +114,8 @@ def write_bundle(
         The model card, in Markdown with metadata.
     facts : dict, optional
         More to say in bundle.json: `corpus`, `corpus_title`, `result`, `trained_with`.
-    onnx : bool
-        Whether model.onnx is written as well, see `write_onnx`.
+    onnx : str, optional
+        "fp32" or "int8" writes model.onnx or model_int8.onnx as well, see `write_onnx`.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def write_bundle(
         except InputError as error:
             raise InputError(str(error).replace(str(temporary), "to be written")) from error
         if onnx:
-            write_onnx(classifier, temporary / ONNX_FILE)
+            write_onnx(classifier, temporary / ONNX_FILES[onnx], onnx)
             seal_bundle(temporary)
         temporary.chmod(0o755)  # mkdtemp lets nobody else in
         if (out / BUNDLE_FILE).exists():

@@ -213,9 +213,11 @@ def test_onnx_is_written_listed_and_agrees(fold, demo_corpus, tmp_path, monkeypa
     before = (out / "model.onnx").stat().st_mtime_ns
     # Exporting takes seconds; that of the same model gives the same bytes.
     model = (out / "model.onnx").read_bytes()
-    monkeypatch.setattr(bundle_writer, "write_onnx", lambda classifier, path: path.write_bytes(model))
+    monkeypatch.setattr(bundle_writer, "write_onnx", lambda classifier, path, _: path.write_bytes(model))
     main(fold, out, "--onnx")
     assert (out / "model.onnx").stat().st_mtime_ns == before
+    main(fold, out, "--onnx=int8")
+    assert "model_int8.onnx" in json.loads((out / "bundle.json").read_text())["files"]
 
 
 def test_a_dry_run_says_what_would_go_up_and_contacts_nobody(fold, tmp_path, capsys, monkeypatch):

@@ -239,3 +239,58 @@ def test_classifier_on_another_device_is_refused(exported, tmp_path):
     with pytest.raises(InputError, match="the classifier is on meta"):
         write_onnx(Elsewhere, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_int8_is_close_smaller_and_keeps_the_head_in_float32(written_program, exported, tmp_path):
+    classifier, program = written_program
+    path = tmp_path / "model_int8.onnx"
+    write_onnx(classifier, path, "int8")
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.stat().st_size < 0.8 * exported("first")[1].stat().st_size  # of so small a model much is no weight
+    _, wavs, wav_lens = make_clips([2.0, 0.3, 1.2])
+    log_posteriors, embeddings = run(path, wavs, wav_lens)
+    with torch.inference_mode():
+        wanted = classifier.classify_batch(wavs, wav_lens)[0].exp().numpy()
+    assert 0 < np.abs(np.exp(log_posteriors) - wanted).max() < 0.1
+    weights, bias = (
+        onnx.numpy_helper.to_array(next(t for t in program.graph.initializer if t.name == f"classifier.{name}"))
+        for name in ("weight", "bias")
+    )
+    logits = embeddings.astype(np.float64) @ weights.T + bias
+    expected = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(log_posteriors, expected, atol=1e-5)
+    metadata = onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["emotions"]) == EMOTIONS and metadata["min_samples"] == "400"
+    assert str(tmp_path).encode() not in path.read_bytes()
+
+
+def test_int8_leaves_a_refused_clips_mates_alone(written_program, tmp_path):
+    classifier, _ = written_program
+    write_onnx(classifier, tmp_path / "model.onnx", "int8")
+    _, wavs, wav_lens = make_clips([1.0, 0.0249375, 0.025])  # 399 and 400 samples
+    assert np.isnan(run(tmp_path / "model.onnx", wavs, wav_lens)[0]).all(axis=1).tolist() == [False, True, False]
+
+
+def test_int8_above_the_limit_has_its_weights_beside_it(written_program, tmp_path, monkeypatch):
+    classifier, _ = written_program
+    monkeypatch.setattr(onnx_export, "LARGEST_FILE_BYTES", 1000)
+    write_onnx(classifier, tmp_path / "model.onnx", "int8")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.onnx", "model.onnx.data"]
+    _, wavs, wav_lens = make_clips([0.5, 1.0])
+    assert np.isfinite(run(tmp_path / "model.onnx", wavs, wav_lens)[0]).all()
+
+
+def test_int8_that_is_far_off_is_refused(written_program, tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_export, "INT8_TOLERANCE", -1.0)
+    with pytest.raises(InputError, match=r"differ by \d\.\de.\d\d in posteriors .* at most -1 is allowed"):
+        write_onnx(written_program[0], tmp_path / "model.onnx", "int8")
+    assert not list(tmp_path.iterdir())
+
+
+def test_half_precision_and_other_precisions_are_refused(exported, tmp_path):
+    classifier, path = exported("first")
+    with pytest.raises(InputError, match="precision must be one of fp32, int8, got 'int4'"):
+        write_onnx(classifier, tmp_path / "model.onnx", "int4")
+    half = load_classifier(path.parents[1] / "bundle", {"device": "cpu", "precision": "bf16"})
+    with pytest.raises(InputError, match="the classifier is in half precision"):
+        write_onnx(half, tmp_path / "model.onnx")
