@@ -354,7 +354,9 @@ def check_part(corpus: Corpus, part: Optional[str]) -> Optional[str]:
     if part is None:
         return corpus.part
     if part != "all" and part not in corpus.part_counts:
-        known = ", ".join((*corpus.part_counts, "all")) if corpus.part_counts else "all: it has no parts"
+        if not corpus.part_counts:
+            raise InputError(f"{corpus.title} has no parts, got corpus_part {part!r}: leave it out.")
+        known = ", ".join((*corpus.part_counts, "all"))
         raise InputError(f"corpus_part of {corpus.title} must be one of {known}, got {part!r}.")
     return None if part == "all" else part
 

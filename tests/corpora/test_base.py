@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from speechbrain_ext.corpora import CORPORA, get_corpus, prepare_corpus
-from speechbrain_ext.corpora.base import count_table
+from speechbrain_ext.corpora.base import check_part, count_table
 from speechbrain_ext.errors import InputError
 
 
@@ -84,3 +84,9 @@ def test_a_label_that_is_a_column_of_the_predictions_is_refused(tmp_path, label)
     (tmp_path / "my.csv").write_text("id,wav,emo,speaker,group\n" + rows)
     with pytest.raises(InputError, match=f"my.csv: the label '{label}' is also a column of the files with predictions"):
         prepare_corpus("csv", tmp_path / "my.csv", progress=False)
+
+
+def test_part_of_a_corpus_without_parts_is_refused():
+    with pytest.raises(InputError, match="EmoDB has no parts, got corpus_part 'song': leave it out."):
+        check_part(get_corpus("emodb"), "song")
+    assert check_part(get_corpus("emodb"), "all") is None
