@@ -305,7 +305,8 @@ def prepare_corpus(
             describe_overlaps(manifest),
         )
     print(count_table(manifest, chosen))
-    left_out = Counter(row["emo"] for row in all_rows if row["id"] not in manifest)
+    kept = {row["id"] for row in rows}
+    left_out = Counter(row["emo"] for row in all_rows if row["id"] not in kept)
     if left_out:
         print(f"Left out, because of other labels: {sum(left_out.values())} utterances ({list_counts(left_out)}).")
     if notes:

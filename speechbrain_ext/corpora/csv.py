@@ -51,10 +51,10 @@ def read_rows(path: Path) -> list[Row]:
     _check_spellings(rows, faults, path)
     if faults:
         faults.sort()
-        n_rows = len({fault.number for fault in faults})
+        numbers = [fault.number for fault in faults]
         n_all = len(table.records) + len(table.faults)
-        head = f"{path}: {n_rows} of {n_all} {table.unit}s cannot be used:"
-        raise RowErrors(head, [fault.text for fault in faults], rows)
+        head = f"{path}: {len(set(numbers))} of {n_all} {table.unit}s cannot be used:"
+        raise RowErrors(head, [fault.text for fault in faults], rows, numbers, n_all - len(rows))
     return rows
 
 

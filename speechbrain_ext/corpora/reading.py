@@ -1,6 +1,6 @@
 """Reading: from a corpus's rows to its manifest, ended by the first thing that is wrong."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from speechbrain_ext.dataio.copies import find_copies
@@ -29,7 +29,7 @@ class Reading:
         """Find recordings that are there twice, see `find_copies`."""
         return find_copies(manifest, root)
 
-    def refuse(self, head: str, faults: Sequence[str]) -> None:
-        """Refuse a corpus, if there is something to name."""
+    def refuse(self, head: str, faults: Mapping[str, str]) -> None:
+        """Refuse a corpus, if there are clips to name: {id: sentence}."""
         if faults:
-            raise InputError(f"{head}:\n{first_lines(faults)}")
+            raise InputError(f"{head}:\n{first_lines(list(faults.values()))}")

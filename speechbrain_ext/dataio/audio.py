@@ -44,6 +44,15 @@ class AudioHeader:
         """Length in seconds."""
         return self.n_frames / self.sample_rate_hz
 
+    def check_usable(self, path: str | Path, utt_id: str) -> None:
+        """Refuse a recording without samples, or shorter than 25 ms."""
+        if self.n_frames == 0:
+            raise InputError(f"{utt_id}: {path} holds no samples. Leave it out, or copy it again.")
+        if self.duration_s < SHORTEST_S:
+            raise InputError(
+                f"{utt_id}: {path} is {self.duration_s:.4f} s long; at least {SHORTEST_S} s are needed. Leave it out."
+            )
+
 
 def probe_audio(path: str | Path, utt_id: str, check_samples: bool = True) -> AudioHeader:
     """Measure a recording, and check that it can be used.
@@ -74,12 +83,7 @@ def probe_audio(path: str | Path, utt_id: str, check_samples: bool = True) -> Au
         if n_frames is None or (check_samples and n_frames and (reader.may_be_infinite or not reader.is_linear)):
             n_frames = sum(map(len, read_blocks(reader, path, utt_id, BLOCK_SAMPLES // reader.n_channels)))
         header = AudioHeader(n_frames, reader.sample_rate_hz, reader.n_channels)
-    if header.n_frames == 0:
-        raise InputError(f"{utt_id}: {path} holds no samples. Leave it out, or copy it again.")
-    if header.duration_s < SHORTEST_S:
-        raise InputError(
-            f"{utt_id}: {path} is {header.duration_s:.4f} s long; at least {SHORTEST_S} s are needed. Leave it out."
-        )
+    header.check_usable(path, utt_id)
     return header
 
 

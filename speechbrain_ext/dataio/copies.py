@@ -50,16 +50,17 @@ def find_copies(manifest: Manifest, data_root: str | Path, n_threads: int = 8) -
     return [(first, other) for first, *others in alike for other in others]
 
 
-def describe_copies(manifest: Manifest, pairs: Sequence[tuple[str, str]]) -> tuple[list[str], list[str]]:
+def describe_copies(manifest: Manifest, pairs: Sequence[tuple[str, str]]) -> tuple[dict[str, str], list[str]]:
     """Describe pairs of ids that `find_copies` has found.
 
     Returns
     -------
     tuple
-        (sentences on recordings that are in two groups, where a fold would test on what it trains on; sentences on
-        those that are twice in one group).
+        (sentences on recordings that are in two groups, where a fold would test on what it trains on, by the second's
+        id; sentences on those that are twice in one group).
     """
-    leaks, others = [], []
+    leaks: dict[str, str] = {}
+    others = []
     for first, other in pairs:
         a, b = manifest[first], manifest[other]
         wavs = " and ".join(entry["wav"].removeprefix(f"{DATA_ROOT}/") for entry in (a, b))
@@ -67,7 +68,7 @@ def describe_copies(manifest: Manifest, pairs: Sequence[tuple[str, str]]) -> tup
         if a["group"] == b["group"]:
             others.append(f"{text}, labelled {' and '.join(sorted({a['emo'], b['emo']}))}.")
         else:
-            leaks.append(f"{text}, in the groups {a['group']} and {b['group']}.")
+            leaks[other] = f"{text}, in the groups {a['group']} and {b['group']}."
     return leaks, others
 
 

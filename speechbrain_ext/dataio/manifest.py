@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -86,8 +87,9 @@ def build_manifest(
     bad = [(row, found[row["wav"]]) for row in rows if row is first_rows[row["wav"]]]
     bad = [(row, error) for row, error in bad if isinstance(error, InputError)]
     if bad:
+        near = NearNames()
         faults = [
-            str(error) + (_near_name(data_root / row["wav"]) if i < SHOWN else "") for i, (row, error) in enumerate(bad)
+            f"{error}{near.ask(data_root / row['wav']) if i < SHOWN else ''}" for i, (row, error) in enumerate(bad)
         ]
         where = f" (their paths are relative to {data_root})" if len(faults) == len(first_rows) else ""
         raise InputError(f"{len(faults)} of {len(first_rows)} recordings cannot be used{where}:\n{first_lines(faults)}")
@@ -356,12 +358,22 @@ def describe_changes(before: Manifest, now: Manifest) -> str:
     return ", ".join(parts)
 
 
-def _near_name(path: Path) -> str:
-    """Ask for a file that differs from a missing one in its ending or in capitals only; "" if there is none."""
-    if path.exists() or not path.parent.is_dir():
-        return ""
-    near = [other for other in sorted(path.parent.iterdir()) if other.stem.lower() == path.stem.lower()]
-    return f" Did you mean {near[0]}?" if near else ""
+class NearNames:
+    """Finds files that a missing one may be meant for; each folder is listed once."""
+
+    def __init__(self) -> None:
+        self._by_stem: dict[Path, dict[str, list[str]]] = {}
+
+    def ask(self, path: Path) -> str:
+        """Ask for a file that differs from a missing one in its ending or in capitals only; "" if there is none."""
+        if path.exists():
+            return ""
+        if path.parent not in self._by_stem:
+            stems = self._by_stem[path.parent] = defaultdict(list)
+            for name in sorted(os.listdir(path.parent)) if path.parent.is_dir() else ():
+                stems[os.path.splitext(name)[0].lower()].append(name)
+        near = self._by_stem[path.parent].get(path.stem.lower())
+        return f" Did you mean {path.parent / near[0]}?" if near else ""
 
 
 def _portable(path: Path, data_root: Path) -> str:

@@ -1,6 +1,6 @@
 """Clips that share a stretch of one recording: segments that overlap, or a recording and a segment of it."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 
 from speechbrain_ext.dataio.manifest import DATA_ROOT, Manifest
@@ -29,14 +29,17 @@ def find_overlaps(manifest: Manifest, sides: Mapping[str, str]) -> list[tuple[st
     >>> find_overlaps(manifest, {"x": "train", "y": "test"})
     [('x', 'y')]
     """
+    n_clips = Counter(manifest[utt_id].get("wav") for utt_id in sides)
+    if len(n_clips) == len(sides):  # no recording has two
+        return []
     by_recording: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
     for utt_id in sides:
         entry = manifest[utt_id]
-        if "wav" in entry and "duration" in entry:
+        if "duration" in entry and n_clips[entry.get("wav")] > 1:
             start_s = entry.get("start", 0.0)
             by_recording[entry["wav"]].append((start_s, start_s + entry["duration"], utt_id))
     pairs = []
-    for clips in (clips for _, clips in sorted(by_recording.items()) if len(clips) > 1):
+    for _, clips in sorted(by_recording.items()):
         last: dict[str, tuple[float, str]] = {}  # side -> the clip that ends last, of those before
         for start_s, end_s, utt_id in sorted(clips):
             side = sides[utt_id]
@@ -47,12 +50,13 @@ def find_overlaps(manifest: Manifest, sides: Mapping[str, str]) -> list[tuple[st
     return pairs
 
 
-def describe_overlaps(manifest: Manifest) -> list[str]:
-    """Return a sentence for each clip that overlaps, in its recording, with one of another group."""
-    return [
-        f"{_clip(manifest, first)} and {_clip(manifest, other)} overlap in {_name(manifest[first]['wav'])}."
-        for first, other in find_overlaps(manifest, {utt_id: entry["group"] for utt_id, entry in manifest.items()})
-    ]
+def describe_overlaps(manifest: Manifest) -> dict[str, str]:
+    """Return a sentence for each clip that overlaps, in its recording, with an earlier one of another group; by id."""
+    groups = {utt_id: entry["group"] for utt_id, entry in manifest.items()}
+    return {
+        other: f"{_clip(manifest, first)} and {_clip(manifest, other)} overlap in {_name(manifest[first]['wav'])}."
+        for first, other in find_overlaps(manifest, groups)
+    }
 
 
 def _clip(manifest: Manifest, utt_id: str) -> str:

@@ -1,7 +1,7 @@
 """Rows: what a corpus says of its utterances before a recording is opened, and how all faulty ones are named."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Optional
 
 from speechbrain_ext.errors import InputError
 
@@ -24,12 +24,25 @@ class RowErrors(InputError):
         One sentence for each fault; the message shows the first ones.
     rows : list of dict
         The rows that can be used, for who wants to say what is wrong with these as well.
+    numbers : list of int
+        The faults' rows, where they are numbered.
+    n_faulty : int, optional
+        How many rows cannot be used; by default as many as there are faults.
     """
 
-    def __init__(self, head: str, faults: Sequence[str], rows: Sequence[Row] = ()):
+    def __init__(
+        self,
+        head: str,
+        faults: Sequence[str],
+        rows: Sequence[Row] = (),
+        numbers: Sequence[int] = (),
+        n_faulty: Optional[int] = None,
+    ):
         super().__init__("\n".join([*[head] * bool(head), first_lines(faults)]))
         self.faults = list(faults)
         self.rows = list(rows)
+        self.numbers = list(numbers)
+        self.n_faulty = len(self.faults) if n_faulty is None else n_faulty
 
 
 def check_rows(rows: Sequence[Row]) -> None:
@@ -60,7 +73,7 @@ def check_rows(rows: Sequence[Row]) -> None:
         if not empty and not is_twice:
             usable.append(row)
     if faults:
-        raise RowErrors("", faults, usable)
+        raise RowErrors("", faults, usable, n_faulty=len(rows) - len(usable))
 
 
 def first_lines(faults: Sequence[str], n_shown: int = SHOWN) -> str:

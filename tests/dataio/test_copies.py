@@ -54,7 +54,7 @@ def test_describe_copies_tells_two_groups_from_one(tmp_path, wav):
     manifest = corpus(tmp_path, [wav, wav, wav[::-1], wav[::-1]], "1112")
     manifest["b"]["emo"] = "ang"
     leaks, others = describe_copies(manifest, find_copies(manifest, tmp_path))
-    assert leaks == ["c and d are one recording (c.wav and d.wav), in the groups 1 and 2."]
+    assert leaks == {"d": "c and d are one recording (c.wav and d.wav), in the groups 1 and 2."}
     assert others == ["a and b are one recording (a.wav and b.wav), labelled ang and sad."]
 
 

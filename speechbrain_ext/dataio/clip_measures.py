@@ -1,0 +1,138 @@
+"""What a clip is like, from reading it once: level, clipping, and a digest by which copies are found."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from speechbrain_ext.dataio.audio import (
+    BLOCK_SAMPLES,
+    AudioHeader,
+    average_channels,
+    probe_audio,
+    read_audio,
+    sample_span,
+)
+from speechbrain_ext.dataio.audio_readers import open_audio, read_blocks
+from speechbrain_ext.dataio.manifest import describe_row
+from speechbrain_ext.dataio.rows import Row
+from speechbrain_ext.errors import InputError
+
+FULL_SCALE = 0.999  # at and above it a sample counts as clipped
+SILENT_RMS = 0.001  # -60 dB below full scale
+
+
+@dataclass(frozen=True)
+class ClipMeasures:
+    """Measures of a clip, over the mean of its channels at its own rate.
+
+    Attributes
+    ----------
+    sample_rate_hz, n_channels : int
+        Those of its recording.
+    peak, rms : float
+        Largest and effective magnitude; full scale is 1.
+    clipped : float
+        Share of samples at full scale, 0 to 1.
+    digest : str
+        The same for clips that hold the same samples, in whichever format; "" for digital silence.
+    """
+
+    sample_rate_hz: int
+    n_channels: int
+    peak: float
+    rms: float
+    clipped: float
+    digest: str
+
+    @property
+    def is_clipped(self) -> bool:
+        """Whether more than one sample of a thousand is at full scale."""
+        return self.clipped > 0.001
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether there is no more than noise at -60 dB."""
+        return self.rms < SILENT_RMS
+
+
+def measure_blocks(blocks: Iterable[np.ndarray], sample_rate_hz: int, n_channels: int) -> tuple[int, ClipMeasures]:
+    """Measure a clip that comes as mono blocks [T]; return its number of samples, too.
+
+    Example
+    -------
+    >>> measure_blocks([np.array([0.5, -1.0], np.float32), np.zeros(2, np.float32)], 16000, 1)[1].clipped
+    0.25
+    """
+    peak = energy = 0.0
+    n_samples = n_clipped = 0
+    digest = hashlib.sha256(str(sample_rate_hz).encode())
+    for wav in blocks:
+        magnitudes = np.abs(wav)
+        peak = max(peak, float(magnitudes.max(initial=0.0)))
+        energy += float(np.dot(wav, wav))
+        n_clipped += int((magnitudes >= FULL_SCALE).sum()) if peak >= FULL_SCALE else 0
+        n_samples += len(wav)
+        digest.update(np.ascontiguousarray(wav).data)
+    n = max(n_samples, 1)
+    text = digest.hexdigest() if peak > 0 else ""
+    return n_samples, ClipMeasures(sample_rate_hz, n_channels, peak, (energy / n) ** 0.5, n_clipped / n, text)
+
+
+def measure_recording(rows: Sequence[Row], root: Path) -> list[tuple[dict, ClipMeasures] | str]:
+    """Read a recording's clips once.
+
+    Arguments
+    ---------
+    rows : list of dict
+        The rows whose `wav` it is.
+    root : pathlib.Path
+        The absolute folder that paths are relative to.
+
+    Returns
+    -------
+    list
+        For each row its manifest entry and its measures, or a sentence on what is wrong. A recording that cannot be
+        used is said once, for the first row; the others have "".
+    """
+    path, utt_id = root / rows[0]["wav"], rows[0]["id"]
+    try:
+        if len(rows) == 1 and not {"start", "end"} & set(rows[0]):
+            header, measures = _measure_whole(path, utt_id)
+            return [(describe_row(rows[0], header, root), measures)]
+        header = probe_audio(path, utt_id)
+        with open_audio(path, utt_id) as reader:
+            seeks = reader.n_frames is not None
+        whole = None if seeks else read_audio(path, utt_id, header.sample_rate_hz)
+    except InputError as error:
+        return [_place(rows[0], error), *[""] * (len(rows) - 1)]
+    found: list[tuple[dict, ClipMeasures] | str] = []
+    for row in rows:
+        try:
+            entry = describe_row(row, header, root)
+            segment = (entry.get("start", 0.0), entry["duration"])
+            first, n_samples = sample_span(segment, header.sample_rate_hz)
+            if whole is not None:
+                wav = whole[first : first + (n_samples or 0)]
+            else:
+                wav = read_audio(path, row["id"], header.sample_rate_hz, segment=segment)
+            found.append((entry, measure_blocks([wav], header.sample_rate_hz, header.n_channels)[1]))
+        except InputError as error:
+            found.append(_place(row, error))
+    return found
+
+
+def _measure_whole(path: Path, utt_id: str) -> tuple[AudioHeader, ClipMeasures]:
+    with open_audio(path, utt_id) as reader:
+        rate_hz, n_channels = reader.sample_rate_hz, reader.n_channels
+        blocks = read_blocks(reader, path, utt_id, BLOCK_SAMPLES // n_channels)
+        n_frames, measures = measure_blocks(map(average_channels, blocks), rate_hz, n_channels)
+    header = AudioHeader(n_frames, rate_hz, n_channels)
+    header.check_usable(path, utt_id)
+    return header, measures
+
+
+def _place(row: Row, error: InputError) -> str:
+    return f"{row['place']}, {error}" if "place" in row else str(error)
