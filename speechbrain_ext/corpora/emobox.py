@@ -103,7 +103,7 @@ def corpus_of(folder: str | Path) -> Corpus:
     known = get_corpus(registered_name(name)) if registered_name(name) in CORPORA else known
     return Corpus(
         name=f"emobox:{name}",
-        title=f"{known.title} with EmoBox's folds",
+        title=f"{known.title} (EmoBox)",
         read_rows=read_rows,
         metadata=folder,
         group=known.group,

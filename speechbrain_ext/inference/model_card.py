@@ -8,6 +8,7 @@ from typing import Any, Optional
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from speechbrain_ext.corpora.base import Corpus, get_corpus
+from speechbrain_ext.dataio.folds import PUBLISHED
 
 PAPER = "https://arxiv.org/abs/2305.06273"
 VALIDATIONS = {
@@ -95,6 +96,8 @@ def _text(metrics: Mapping[str, Any], settings: Mapping[str, Any], corpus: Corpu
     )
     order = ", ".join(f"{i} = {emo}" for i, emo in enumerate(metrics["emotions"]))
     packages = ", ".join(f"{package} {number}" for package, number in metrics["versions"].items())
+    folds = "as its corpus was published" if metrics["test_group"] == PUBLISHED else "leave one group out"
+    leaks = "".join(f"\n**{caution}**" for caution in metrics.get("fold_cautions", ()))
     return f"""\
 # Speech emotion recognition: {", ".join(metrics["emotions"])}
 
@@ -119,8 +122,8 @@ order {order}.
 
 ## Result
 
-Fold {metrics["fold"]} of {metrics["n_folds"]} (leave one group out), seed {metrics["seed"]}: trained without
-{metrics["test_group"]}, tested on its {metrics["n"]} utterances.
+Fold {metrics["fold"]} of {metrics["n_folds"]} ({folds}), seed {metrics["seed"]}: trained without
+{metrics["test_group"]}, tested on its {metrics["n"]} utterances.{leaks}
 
 **WA {100 * metrics["WA"]:.2f}%, UA {100 * metrics["UA"]:.2f}%.** WA is the share of correct decisions, UA the mean of
 the emotions' recalls.

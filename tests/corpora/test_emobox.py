@@ -100,7 +100,7 @@ def test_recordings_under_two_ids_are_said_and_not_refused(folder, tmp_path, cap
 
 def test_emobox_corpora_have_a_name_without_a_path(folder):
     corpus = get_corpus(f"emobox:{folder}")
-    assert (corpus.name, corpus.title, corpus.metadata) == ("emobox:emodb", "EmoDB with EmoBox's folds", folder)
+    assert (corpus.name, corpus.title, corpus.metadata) == ("emobox:emodb", "EmoDB (EmoBox)", folder)
     assert get_corpus(corpus.name).title == corpus.title  # where results are read, there may be no such folder
     assert pickle.loads(pickle.dumps(corpus)) == corpus
     assert get_corpus("emobox:x/aesdd").source.startswith("EmoBox says where to get aesdd.")

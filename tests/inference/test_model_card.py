@@ -4,8 +4,10 @@ import pytest
 from huggingface_hub import ModelCard
 
 from speechbrain_ext.corpora import get_corpus
+from speechbrain_ext.dataio.folds import PUBLISHED
+from speechbrain_ext.dataio.validation import VALIDATIONS as DRAWN
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.inference.model_card import model_card
+from speechbrain_ext.inference.model_card import VALIDATIONS, model_card
 
 METRICS = {
     "corpus": "iemocap",
@@ -85,6 +87,19 @@ def test_faults_of_the_copy_stand_beside_the_numbers():
     assert "\n**These utterances are not IEMOCAP's.**\n" in made.text
     assert made.data.eval_results[0].dataset_name.startswith("recordings in IEMOCAP's format")
     assert made.data.eval_results[0].dataset_type == "other"
+
+
+def test_what_a_published_fold_leaks_stands_beside_the_numbers():
+    made = card(test_group=PUBLISHED, validation="speaker", fold_cautions=["Fold 1 shares 10 of 10 test speakers."])
+    assert "Fold 1 of 5 (as its corpus was published), seed 7: trained without\nits published test part" in made.text
+    assert "\n**Fold 1 shares 10 of 10 test speakers.**\n" in made.text
+    assert "The epoch was chosen on speakers who are not trained on" in made.text
+    assert "(leave one group out)" in card().text
+
+
+@pytest.mark.parametrize("validation", [*DRAWN, "published"])
+def test_every_validation_is_explained(validation):
+    assert "epoch" in VALIDATIONS[validation]
 
 
 def test_corpus_that_nobody_knows_is_refused():
