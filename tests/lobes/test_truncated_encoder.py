@@ -174,7 +174,10 @@ def test_input_stays_as_it_was(small_config, clips):
         ({"num_layers": 5}, "num_layers is 5, but the config has 4 layers: choose 1 to 4"),
         ({"num_layers": 0}, "num_layers must be a whole number from 1, got 0"),
         ({"num_layers": "all"}, "num_layers must be a whole number from 1, got 'all'"),
-        ({"feature_reduction": "last"}, r"feature_reduction must be one of \('first', 'mean', None\), got 'last'"),
+        (
+            {"feature_reduction": "last"},
+            r"feature_reduction must be one of \('first', 'mean', 'attentive', None\), got 'last'",
+        ),
         ({"waveform_scale": "rms"}, "waveform_scale must be one of .*'peak', 'layer', None.*got 'rms'"),
         ({"attn_implementation": "fast"}, "attn_implementation must be one of .*got 'fast'"),
         ({"projection_dropout": 1.5}, "projection_dropout must be a number from 0 to 1, got 1.5"),
@@ -182,7 +185,8 @@ def test_input_stays_as_it_was(small_config, clips):
             {"config": {"num_hiden_layers": 4}},
             "'num_hiden_layers', which HubertConfig .* Did you mean num_hidden_layers",
         ),
-        ({"config": {"hidden_size": "wide"}}, "a value that HubertConfig does not take: [^$]*hidden_size"),
+        ({"config": {"hidden_size": "wide"}}, "config: hidden_size must be a whole number from 1 to 16384, got 'wide'"),
+        ({"config": {"mask_time_prob": "often"}}, "a value that HubertConfig does not take: [^$]*mask_time_prob"),
         (
             {"config": {"model_type": "sew"}},
             "the config is of a 'sew' model; known are data2vec-audio, hubert, unispeech, unispeech-sat, wav2vec2, "
