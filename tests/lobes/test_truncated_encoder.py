@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.lobes import family, truncated_encoder
+from speechbrain_ext.lobes import family, layer, truncated_encoder
 from speechbrain_ext.lobes.truncated_encoder import TruncatedHuBERT
 
 
@@ -117,13 +117,12 @@ def test_mean_is_the_average_of_a_clips_own_frames(small_config, clips):
 def test_batches_are_padded_where_that_is_cheaper(small_config, clips, monkeypatch):
     """A batch is computed on a GPU, and in training on a CPU where little is padded, as padded rows."""
     layouts = []
-    layer = TruncatedHuBERT._layer
 
-    def spy(self, module, hidden, frames, *args):
+    def spy(chosen, module, hidden, frames, *args):
         layouts.append((hidden.dim(), getattr(frames, "own", None) is not None))
-        return layer(self, module, hidden, frames, *args)
+        return layer.compute_layer(chosen, module, hidden, frames, *args)
 
-    monkeypatch.setattr(TruncatedHuBERT, "_layer", spy)
+    monkeypatch.setattr(truncated_encoder, "compute_layer", spy)
     encoder = TruncatedHuBERT(config=small_config, num_layers=1)
     wavs = clips[0][:, :4800]
     for wav_lens in ([1.0, 1.0, 1.0], [1.0, 0.9, 0.8], [1.0, 0.5, 0.5]):
@@ -396,7 +395,7 @@ def test_compiled_layers_give_the_same_numbers_with_few_graphs(small_config, cli
     monkeypatch.setattr(
         torch, "compile", lambda function, dynamic: compiler(function, dynamic=dynamic, backend=backend)
     )
-    truncated_encoder._compiled.cache_clear()
+    layer._compiled.cache_clear()
     wavs, wav_lens, _ = clips
     batches = [(wavs, wav_lens), (wavs[:, :9000], wav_lens), (wavs[:2, :12000], wav_lens[:2]), (wavs[:, :4800], None)]
     results = []
@@ -407,7 +406,7 @@ def test_compiled_layers_give_the_same_numbers_with_few_graphs(small_config, cli
             torch.manual_seed(1)
             encoder(*batch).square().sum().backward()
         results.append([p.grad for p in encoder.parameters() if p.grad is not None])
-    truncated_encoder._compiled.cache_clear()
+    layer._compiled.cache_clear()
     assert len(results[0]) == len(results[1]) > 50
     for plain, compiled in zip(*results):
         torch.testing.assert_close(plain, compiled, rtol=1e-5, atol=1e-6)
