@@ -130,6 +130,8 @@ class WaveformAugment:
         numpy.ndarray
             Augmented waveform, [T], float32; the input stays as it was.
         """
+        if not self.compose.p or not self.compose.transforms:
+            return wav.copy()
         states = random.getstate(), np.random.get_state()
         drawn_for = [part for part in (partner_of, repeat) if part]
         seed = derive_seed("augment", self.seed, epoch, utt_id, *drawn_for)

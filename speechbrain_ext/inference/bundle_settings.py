@@ -9,6 +9,7 @@ from typing import Any, Optional
 from speechbrain_ext.dataio.audio import SHORTEST_S, WAVEFORM_SCALES
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.embedding_model import LONGEST_S
+from speechbrain_ext.lobes import filterbank_encoder
 from speechbrain_ext.lobes.families import MODEL_TYPES, get_family
 from speechbrain_ext.lobes.pretrained import transformers_class
 from speechbrain_ext.lobes.truncated_encoder import LAYER_WEIGHTS, REDUCTIONS
@@ -62,7 +63,8 @@ class BundleSettings:
     emb_dim : int
         Size of the embedding.
     encoder_config : dict
-        What `TruncatedEncoder.architecture` returns; `num_hidden_layers` is the number of kept layers.
+        What `architecture` of a `TruncatedEncoder` or a `FilterbankEncoder` returns; of a Transformer,
+        `num_hidden_layers` is the number of kept layers.
     sample_rate : int
         Sample rate of the waveforms in Hz.
     feature_reduction, layer_weights
@@ -111,6 +113,8 @@ class BundleSettings:
 
 def encoder_rules(model_type: str) -> dict[str, Rule]:
     """Return the rules of the encoder's configuration: what its family says."""
+    if model_type == filterbank_encoder.MODEL_TYPE:
+        return filterbank_encoder.BOUNDS
     return {"model_type": one_of(*MODEL_TYPES), **get_family(model_type).bounds}
 
 
@@ -119,8 +123,13 @@ def _check_encoder(config: dict[str, Any]) -> None:
     prefix = "encoder_config."
     model_type = config.get("model_type")
     named = {"model_type": model_type} if "model_type" in config else {}
-    check_values(named, {"model_type": one_of(*MODEL_TYPES)}, prefix=prefix)
+    known = (*MODEL_TYPES, filterbank_encoder.MODEL_TYPE)
+    check_values(named, {"model_type": one_of(*known)}, prefix=prefix)
+    rules = encoder_rules(str(model_type))
+    if model_type == filterbank_encoder.MODEL_TYPE:
+        check_values(config, rules, prefix=prefix)
+        return
     family = get_family(model_type)
-    check_values(config, encoder_rules(family.model_type), ("model_type", *family.needed), prefix)
+    check_values(config, rules, ("model_type", *family.needed), prefix)
     default = transformers_class(family.config_class)().to_dict()
     family.check_config({**default, **config}, "encoder_config")

@@ -20,6 +20,7 @@ from speechbrain_ext.inference.bundle import BUNDLE_FILE, CARD_FILE, FILE_NAME, 
 from speechbrain_ext.inference.bundle_settings import BundleSettings
 from speechbrain_ext.inference.classifier import load_classifier
 from speechbrain_ext.inference.onnx import ONNX_FILES, write_onnx
+from speechbrain_ext.lobes.filterbank_encoder import MODEL_TYPE
 from speechbrain_ext.versions import versions
 
 HEAD = """\
@@ -31,7 +32,7 @@ HEAD = """\
 # same answers and never reads this file: it builds the classifier from the plain values in bundle.json.
 
 """
-BODY = """
+TRUNCATED_ENCODER = """
 encoder: !new:speechbrain_ext.lobes.TruncatedEncoder
     config: !ref <encoder_config>
     num_layers: !ref <encoder_config[num_hidden_layers]>
@@ -39,7 +40,13 @@ encoder: !new:speechbrain_ext.lobes.TruncatedEncoder
     projection_dropout: 0.0
     feature_reduction: !ref <feature_reduction>
     waveform_scale: null     # the embedding model scales
-
+"""
+FILTERBANK_ENCODER = """
+encoder: !new:speechbrain_ext.lobes.FilterbankEncoder
+    config: !ref <encoder_config>
+    sample_rate_hz: !ref <sample_rate>
+"""
+BODY = """
 f_0: !new:speechbrain_ext.nnet.EmotionEmbedding
     input_dim: !ref <encoder.embedding_dim>
     emb_dim: !ref <emb_dim>
@@ -106,8 +113,8 @@ def write_bundle(
         The folder to write: one that does not exist or is empty, or that holds a bundle of the same model, whose card
         and facts are brought up to date.
     weights : dict
-        "encoder" (of a `TruncatedEncoder`), "f_0" and "f_1": files with their state dicts, such as those in a
-        SpeechBrain checkpoint.
+        "encoder" (of a `TruncatedEncoder` or a `FilterbankEncoder`), "f_0" and "f_1": files with their state dicts,
+        such as those in a SpeechBrain checkpoint.
     settings : BundleSettings
         What the classifier is built from.
     card : str
@@ -130,7 +137,8 @@ def write_bundle(
     temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
         values = dataclasses.asdict(settings)
-        yaml_text = HEAD + _to_yaml({**values, "n_classes": settings.n_classes}) + BODY
+        encoder = FILTERBANK_ENCODER if settings.encoder_config["model_type"] == MODEL_TYPE else TRUNCATED_ENCODER
+        yaml_text = HEAD + _to_yaml({**values, "n_classes": settings.n_classes}) + encoder + BODY
         (temporary / YAML_FILE).write_text(yaml_text, encoding="utf-8")
         (temporary / CARD_FILE).write_text(card, encoding="utf-8")
         for name in PARTS:

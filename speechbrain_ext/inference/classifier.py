@@ -22,6 +22,7 @@ from speechbrain_ext.inference.bundle import BUNDLE_FILE, PARTS, check_bundle
 from speechbrain_ext.inference.bundle_settings import BundleSettings
 from speechbrain_ext.inference.embedding_model import EmbeddingModel
 from speechbrain_ext.inference.hub import fetch_bundle
+from speechbrain_ext.lobes.filterbank_encoder import MODEL_TYPE, FilterbankEncoder
 from speechbrain_ext.lobes.truncated_encoder import TruncatedEncoder
 from speechbrain_ext.nnet.projection import EmotionClassifier, EmotionEmbedding
 
@@ -117,15 +118,20 @@ def build_parts(settings: BundleSettings) -> dict[str, nn.Module]:
     dict
         "encoder", "f_0" and "f_1".
     """
+    config = settings.encoder_config
+    encoder: FilterbankEncoder | TruncatedEncoder
     with torch.device("meta"):
-        encoder = TruncatedEncoder(
-            config=settings.encoder_config,
-            num_layers=settings.encoder_config["num_hidden_layers"],
-            layer_weights=settings.layer_weights,
-            projection_dropout=0.0,
-            feature_reduction=settings.feature_reduction,
-            waveform_scale=None,  # the embedding model scales
-        )
+        if config["model_type"] == MODEL_TYPE:
+            encoder = FilterbankEncoder(config, settings.sample_rate)
+        else:
+            encoder = TruncatedEncoder(
+                config=config,
+                num_layers=config["num_hidden_layers"],
+                layer_weights=settings.layer_weights,
+                projection_dropout=0.0,
+                feature_reduction=settings.feature_reduction,
+                waveform_scale=None,  # the embedding model scales
+            )
         f_0 = EmotionEmbedding(encoder.embedding_dim, settings.emb_dim)
         f_1 = EmotionClassifier(settings.emb_dim, settings.n_classes)
     return dict(zip(PARTS, (encoder, f_0, f_1)))

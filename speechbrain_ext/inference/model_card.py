@@ -9,6 +9,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from speechbrain_ext.corpora.base import Corpus, get_corpus
 from speechbrain_ext.dataio.folds import PUBLISHED
+from speechbrain_ext.lobes.filterbank_encoder import MODEL_TYPE
 
 PAPER = "https://arxiv.org/abs/2305.06273"
 VALIDATIONS = {
@@ -103,7 +104,7 @@ def _text(metrics: Mapping[str, Any], settings: Mapping[str, Any], corpus: Corpu
 
 A classifier of {len(metrics["emotions"])} emotions in speech, trained on {title} by the method of Kang, Zhang and
 Jiang, [Learning Robust Self-Attention Features for Speech Emotion Recognition with Label-Adaptive Mixup]({PAPER})
-(ICASSP 2023): {_method(settings)}.
+(ICASSP 2023): {_method(settings, metrics["encoder_config"]["model_type"])}.
 {about_corpus}
 ## Use
 
@@ -153,8 +154,10 @@ seeds give other numbers, and the mean over all is the result of the method, not
 """
 
 
-def _method(settings: Mapping[str, Any]) -> str:
+def _method(settings: Mapping[str, Any], model_type: str) -> str:
     source = settings["encoder_source"]
+    if model_type == MODEL_TYPE:
+        return ", ".join(["filterbanks and a small ECAPA-TDNN, trained from scratch", *_techniques(settings)])
     encoder = f"`{_hub_id(source) or Path(source).name}`" if source else "an encoder that was never pretrained"
     return ", ".join([f"the first {settings['num_layers']} layers of {encoder}", *_techniques(settings)])
 

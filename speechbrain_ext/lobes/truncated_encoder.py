@@ -1,6 +1,7 @@
 """TruncatedEncoder: the first layers of a self-supervised speech encoder as a SpeechBrain lobe (Sec. 2.2)."""
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -15,7 +16,6 @@ from speechbrain_ext.lobes.families import get_family
 from speechbrain_ext.lobes.family import Family, Layer
 from speechbrain_ext.lobes.feature_encoder import raise_malloc_threshold
 from speechbrain_ext.lobes.frames import Frames
-from speechbrain_ext.lobes.layer import compute_layer
 from speechbrain_ext.lobes.lora import add_lora
 from speechbrain_ext.lobes.pooling import AttentivePooling, LayerSum
 from speechbrain_ext.lobes.preprocessor import SCALES, find_waveform_scale
@@ -383,19 +383,57 @@ class TruncatedEncoder(EncoderCheckpoint):
         """Tell whether frames are packed; a traced graph must not hold the lengths of its example."""
         return wavs.device.type == "cpu" and not torch.compiler.is_exporting() and not torch.jit.is_tracing()
 
-    def _run(
+    def _run(self, layer: Layer, *args: Any) -> torch.Tensor:
+        """Compute a layer; with `checkpoint_activations`, store only its input for the backward pass."""
+        if self.checkpoint_activations and torch.is_grad_enabled():
+            return checkpoint(self._layer, layer, *args, use_reentrant=False)
+        return self._layer(layer, *args)
+
+    def _layer(
         self,
         layer: Layer,
         hidden: torch.Tensor,
         frames: Frames,
-        positions: Optional[torch.Tensor],
+        positions: Optional[torch.Tensor] = None,
         first_frame: bool = False,
     ) -> torch.Tensor:
-        """Compute a layer; with `checkpoint_activations`, store only its input for the backward pass."""
-        args = self.family, layer, hidden, frames, positions, first_frame, self.compile_layers
-        if self.checkpoint_activations and torch.is_grad_enabled():
-            return checkpoint(compute_layer, *args, use_reentrant=False)
-        return compute_layer(*args)
+        """Compute a layer, or only frame 0 of its output: the same numbers as the whole layer's."""
+        family = self.family
+        if not first_frame:
+            project, finish = (_project, _finish) if not self.compile_layers else _compiled()
+            residual, normed, queries, keys, values = project(family, layer, hidden)
+            bias = family.bias(layer, normed, queries, positions)
+            attended = frames.attend(queries, keys, values, family.n_heads, *bias)
+            return finish(family, layer, residual, attended, frames)
+        residual, normed = family.attention_input(layer, hidden)
+        first = frames.first(normed)
+        queries, (keys, values) = family.queries(layer, first), family.keys_and_values(layer, normed)
+        bias = family.bias(layer, first, queries, positions)
+        attended = frames.attend(queries, keys, values, family.n_heads, *bias)
+        mask, dropout = None, family.projection_dropout(layer)
+        if dropout.training and dropout.p > 0:
+            # Drawn for all frames, so that the random numbers are those of the whole layer.
+            mask = frames.first(dropout(torch.ones_like(hidden, memory_format=torch.contiguous_format)))
+        return family.finish(layer, frames.first(residual), attended, None, mask)
+
+
+def _project(family: Family, layer: Layer, hidden: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Compute the part of a layer before its attention: (residual, normed, queries, keys, values)."""
+    residual, normed = family.attention_input(layer, hidden)
+    return residual, normed, family.queries(layer, normed), *family.keys_and_values(layer, normed)
+
+
+def _finish(
+    family: Family, layer: Layer, residual: torch.Tensor, attended: torch.Tensor, frames: Frames
+) -> torch.Tensor:
+    """Compute the part of a layer after its attention."""
+    return family.finish(layer, residual, attended, frames)
+
+
+@functools.cache
+def _compiled() -> tuple[Callable, Callable]:
+    """Compile the two parts of a layer, for all layers and lengths; attention, between them, is one kernel already."""
+    return torch.compile(_project, dynamic=True), torch.compile(_finish, dynamic=True)
 
 
 TruncatedHuBERT = TruncatedEncoder  # its name in the paper's recipe

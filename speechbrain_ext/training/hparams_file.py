@@ -241,11 +241,17 @@ def load_hparams(hparams_file: Path, above: tuple[Path, ...] = ()) -> Hparams:
 def _put_in(keys: Any, changes: Mapping[str, Any]) -> None:
     """Put changes in place. HyperPyYAML's own way would keep the class of a mapping that gets another one."""
     for key, value in changes.items():
-        names_class = (_tag(value) or "").startswith("!")
-        if isinstance(value, dict) and isinstance(keys.get(key), dict) and not names_class:
+        if isinstance(value, dict) and isinstance(keys.get(key), dict) and not _names_another(value, keys[key]):
             _put_in(keys[key], value)
         else:
             keys[key] = value
+
+
+def _names_another(value: Any, before: Any) -> bool:
+    """Tell whether a mapping is of a class, or of a model_type, of its own: nothing of the one before belongs to it."""
+    if (_tag(value) or "").startswith("!"):
+        return True
+    return "model_type" in value and value["model_type"] != before.get("model_type")
 
 
 def _tag(node: Any) -> Optional[str]:

@@ -15,8 +15,14 @@ from speechbrain_ext.inference.bundle import BUNDLE_FILE, CARD_FILE, YAML_FILE, 
 from speechbrain_ext.inference.bundle_settings import BundleSettings
 from speechbrain_ext.inference.bundle_writer import seal_bundle, write_bundle
 from speechbrain_ext.inference.classifier import load_classifier
+from speechbrain_ext.lobes.filterbank_encoder import FilterbankEncoder
+from speechbrain_ext.nnet.projection import EmotionClassifier, EmotionEmbedding
 from tests.bundle_making import EMOTIONS, make_bundle, make_parts, save_parts
 
+FILTERBANKS = {
+    "n_mels": 16, "window_ms": 32, "hop_ms": 20, "channels": 8, "dilations": [2], "res2net_scale": 2,
+    "squeezed_channels": 4, "pooled_channels": 8, "attention_channels": 4, "embedding_dim": 6,
+}  # fmt: skip
 ENCODER = {"encoder_config": make_parts()["encoder"].architecture()}
 
 
@@ -192,3 +198,23 @@ def test_seal_lists_the_files_as_they_are_now(tmp_path):
     }
     assert after == before
     check_bundle(bundle)
+
+
+def test_filterbank_bundle_gives_the_posteriors_of_its_parts(tmp_path):
+    torch.manual_seed(0)
+    encoder = FilterbankEncoder(FILTERBANKS)
+    encoder(torch.randn(4, 8000))  # so that BatchNorm has statistics
+    parts = {"encoder": encoder.eval(), "f_0": EmotionEmbedding(6, 5), "f_1": EmotionClassifier(5, 2)}
+    settings = BundleSettings(["ang", "sad"], 5, encoder.architecture())
+    write_bundle(tmp_path / "bundle", save_parts(tmp_path / "weights", parts), settings, "# A test\n")
+
+    wavs, wav_lens = 0.1 * torch.randn(2, 8000), torch.tensor([1.0, 0.5])
+    with torch.no_grad():
+        peaks = torch.stack([wavs[0].abs().max(), wavs[1, :4000].abs().max()]).unsqueeze(1)
+        expected = parts["f_1"](parts["f_0"](encoder(wavs / peaks, wav_lens)))
+    stock = EncoderClassifier.from_hparams(
+        source=str(tmp_path / "bundle"), savedir=str(tmp_path / "fetched"), run_opts={"device": "cpu"}
+    )
+    for classifier in (load_classifier(tmp_path / "bundle"), stock):
+        found = classifier.classify_batch(wavs, wav_lens)[0]
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)

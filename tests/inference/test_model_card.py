@@ -61,6 +61,8 @@ def test_method_is_that_of_the_settings():
     assert card(settings).data.tags == ["speech-emotion-recognition", "wav2vec2"]
     assert card().data.tags[2:] == ["label-adaptive-mixup", "center-loss"]
     assert "conventional mixup" in card({**SETTINGS, "mixup_method": "conventional"}).text
+    scratch = model_card({**METRICS, "encoder_config": {"model_type": "filterbank"}}, settings, "bundle")
+    assert "filterbanks and a small ECAPA-TDNN, trained from scratch.\n" in scratch
     assert "`facebook/hubert-large-ll60k`, LoRA, label-adaptive mixup" in card({**SETTINGS, "lora_rank": 8}).text
 
 

@@ -177,6 +177,16 @@ def test_what_is_wired_otherwise_is_a_setting(hparams_file, tmp_path):
     assert plain_settings(hparams_text(saved)) == plain_settings(by_file)
 
 
+def test_a_mapping_of_another_model_type_replaces_the_one_before(tmp_path):
+    base, derived = tmp_path / "base.yaml", tmp_path / "derived.yaml"
+    base.write_text("encoder_config: {model_type: hubert, hidden_size: 16}\n")
+    derived.write_text("base: base.yaml\nencoder_config: {model_type: filterbank, n_mels: 40}\n")
+    assert plain_settings(hparams_text(derived)) == {"encoder_config": {"model_type": "filterbank", "n_mels": 40}}
+    derived.write_text("base: base.yaml\nencoder_config: {model_type: hubert, num_hidden_layers: 2}\n")
+    config = {"model_type": "hubert", "hidden_size": 16, "num_hidden_layers": 2}
+    assert plain_settings(hparams_text(derived)) == {"encoder_config": config}
+
+
 def test_a_file_of_an_earlier_version_has_new_keys_switched_off(hparams_file, tmp_path, monkeypatch):
     before = fingerprint(hparams_file)
     monkeypatch.setitem(ADDED_KEYS, "added", [])
