@@ -68,7 +68,7 @@ def read_split(words: Sequence[str], corpus: Optional[str] = None) -> Split:
     if corpus is not None and corpus not in CORPORA:
         raise InputError(f"corpus must be one of {', '.join(CORPORA)}, got {corpus!r}.")
     split = Split({}, [], corpus)
-    placed: list[tuple[Optional[int], str, str]] = []  # (fold or none, part, id)
+    placed: list[tuple[Optional[str], str, str]] = []  # (fold or none, part, id)
     for word in words:
         part, path = _take_apart(word)
         if (path / "label_map.json").is_file():
@@ -125,16 +125,21 @@ def _part_of(name: str) -> str:
     return next((part for word in reversed(words) if (part := part_of_word(word))), "")
 
 
-def _fold_of(name: str) -> Optional[int]:
+def _fold_of(name: str) -> Optional[str]:
     found = FOLD.findall(name)
-    return int(found[-1]) if found else None
+    return found[-1].lstrip("0") or "0" if found else None
+
+
+def _in_order(fold: Optional[str]) -> tuple[int, str]:
+    """Sort folds as their numbers count, if they are numbers."""
+    return len(fold or ""), fold or ""
 
 
 def _add(
-    split: Split, records: Iterable[Record], fold: Optional[int], part: str, source: Path
-) -> list[tuple[Optional[int], str, str]]:
+    split: Split, records: Iterable[Record], fold: Optional[str], part: str, source: Path
+) -> list[tuple[Optional[str], str, str]]:
     """Add what records say to the utterances; return where they are: (fold, part, id)."""
-    placed: list[tuple[Optional[int], str, str]] = []
+    placed: list[tuple[Optional[str], str, str]] = []
     dealt: list[tuple[str, str]] = []  # (value of the column fold, id)
     for record in records:
         known = {key: value for key, value in record.items() if key not in (*PLACES, "id") and value != UNKNOWN_SPEAKER}
@@ -142,19 +147,17 @@ def _add(
             known["wav"] = known["wav"].replace("\\", "/").removeprefix(f"{DATA_ROOT}/").removeprefix("./")
         utt_id = _own_id(split, record["id"], known, source)
         if "parts" in record:
-            placed += [(k, _checked(one, source), utt_id) for k, one in enumerate(record["parts"], start=1) if one]
+            placed += [(str(k), _checked(one, source), utt_id) for k, one in enumerate(record["parts"], start=1) if one]
             continue
         own = _checked(record["part"], source) if record.get("part") else part
         if own:
-            number = record.get("fold", "")
-            placed.append((int(number) if number.isdecimal() else fold, own, utt_id))
+            placed.append((record.get("fold") or fold, own, utt_id))
         elif "fold" in record:
             dealt.append((record["fold"], utt_id))
         else:
             raise InputError(f"{source}: nothing says which part it is. Write train={source}, or valid= or test=.")
-    values = sorted({value for value, _ in dealt}, key=lambda value: (len(value), value))
-    for k, tested in enumerate(values, start=1):
-        placed += [(k, "test" if value == tested else "train", utt_id) for value, utt_id in dealt]
+    for tested in {value for value, _ in dealt}:
+        placed += [(tested, "test" if value == tested else "train", utt_id) for value, utt_id in dealt]
     return placed
 
 
@@ -178,15 +181,15 @@ def _checked(word: str, source: Path) -> str:
     return part
 
 
-def _make_folds(placed: Sequence[tuple[Optional[int], str, str]]) -> list[dict[str, list[str]]]:
+def _make_folds(placed: Sequence[tuple[Optional[str], str, str]]) -> list[dict[str, list[str]]]:
     """Sort the utterances into folds; a list without a fold's number belongs to all of them."""
-    numbers: list[Optional[int]] = [*sorted({fold for fold, _, _ in placed if fold is not None})] or [None]
-    folds: dict[Optional[int], dict[str, list[str]]] = {number: {part: [] for part in PART_WORDS} for number in numbers}
-    for number, part, utt_id in placed:
-        for one in numbers if number is None else [number]:
+    names: list[Optional[str]] = [*sorted({fold for fold, _, _ in placed if fold is not None}, key=_in_order)] or [None]
+    folds: dict[Optional[str], dict[str, list[str]]] = {name: {part: [] for part in PART_WORDS} for name in names}
+    for fold, part, utt_id in placed:
+        for one in names if fold is None else [fold]:
             folds[one][part].append(utt_id)
-    for number, parts in folds.items():
-        name = "the split" if number is None else f"fold {number}"
+    for fold, parts in folds.items():
+        name = "the split" if fold is None else f"fold {fold}"
         for part in ("train", "test"):
             if not parts[part]:
                 raise InputError(f"{name} has no {part} part. Give it as {part}=FILE.")

@@ -162,7 +162,7 @@ def _read_json_lines(text: str, path: Path) -> Table:
         try:
             pairs = json.loads(line, object_pairs_hook=list)
             is_object = line.lstrip()[0] == "{"
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # no JSON, or a number of too many digits
             table.faults.append(Fault(number, f"{table.place(number)}: no JSON: {error}. Correct the line."))
             continue
         if not is_object:

@@ -122,7 +122,9 @@ def _read_json(path: Path) -> Iterable[Record]:
 
 
 def _records_of(content: Any, path: Path) -> Iterable[Record]:
-    items = content.items() if isinstance(content, dict) else [("", one) for one in content or ()]
+    if not isinstance(content, (dict, list)):
+        raise InputError(f"{path} holds a {type(content).__name__}: an object or a list of utterances is needed.")
+    items = content.items() if isinstance(content, dict) else [("", one) for one in content]
     for utt_id, fields in items:
         if isinstance(fields, str) and not utt_id:
             yield _of_word(fields)

@@ -47,7 +47,7 @@ def audit_split(split: Split, audio: Sequence[Path] = ()) -> dict[str, Any]:
 
         - "corpus" (a title or None), "n_utterances", "labels" (counts), "known" (how many utterances have a speaker,
           and so on), "faults" (sentences: what contradicts itself in the lists);
-        - "audio": "listed" and "found" (numbers of recordings), "unreadable" and "altered" (sentences: what cannot be
+        - "audio": "listed", "found" and "compared" (numbers), "unreadable" and "altered" (sentences: what cannot be
           read, and what is not as long as listed), "copies" (pairs of ids);
         - "published": None, or "complete" and "differences" (sentences), by the registry's counts;
         - "folds": for each "fold" (from 1), "sizes" and "speakers" of each part, "shared" (see `shared_between`),
@@ -283,7 +283,11 @@ def _with_content(split: Split, audio: Sequence[Path]) -> tuple[dict[str, dict[s
         for utt_id, entry in manifest.items()
         if abs(entry["duration"] - _number(utterances[utt_id].get("length", math.nan))) > SAME_LENGTH_S
     ]
-    copies = find_copies(manifest, "")
+    try:
+        copies = find_copies(manifest, "")
+    except InputError as error:  # of a recording whose header could be read
+        unreadable.append(str(error))
+        copies, manifest = [], {}
     for utt_id in manifest:
         utterances[utt_id]["content"] = utt_id
     for first, other in copies:
@@ -291,6 +295,7 @@ def _with_content(split: Split, audio: Sequence[Path]) -> tuple[dict[str, dict[s
     found = {
         "listed": len(listed),
         "found": len(present),
+        "compared": len(manifest),
         "unreadable": unreadable,
         "altered": altered,
         "copies": [list(pair) for pair in copies],

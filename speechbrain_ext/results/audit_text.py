@@ -1,5 +1,6 @@
 """What an audit found, as sections of sentences and tables: for a terminal, and as Markdown."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
@@ -9,6 +10,7 @@ from speechbrain_ext.results.markdown_text import escape_markdown, listing, perc
 
 SIZES = ("train", "valid", "test")
 SHOWN = 10
+WIDTH = 110  # of a sentence on a terminal; tables may be wider
 
 
 @dataclass
@@ -47,7 +49,9 @@ def to_terminal(sections: Sequence[Section]) -> str:
     """Write sections as plain text, in which nothing from a file can move the cursor or turn the letters around."""
     parts = []
     for section in sections:
-        lines = [printable(section.title), *(f"  {printable(text)}" for text in section.sentences)]
+        lines = [printable(section.title)]
+        for text in section.sentences:
+            lines += textwrap.wrap(printable(text), WIDTH, initial_indent="  ", subsequent_indent="    ")
         if section.rows:
             cells = [[printable(str(cell)) for cell in row] for row in [section.header, *section.rows]]
             widths = [max(len(row[i]) for row in cells) for i in range(len(section.header))]
@@ -130,9 +134,8 @@ def _folds(split: Mapping[str, Any]) -> Section:
     audio = split["audio"]
     said = ["Shared: of the test part, with what is trained or validated on."]
     if audio["found"]:
-        said.append(
-            f"{audio['found']} of {audio['listed']} listed recordings are here and were compared by their samples."
-        )
+        n, n_found, n_listed = audio["compared"], audio["found"], audio["listed"]
+        said.append(f"{n_found} of {n_listed} listed recordings are here, and {n} were compared by their samples.")
     elif audio["listed"]:
         said.append("No recording is here: recordings were not compared by their samples (see --audio).")
     if audio["altered"]:
@@ -188,7 +191,7 @@ def _system(system: Mapping[str, Any]) -> list[Section]:
     places = system.get("coverage") or {}
     texts = {
         "not_listed": "predicted utterances are in no list",
-        "not_tested": "predicted utterances are in no test part",
+        "not_tested": "predicted utterances are in no test part, and count here as well",
         "missing": "tested utterances have no prediction",
     }
     said += [f"{places[key]['n']} {text} (the first is {places[key]['first']})." for key, text in texts.items()

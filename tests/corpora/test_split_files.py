@@ -40,6 +40,11 @@ def test_a_column_may_name_the_part_or_the_fold(tmp_path):
     folds = write(tmp_path / "b.csv", "id,fold\na,1\nb,2\nc,10\n")
     assert [fold["test"] for fold in read_split([folds]).folds] == [["a"], ["b"], ["c"]]
     assert read_split([folds]).folds[0]["train"] == ["b", "c"]
+    named = write(tmp_path / "d.csv", "id,fold,part\na,x,train\nb,x,test\na,y,test\nb,y,train\nc,,train\n")
+    assert [(fold["train"], fold["test"]) for fold in read_split([named]).folds] == [
+        (["a", "c"], ["b"]),
+        (["b", "c"], ["a"]),
+    ]
     both = write(tmp_path / "c.csv", "id,fold,part\na,1,train\nb,1,test\na,2,test\nb,2,train\n")
     assert [fold["test"] for fold in read_split([both]).folds] == [["b"], ["a"]]
 

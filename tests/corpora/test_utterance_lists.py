@@ -66,6 +66,8 @@ def test_a_folder_of_kaldi_is_read_with_its_segments(tmp_path):
         ("a.csv", "id,emo\nu1\n", "row 2"),
         ("a.csv", "emo,speaker\nsad,anna\n", "record 1 has neither an id nor a wav, but emo, speaker"),
         ("a.json", "{", "a.json cannot be read as JSON"),
+        ("a.json", "3.5", "a.json holds a float: an object or a list of utterances is needed"),
+        ("a.jsonl", '{"id": ' + "9" * 5000 + "}", "line 1: no JSON: Exceeds the limit"),
         ("a.json", '{"u1": 3}', "'u1' must be an object that says what is known"),
         ("a.txt", b"\xff\xfe\x00", "a.txt cannot be read as text in UTF-8"),
     ],

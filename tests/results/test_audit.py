@@ -6,6 +6,7 @@ import soundfile
 from scipy import stats
 
 from speechbrain_ext.corpora.split_files import Split
+from speechbrain_ext.errors import InputError
 from speechbrain_ext.results.audit import audit_split, compare_with_published, label_shift
 
 
@@ -124,3 +125,16 @@ def test_labels_that_contradict_the_names_are_said():
     assert audit_split(split)["faults"] == [
         "1 labels contradict the names of the recordings: a is labelled anger, and by its name it is hap."
     ]
+
+
+def test_a_recording_that_cannot_be_read_to_its_end_stops_the_comparison_alone(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise InputError("a: the recording ends early.")
+
+    monkeypatch.setattr("speechbrain_ext.results.audit.find_copies", refuse)
+    for name in "ab":
+        soundfile.write(tmp_path / f"{name}.wav", np.zeros(8000), 16000)
+    found = audit_split(make_split({"train": "a", "test": "b"}, wav=["a.wav", "b.wav"]), [tmp_path])
+    assert (found["audio"]["found"], found["audio"]["compared"]) == (2, 0)
+    assert found["audio"]["unreadable"] == ["a: the recording ends early."]
+    assert not found["leak"]
