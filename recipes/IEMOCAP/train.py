@@ -32,6 +32,7 @@ from speechbrain.dataio.dataloader import make_dataloader  # noqa: E402
 from speechbrain.utils.distributed import ddp_broadcast, run_on_main  # noqa: E402
 
 from speechbrain_ext.dataio.dataset import PairedDataset, collate_pairs, count_classes, target_item  # noqa: E402
+from speechbrain_ext.dataio.feature_dataset import collate_features  # noqa: E402
 from speechbrain_ext.dataio.manifest import check_lengths, segment_of  # noqa: E402
 from speechbrain_ext.dataio.sampler import PairedBatchSampler, share_whole_batches  # noqa: E402
 from speechbrain_ext.device import resolve_precision  # noqa: E402
@@ -40,6 +41,7 @@ from speechbrain_ext.results.fold_results import write_results  # noqa: E402
 from speechbrain_ext.results.metrics import EmotionMetrics, mean_batch_loss  # noqa: E402
 from speechbrain_ext.training.brain import FoldBrain  # noqa: E402
 from speechbrain_ext.training.distributed import gather, world_size_and_rank  # noqa: E402
+from speechbrain_ext.training.frozen_features import feature_datasets, on_cached_features  # noqa: E402
 from speechbrain_ext.training.history import read_epochs  # noqa: E402
 from speechbrain_ext.training.run import end_in_a_sentence, run_context  # noqa: E402
 
@@ -53,7 +55,7 @@ class EmotionBrain(FoldBrain):
         """Compute log-posteriors [B, C], embeddings [B, D] and (mixed) targets [B, C]."""
         batch = batch.to(self.device, non_blocking=True)
         wavs, wav_lens, targets = clips(batch)
-        if stage == sb.Stage.TRAIN:
+        if stage == sb.Stage.TRAIN and not self.hparams.cache_features:  # features are not mixed
             wavs, wav_lens, targets = self.mix(wavs, wav_lens, targets, clips(batch, "partner_"), shard_of(batch))
         feats = self.modules.encoder(wavs, wav_lens if self.hparams.mask_padding else None)
         emb = self.modules.f_0(feats)
@@ -176,7 +178,8 @@ def main(argv):
     """Train and test one fold, as the only process or as one of those that torchrun starts."""
     with run_context(argv) as (run, run_opts):
         sb.create_experiment_directory(str(run.folder), save_env_desc=False)
-        hparams = load_hyperpyyaml(run.text)
+        cached = run.settings["cache_features"]
+        hparams = load_hyperpyyaml(on_cached_features(run.text) if cached else run.text)
         hparams["precision"] = resolve_precision(hparams["precision"], run_opts["device"])
         hparams["train_loggers"] = [hparams["train_logger"]]
         if hparams["tensorboard"]:
@@ -186,7 +189,10 @@ def main(argv):
         if hparams["fixed_length_s"] is None:
             cuts_s = hparams["max_train_s"], hparams["max_eval_s"]
             check_lengths(run.manifest, hparams["encoder"], hparams["sample_rate"], *cuts_s)
-        datasets = dataio_prep(hparams, run.manifest, run.fold)
+        if cached:
+            datasets = feature_datasets(hparams, run, run_opts)
+        else:
+            datasets = dataio_prep(hparams, run.manifest, run.fold)
         sizes = [len(part) for part in (run.fold.train, run.fold.valid, run.fold.test)]
         logger.info(
             "Fold %d tests on %s: %d clips to train on, %d to validate, %d to test.",
@@ -210,9 +216,9 @@ def main(argv):
         brain.checkpointer.in_background = hparams["checkpoints_in_background"]
         brain.train_sampler = plan_batches(hparams, run.manifest, run.fold)
         loader_kwargs = {
-            "num_workers": hparams["num_workers"],
+            "num_workers": 0 if cached else hparams["num_workers"],
             "pin_memory": brain.device.startswith("cuda"),
-            "collate_fn": collate_pairs,
+            "collate_fn": collate_features if cached else collate_pairs,
         }
 
         def eval_kwargs(dataset):

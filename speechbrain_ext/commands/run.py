@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from speechbrain_ext.errors import InputError, check_whole_number, parse_numbers
+from speechbrain_ext.launch.warm_start import warm_up
 from speechbrain_ext.training.command_line import CommandLine, read_command_line
 
 DESCRIPTION = """Train and test every fold with every seed, and report on all of them: a protocol by one command.
@@ -114,7 +115,9 @@ def run(options: argparse.Namespace) -> int:
     line = read_train_words(options.hparams_file, options)
     from speechbrain_ext.training.settings import complete_settings  # only now: audiomentations takes a second
 
-    complete_settings(line.hparams_file, line.overrides)
+    settings, _ = complete_settings(line.hparams_file, line.overrides)
+    if settings["cache_features"]:
+        warm_up(train_script)  # while this process imports and plans
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: runs are ended before their starter
     from speechbrain_ext.launch.plan import plan_folds, print_report, run_all  # only now: its imports take seconds
 

@@ -14,6 +14,7 @@ import torch
 from speechbrain_ext.dataio.audio import probe_audio, read_audio
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.speech_detector import SpeechDetector, has_speech
+from speechbrain_ext.lobes.batch_length import batches_by_length, longest_batch_s
 
 # libsndfile's names of its formats, but for samples without a header, and other endings of what it and PyAV read.
 ENDINGS = {f".{name.lower()}" for name in soundfile.available_formats() if name != "RAW"} | set(
@@ -21,10 +22,6 @@ ENDINGS = {f".{name.lower()}" for name in soundfile.available_formats() if name 
     ".wave .webm .wma .wv".split()
 )
 BATCHES_AHEAD = 2  # read while another is classified
-LARGEST_BATCH_S = 240.0  # with its padding
-# On a CPU, what the feature encoder's first layer would make of a batch, as a measure of all that a batch makes: beyond
-# the caches a batch is slower than its clips one by one.
-LARGEST_ACTIVATION_BYTES = 32e6
 
 
 @dataclass(frozen=True)
@@ -141,12 +138,13 @@ def classify_recordings(
         One for each recording, the longest first. What cannot be read is answered with its error.
     """
     if max_padded_s is None:
-        max_padded_s = _longest_batch_s(classifier)
+        encoder = classifier.mods.embedding_model.encoder
+        max_padded_s = longest_batch_s(encoder, classifier.device, classifier.hparams.sample_rate)
     longest_first = sorted(durations, key=lambda path: (-durations[path], path))  # memory peaks early
     sample_rate = classifier.hparams.sample_rate
     with ThreadPoolExecutor(n_readers) as readers:
         ahead: deque = deque()
-        for batch in _batches(longest_first, durations, batch_size, max_padded_s):
+        for batch in batches_by_length(longest_first, durations, batch_size, max_padded_s):
             ahead.append([(path, durations[path], readers.submit(_read, path, sample_rate)) for path in batch])
             if len(ahead) > BATCHES_AHEAD:
                 yield from _classify(classifier, ahead.popleft(), detector)
@@ -183,27 +181,6 @@ def check_length(classifier: Any, n_samples: int, name: str) -> None:
             f"{name} is {n_samples / rate_hz:.4f} s long; this model takes at most {most / rate_hz:g} s. Use "
             "`speechbrain-ext timeline`, which cuts a long recording into windows."
         )
-
-
-def _longest_batch_s(classifier: Any) -> float:
-    """Return how long a batch with its padding should be at most on the classifier's device, in seconds."""
-    if str(classifier.device) != "cpu":
-        return LARGEST_BATCH_S
-    bytes_a_second = 4 * classifier.mods.embedding_model.encoder.values_a_sample * classifier.hparams.sample_rate
-    return min(LARGEST_BATCH_S, LARGEST_ACTIVATION_BYTES / bytes_a_second)
-
-
-def _batches(
-    longest_first: list[str], durations: dict[str, float], batch_size: int, max_padded_s: float
-) -> Iterator[list[str]]:
-    batch: list[str] = []
-    for path in longest_first:
-        if batch and (len(batch) == batch_size or (len(batch) + 1) * durations[batch[0]] > max_padded_s):
-            yield batch
-            batch = []
-        batch.append(path)
-    if batch:
-        yield batch
 
 
 def _read(path: str, sample_rate_hz: int) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """Many runs, on this machine or on Ray, planned, started and shown in one display.
 
-May import: the ground, dataio, corpora, training and results.
+May import: the ground, dataio, corpora, lobes, training and results.
 """
 
 import lazy_loader

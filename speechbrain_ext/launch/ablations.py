@@ -10,12 +10,13 @@ from ruamel.yaml import YAML, YAMLError
 from speechbrain_ext.atomic_write import atomic_write, write_json
 from speechbrain_ext.corpora.base import PreparedCorpus
 from speechbrain_ext.errors import InputError, parse_numbers
+from speechbrain_ext.launch.encoder_grid import rows_with_runs
 from speechbrain_ext.launch.plan import PlannedRun, plan_folds
 from speechbrain_ext.results.comparability import published_results
 from speechbrain_ext.results.markdown_text import escape_markdown, percent, table, to_html
 from speechbrain_ext.results.plots import plot_bars, plot_sweep
 from speechbrain_ext.results.result_set import read_result_set
-from speechbrain_ext.results.summary import NAMES
+from speechbrain_ext.results.summary import NAMES, Decisions
 
 GRID_FILE = Path(__file__).resolve().parent / "ablations.yaml"
 Grid = dict[str, Any]  # title, columns, folds, shared, rows, and perhaps curve: the setting on its x axis
@@ -60,8 +61,8 @@ def read_grids(path: str | Path, preset: Optional[str] = None) -> tuple[dict[str
             raise InputError(f"{path}: the grid {name!r} must hold title, columns, folds and rows, got {grid!r}.")
         changes = chosen.get(name) or {}
         grid["shared"] = {**(grid.get("shared") or {}), **(changes.get("shared") or {})}
-        grid["rows"] = changes.get("rows") or grid.get("rows")
-        for key in ("title", "columns", "folds", "rows"):
+        grid["rows"] = changes.get("rows") or grid.get("rows") or []
+        for key in ("title", "columns", "folds", "layers" if "layers" in grid else "rows"):
             if not grid.get(key):
                 raise InputError(f"{path}: the grid {name!r} lacks {key!r}.")
         for row in grid["rows"]:
@@ -135,22 +136,28 @@ def collect(grid: Grid, folder: Path) -> list[dict[str, Any]]:
     -------
     list of dict
         One a row: name, cells, overrides, paper ([WA, UA] in percent, or None), n_runs, comparable (whether all of its
-        runs test what the paper's did), WA and UA as {"mean", "std"} over its runs (None where it has none), and fault:
-        why its runs give no number, or None.
+        runs test what the paper's did), WA and UA as {"mean", "std"} over its runs (None where it has none), without
+        the paper's numbers also intervals (of the pooled WA and UA, see `summarise`), and fault: why its runs give no
+        number, or None.
     """
+    own_rows = {row["name"]: row for row in grid["rows"]}
+    further = [row for row in rows_with_runs(folder) if row["name"] not in own_rows] if "layers" in grid else []
     rows = []
-    for row in grid["rows"]:
+    for row in [*grid["rows"], *further]:
         entry = {key: row.get(key) for key in ("name", "cells", "overrides", "paper")}
         row_folder = folder / str(row["name"])
-        entry.update(n_runs=0, comparable=True, fault=None, **dict.fromkeys(NAMES))
+        entry.update(n_runs=0, comparable=True, fault=None, intervals=None, **dict.fromkeys(NAMES))
         rows.append(entry)
         if not any(row_folder.rglob("test_metrics.json")):
             continue
         try:
-            runs = read_result_set(row_folder, allow=("incomplete",)).runs
+            result_set = read_result_set(row_folder, allow=("incomplete",))
         except InputError as error:
             entry["fault"] = str(error)
             continue
+        runs = result_set.runs
+        if not entry["paper"]:
+            entry["intervals"] = Decisions.of(runs).accuracies(len(result_set.emotions))["over_speakers"]
         keys = ("corpus", "corpus_faults", "emotions")
         comparable = all(published_results(*(run.metrics[key] for key in keys)) for run in runs)
         entry.update(n_runs=len(runs), comparable=comparable)
@@ -171,17 +178,31 @@ def to_markdown(grids: Mapping[str, Grid], tables: Mapping[str, list[dict[str, A
     """Write all tables as the paper prints them, its numbers in the next columns."""
     sections = ["# Ablations"] + ([] if is_comparable else [NOT_COMPARABLE])
     for name, rows in tables.items():
-        header = [*grids[name]["columns"], "WA (%)", "UA (%)", "paper's WA (%)", "paper's UA (%)", "runs"]
+        in_paper = any(row["paper"] for row in rows)
+        beside = ["paper's WA (%)", "paper's UA (%)"] if in_paper else ["WA, 95% interval", "UA, 95% interval"]
+        header = [*grids[name]["columns"], "WA (%)", "UA (%)", *beside, "runs"]
         body = [
-            [*row["cells"], cell(row["WA"]), cell(row["UA"]),
-             *([f"{value:.2f}" for value in row["paper"]] if row["paper"] else ["-", "-"]), row["n_runs"]]
+            [*row["cells"], cell(row["WA"]), cell(row["UA"]), *(_papers(row) if in_paper else _intervals(row)),
+             row["n_runs"]]
             for row in rows
         ]  # fmt: skip
-        sections += [f"## {grids[name]['title']}", table(header, body, "l" * len(rows[0]["cells"]) + "rrrrr")]
+        sections += [f"## {grids[name]['title']}", table(header, body, "l" * len(grids[name]["columns"]) + "rrrrr")]
         sections += [f"Row {row['name']} gives no number: {row['fault']}" for row in rows if row["fault"]]
         sections.append(f"![{grids[name]['title']}]({name}.png)")
-    sections.append("±: standard deviation over the runs of a row (folds and seeds, n - 1).")
+    sections.append(
+        "±: standard deviation over the runs of a row (folds and seeds, n - 1). Intervals are of the accuracy over the "
+        "clips of all runs, by a bootstrap over speakers."
+    )
     return "\n\n".join(sections) + "\n"
+
+
+def _papers(row: Mapping[str, Any]) -> list[str]:
+    return [f"{value:.2f}" for value in row["paper"]] if row["paper"] else ["-", "-"]
+
+
+def _intervals(row: Mapping[str, Any]) -> list[str]:
+    found = row["intervals"] or {}
+    return [f"{percent(found[name][0])} to {percent(found[name][1])}" if name in found else "-" for name in NAMES]
 
 
 def write_tables(grids: Mapping[str, Grid], asked: Collection[str], folder: Path) -> bool:
@@ -222,7 +243,23 @@ def draw(grid: Grid, rows: list[dict[str, Any]], path: Path, caution: str) -> No
     for i, name in enumerate(NAMES):
         series[f"{name}, the paper's"] = [row["paper"][i] if row["paper"] else None for row in rows]
     title = grid["title"] + caution
-    if grid.get("curve"):
+    if "layers" in grid and grid.get("curve"):
+        values = sorted({row["overrides"][grid["curve"]] for row in rows})
+        series = {
+            f"{name}, {encoder}": [_value_at(rows, encoder, value, grid["curve"], name) for value in values]
+            for encoder in dict.fromkeys(row["cells"][0] for row in rows)
+            for name in NAMES
+        }
+        plot_sweep(values, series, path, grid["columns"][-1], title)
+    elif grid.get("curve"):
         plot_sweep([row["overrides"][grid["curve"]] for row in rows], series, path, grid["columns"][0], title)
     else:
         plot_bars([", ".join(map(str, row["cells"])) for row in rows], series, path, title)
+
+
+def _value_at(rows: list[dict[str, Any]], encoder: str, value: Any, key: str, name: str) -> Optional[float]:
+    """Find the accuracy in percent of an encoder's row with a value of a setting."""
+    for row in rows:
+        if row["cells"][0] == encoder and row["overrides"][key] == value and row[name]:
+            return 100 * row[name]["mean"]
+    return None

@@ -17,6 +17,9 @@ class Job:
     name: str  # unique
     command: tuple[str, ...]  # the program and its arguments
     log_file: str  # what it prints is appended here, standard output and errors; missing folders are made
+    warm: bool = (
+        False  # a Python script with many short runs: on this machine they share its imports, see `WarmProcess`
+    )
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,15 @@ import sys
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Optional
+from typing import IO, Any, BinaryIO, Optional
 
 import psutil
 
 from speechbrain_ext.errors import check_whole_number
 from speechbrain_ext.launch.jobs import HEADER, TAIL_LINES, Job, JobEvent, check_jobs
+from speechbrain_ext.launch.warm_start import CAN_WARM_START, WarmProcess
 
+Process = subprocess.Popen | WarmProcess
 TAIL_BYTES = 2**16
 POLL_S = 0.02
 GRACE_S = 5.0  # from SIGTERM to SIGKILL
@@ -78,7 +80,7 @@ def run_job(job: Job, retries: int = 1, env: Optional[Mapping[str, str]] = None)
 def _run_jobs(
     jobs: list[Job], envs: list[dict], retries: int, tick_s: float
 ) -> Generator[Optional[JobEvent], None, None]:
-    processes: list[subprocess.Popen] = []
+    processes: list[Process] = []
     end = functools.partial(_end_groups, processes)
     atexit.register(end)
     try:
@@ -120,15 +122,7 @@ def _run_attempt(job: Job, number: str, env: dict, processes: list) -> Generator
             log.write((("\n" if log.tell() else "") + begun).encode())
             start = log.tell()
             try:
-                process = subprocess.Popen(
-                    job.command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    env=env,
-                    start_new_session=True,  # a group of its own, which can be ended as a whole
-                    preexec_fn=functools.partial(_die_with, os.getpid()) if PRCTL else None,
-                )
+                process = _start(job, log, env)
             except (OSError, ValueError, subprocess.SubprocessError) as error:
                 log.write(f"{job.command[0]} cannot be started: {error}\n".encode())
                 return None, _tail(log, start)
@@ -142,6 +136,21 @@ def _run_attempt(job: Job, number: str, env: dict, processes: list) -> Generator
         return None, f"{job.log_file} cannot be written: {error}"
 
 
+def _start(job: Job, log: IO[Any], env: dict) -> Process:
+    """Start a job's process in a group of its own, which can be ended as a whole."""
+    if job.warm and CAN_WARM_START:
+        return WarmProcess(job.command[1:], log, env, _die_with if PRCTL else None)
+    return subprocess.Popen(
+        job.command,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env=env,
+        start_new_session=True,
+        preexec_fn=functools.partial(_die_with, os.getpid()) if PRCTL else None,
+    )
+
+
 def _die_with(starter: int) -> None:
     """Ask Linux, between fork and exec, to kill this process when its starter ends."""
     PRCTL(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -149,7 +158,7 @@ def _die_with(starter: int) -> None:
         os._exit(1)
 
 
-def _end_groups(processes: list[subprocess.Popen]) -> None:
+def _end_groups(processes: list[Process]) -> None:
     """End processes and all in their groups; of a crashed process, psutil no longer knows the children."""
     for kind in (signal.SIGTERM, signal.SIGKILL):
         for process in processes:

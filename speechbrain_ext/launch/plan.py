@@ -20,7 +20,7 @@ from speechbrain_ext.results.report import write_report
 from speechbrain_ext.training.command_line import read_command_line
 from speechbrain_ext.training.run import Run
 
-PATHS = ("data_folder", "corpus_csv", "corpus_metadata", "encoder_source")
+PATHS = ("data_folder", "corpus_csv", "corpus_metadata", "encoder_source", "feature_cache")
 SHOWN = {"started": "running", "retried": "running, second attempt"}
 
 
@@ -129,6 +129,7 @@ def run_all(train_script: Path, runs: Sequence[PlannedRun], log_folder: Path, **
             name=run.name,
             command=(sys.executable, str(train_script.resolve()), *run.words, "--noprogressbar"),
             log_file=str(log_folder / f"{run.name.replace(', ', '_').replace(' ', '')}.log"),
+            warm=run.run.settings["cache_features"],
         )
         for run in runs
         if not run.finished

@@ -11,5 +11,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "filterbank_encoder": ["FilterbankEncoder"],
         "preprocessor": ["find_waveform_scale"],
         "truncated_encoder": ["TruncatedEncoder", "TruncatedHuBERT"],
+        "cached_encoder": ["CachedEncoder"],
     },
 )

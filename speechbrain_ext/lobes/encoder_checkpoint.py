@@ -68,14 +68,14 @@ class EncoderCheckpoint(nn.Module):
         if digest is None:
             self.load_state_dict(state)
             return
-        left_out = {name: value for name, value in self.state_dict().items() if name not in state}
+        left_out = {name: value for name, value in self._left_out().items() if name not in state}
         if self._digest(left_out) != digest:
             raise InputError(
                 f"{path} was trained on other weights than those of {self.base_source}: it holds only what was trained "
                 f"(SHA-256 of the frozen weights {digest[:12]}..., here {self._digest(left_out)[:12]}...). Give the "
                 "encoder_source with which the run began, or choose another --output_folder."
             )
-        self.load_state_dict({**left_out, **state})
+        self.load_state_dict({**self.state_dict(), **state})
 
     def _left_out(self) -> dict[str, torch.Tensor]:
         """Return the parameters that need not be saved; buffers may change in training, and are small."""

@@ -176,15 +176,18 @@ def config_from_folder(folder: Path) -> transformers.PretrainedConfig:
     return config
 
 
+def count_layers(config: transformers.PretrainedConfig) -> int:
+    """Return how many Transformer layers a configuration has."""
+    return getattr(config, get_family(config.model_type).aliases.get("num_hidden_layers", "num_hidden_layers"))
+
+
 def truncate_config(config: transformers.PretrainedConfig, num_layers: int, name: str) -> None:
     """Cut a configuration to its first layers, and switch off all that is random in it."""
     check_whole_number("num_layers", num_layers, 1)
-    family = get_family(config.model_type)
-    key = family.aliases.get("num_hidden_layers", "num_hidden_layers")
-    n_layers = getattr(config, key)
+    family, n_layers = get_family(config.model_type), count_layers(config)
     if num_layers > n_layers:
         raise InputError(f"num_layers is {num_layers}, but {name} has {n_layers} layers: choose 1 to {n_layers}.")
-    setattr(config, key, num_layers)
+    setattr(config, family.aliases.get("num_hidden_layers", "num_hidden_layers"), num_layers)
     for key, value in family.deterministic.items():
         setattr(config, key, value)
 

@@ -1,6 +1,6 @@
 """One run, safe and resumable: settings, run folder, lock, checkpoints, processes, history.
 
-May import: the ground, dataio and corpora.
+May import: the ground, dataio, lobes and corpora.
 """
 
 import lazy_loader

@@ -19,4 +19,6 @@ ADDED_KEYS: dict[str, Any] = {
     "group_by": None,
     "n_folds": None,
     "corpus_part": None,
+    "cache_features": False,
+    "feature_cache": None,
 }

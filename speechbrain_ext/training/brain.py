@@ -47,7 +47,9 @@ class FoldBrain(sb.Brain):
 
     def on_fit_batch_start(self, batch: Any, should_step: bool) -> None:
         """Seed each step by itself, so that a resumed run draws the numbers of one that was never interrupted."""
-        torch.manual_seed(self.step_seed())
+        # Where CUDA has not begun, torch.manual_seed keeps each call, with a traceback, until it does.
+        seed = torch.default_generator.manual_seed if self.device == "cpu" else torch.manual_seed
+        seed(self.step_seed())
 
     def fit_batch(self, batch: Any) -> torch.Tensor:
         """Make a step; return the mean loss over all processes, so that they log and save the same."""

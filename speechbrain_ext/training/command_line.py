@@ -22,6 +22,7 @@ TEXT_KEYS = (
     "output_folder",
     "encoder_source",
     "encoder_save_path",
+    "feature_cache",
 )
 LABEL_KEYS = ("emotions",)  # lists of texts, also where a label looks like a number
 NULLS = ("", "null")  # what stands for "none" among the texts

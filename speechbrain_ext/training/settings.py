@@ -13,6 +13,7 @@ from speechbrain_ext.dataio.audio import SHORTEST_S, WAVEFORM_SCALES
 from speechbrain_ext.dataio.validation import VALIDATIONS
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
 from speechbrain_ext.nnet.class_weights import check_class_weights
+from speechbrain_ext.training.cache_settings import cache_folder, check_cache_settings
 from speechbrain_ext.training.command_line import LABEL_KEYS
 from speechbrain_ext.training.hparams_file import PathLike, load_hparams, read_settings
 
@@ -33,6 +34,7 @@ RESUMABLE_KEYS = (
     "checkpoint_activations",
     "corpus_in_memory",
     "checkpoints_in_background",
+    "feature_cache",
 )
 
 # What a run's results do not depend on, or what names the run; all other keys make up its settings' fingerprint.
@@ -84,11 +86,17 @@ def complete_settings(
             f"no corpus was given. Set --{source_key}=PATH{f' (or the variable {variable})' if variable else ''} for "
             f"{corpus.title}: {corpus.source} Without it, `make demo` makes a synthetic corpus and runs everything."
         )
-    paths = {source_key: source, "output_folder": settings["output_folder"]}
+    paths = {
+        source_key: source,
+        "output_folder": settings["output_folder"],
+        "feature_cache": settings["feature_cache"],
+    }
     given.update({key: str(Path(path).expanduser().resolve()) for key, path in paths.items() if path})
     if corpus.name != "csv":
         check_data_folder(Path(given["data_folder"]), f"holds {corpus.title}")
     check_writable(Path(given["output_folder"]))
+    if settings["cache_features"] and not (folder := cache_folder({"feature_cache": None, **given})).is_dir():
+        check_writable(folder, "feature_cache")
     if settings["encoder_source"]:
         given["encoder_source"] = _find_encoder(settings["encoder_source"])
     return read_settings(hparams_file, given, OWN_CHECKS)
@@ -102,14 +110,14 @@ def _find_metadata(folder: Optional[Path], settings: Mapping[str, Any], given: M
     return str(Path(saved or folder).expanduser().resolve())
 
 
-def check_writable(folder: Path) -> None:
-    """Refuse an output folder that cannot be made, or not be written to."""
+def check_writable(folder: Path, key: str = "output_folder") -> None:
+    """Refuse a folder that cannot be made, or not be written to."""
     there = next(path for path in (folder, *folder.parents) if path.exists())
     why = "it is a file" if folder.is_file() else f"{there} is a file" if not there.is_dir() else ""
     if not why and not os.access(there, os.W_OK):
         why = f"{there} is not yours to write to"
     if why:
-        raise InputError(f"output_folder {folder} cannot be written: {why}. Choose another --output_folder.")
+        raise InputError(f"{key} {folder} cannot be written: {why}. Choose another --{key}.")
 
 
 def _find_encoder(source: str) -> str:
@@ -194,6 +202,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     for key in ("lambda_c", "focal_gamma", "logit_adjustment"):
         check_number(key, settings[key], 0, float("inf"))
     check_class_weights(settings["class_weights"])
+    check_cache_settings(settings)
     check_number("valid_fraction", settings["valid_fraction"], 0, 1, inclusive=False)
     check_number("projection_dropout", settings["projection_dropout"], 0, 1)
     for key in ("lr", "lr_centers", "lr_divisor", "adam_eps"):

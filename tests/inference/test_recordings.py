@@ -142,7 +142,7 @@ def test_batches_on_a_cpu_keep_the_largest_activation_small(classifier, recordin
         classifier, "classify_batch", lambda wavs, lens: shapes.append(wavs.shape) or classify_batch(wavs, lens)
     )
     # The first layer has 8 channels and a stride of 160: 3200 bytes a second of speech, so 9920 are 3.1 s.
-    monkeypatch.setattr("speechbrain_ext.inference.recordings.LARGEST_ACTIVATION_BYTES", 9920)
+    monkeypatch.setattr("speechbrain_ext.lobes.batch_length.LARGEST_ACTIVATION_BYTES", 9920)
     durations, _ = measure_recordings(find_recordings(recordings)[0])
     list(classify_recordings(classifier, durations, batch_size=3))
     assert [(n, round(t / 16000, 1)) for n, t in shapes] == [(1, 2.5), (2, 1.5), (3, 1.0), (1, 0.2)]

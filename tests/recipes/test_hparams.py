@@ -11,7 +11,7 @@ from speechbrain.utils.run_opts import RunOptions
 from speechbrain_ext.training.hparams_file import CUSTOM_WIRING, WIRING, hparams_text, plain_settings
 from tests.recipes.fold_reading import TINY_CONFIG
 
-FILES = ("loso.yaml", "authors_code.yaml", "demo.yaml", "scratch.yaml")
+FILES = ("loso.yaml", "authors_code.yaml", "demo.yaml", "frozen.yaml", "scratch.yaml")
 OF_TRANSFORMERS = (  # keys of loso.yaml that mean nothing to a FilterbankEncoder
     "encoder_save_path",
     "feature_reduction",

@@ -1,0 +1,133 @@
+"""Training on cached features: each clip is encoded once, for all folds, seeds, heads and processes."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Optional
+
+import torch
+from speechbrain.utils.distributed import infer_device
+
+from speechbrain_ext.dataio.clip_reader import ClipReader
+from speechbrain_ext.dataio.feature_cache import FeatureCache, samples_key
+from speechbrain_ext.dataio.feature_dataset import FeatureDataset
+from speechbrain_ext.dataio.manifest import segment_of
+from speechbrain_ext.dataio.remembered_hashes import RememberedHashes
+from speechbrain_ext.errors import InputError
+from speechbrain_ext.training.cache_settings import cache_folder
+from speechbrain_ext.training.feature_extraction import FeatureExtractor, fill_cache
+from speechbrain_ext.training.run import Run
+
+HASHES_FILE = "known_files.json"
+ENCODER = re.compile(r"^encoder: !new:speechbrain_ext\.lobes\.Truncated\w+$", re.MULTILINE)
+
+
+def on_cached_features(text: str) -> str:
+    """Wire a run's hyperparameter file for cached features: `CachedEncoder` takes the encoder's arguments.
+
+    Arguments
+    ---------
+    text : str
+        The whole file.
+
+    Raises
+    ------
+    InputError
+        If its encoder is none whose features can be cached.
+
+    Example
+    -------
+    >>> on_cached_features("encoder: !new:speechbrain_ext.lobes.TruncatedHuBERT")
+    'encoder: !new:speechbrain_ext.lobes.CachedEncoder'
+    """
+    text, n_found = ENCODER.subn("encoder: !new:speechbrain_ext.lobes.CachedEncoder", text)
+    if not n_found:
+        raise InputError(
+            "cache_features: True needs an encoder that is a TruncatedEncoder, and this hyperparameter file has "
+            "another one. Use --cache_features=False."
+        )
+    return text
+
+
+def feature_datasets(
+    hparams: Mapping[str, Any], run: Run, run_opts: Mapping[str, Any]
+) -> dict[str, Optional[FeatureDataset]]:
+    """Make the datasets of a fold on cached features, once the cache has all that the fold needs.
+
+    Arguments
+    ---------
+    hparams : dict
+        The hyperparameters, of which `encoder` is a `CachedEncoder`.
+    run : Run
+        The run.
+    run_opts : dict
+        SpeechBrain's run options.
+
+    Returns
+    -------
+    dict
+        train, valid and test; None where nothing validates.
+
+    Raises
+    ------
+    InputError
+        If the cache's folder cannot be used, or a recording cannot be read.
+    """
+    encoder, root, precision = hparams["encoder"], cache_folder(run.settings), hparams["eval_precision"]
+    hashes = RememberedHashes(root / HASHES_FILE)
+    cache = FeatureCache(root, {**encoder.identity(hashes), "precision": precision})
+    device = run_opts["device"] or infer_device()
+    extract = FeatureExtractor(encoder, hparams["sample_rate"], device, precision)
+    datasets: dict[str, Optional[FeatureDataset]] = {}
+    for part, reader in (("train", "train_clip"), ("valid", "eval_clip"), ("test", "eval_clip")):
+        entries = {utt_id: run.manifest[utt_id] for utt_id in getattr(run.fold, part)}
+        read = {utt_id: partial(_read, hparams[reader], utt_id, entry) for utt_id, entry in entries.items()}
+        keys = clip_keys(hparams[reader], entries, read, hashes)
+        clips = {keys[utt_id]: read[utt_id] for utt_id in entries}
+        durations_s = {keys[utt_id]: entry["duration"] for utt_id, entry in entries.items()}
+        fill_cache(cache, clips, durations_s, extract, hparams["eval_batch_size"], not run_opts["noprogressbar"])
+        datasets[part] = FeatureDataset(entries, hparams["emotions"], cache, keys, encoder.states) if entries else None
+    hashes.save()
+    return datasets
+
+
+def clip_keys(
+    reader: ClipReader,
+    manifest: Mapping[str, Mapping[str, Any]],
+    read: Mapping[str, Callable[[], torch.Tensor]],
+    hashes: RememberedHashes,
+) -> dict[str, str]:
+    """Return the key of each clip: the hash of the samples that the encoder would get.
+
+    Arguments
+    ---------
+    reader : ClipReader
+        Cuts and scales the clips.
+    manifest : dict
+        Utterance id -> its entry.
+    read : dict
+        Utterance id -> function that reads its waveform.
+    hashes : RememberedHashes
+        Knows the keys of recordings that have not changed.
+    """
+    what = json.dumps(["clip", reader.store.sample_rate_hz, reader.max_s, reader.fixed_length_s, reader.waveform_scale])
+
+    def place(utt_id: str) -> tuple[str, str]:
+        segment = segment_of(manifest[utt_id])
+        return manifest[utt_id]["wav"], f"#{segment}" if segment else ""
+
+    def key(utt_id: str) -> str:
+        wav, part = place(utt_id)
+        return hashes.get(what, wav, lambda: samples_key(read[utt_id]()), part)
+
+    known = {utt_id: hashes.known(what, *place(utt_id)) for utt_id in read}
+    new = [utt_id for utt_id, clip in known.items() if clip is None]
+    with ThreadPoolExecutor() as readers:
+        computed = dict(zip(new, readers.map(key, new)))
+    return {utt_id: clip or computed[utt_id] for utt_id, clip in known.items()}
+
+
+def _read(reader: ClipReader, utt_id: str, entry: Mapping[str, Any]) -> torch.Tensor:
+    return reader(utt_id, entry["wav"], segment=segment_of(entry))[0]
