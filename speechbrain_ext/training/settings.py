@@ -196,6 +196,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             f"lora_rank is {settings['lora_rank']}, and freeze_encoder: True trains no part of the encoder: set one of "
             "them to its default (--lora_rank=0, or --freeze_encoder=False)."
         )
+    _check_filterbanks(settings)
     names = settings["lora_projections"]
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise InputError(f"lora_projections must be a list of names, such as [q_proj, v_proj], got {names!r}.")
@@ -215,6 +216,18 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         raise InputError(f"max_grad_norm must be a positive number, got {norm}; .inf does not clip.")
     if not re.fullmatch(r"[\[(]\s*0?(\.\d+)?\s*,\s*0?(\.\d+)?\s*[\])]", str(settings["adam_betas"])):
         raise InputError(f"adam_betas must be two numbers below 1, such as (0.9, 0.98), got {settings['adam_betas']}.")
+
+
+def _check_filterbanks(settings: Mapping[str, Any]) -> None:
+    """Refuse what an encoder of filterbanks has no use for: it would be ignored."""
+    if (settings["encoder_config"] or {}).get("model_type") != "filterbank":
+        return
+    for key, unused in (("encoder_source", None), ("layer_weights", None), ("lora_rank", 0), ("freeze_encoder", False)):
+        if settings[key] != unused:
+            raise InputError(
+                f"{key} is for pretrained encoders, and encoder_config.model_type is filterbank: leave {key} out, or "
+                f"take hparams/loso.yaml. Got {settings[key]!r}."
+            )
 
 
 def _check_labels(key: str, labels: Any) -> None:

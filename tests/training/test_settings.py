@@ -13,8 +13,9 @@ import soundfile
 
 from recipes.IEMOCAP import train
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.training.hparams_file import read_settings
 from speechbrain_ext.training.run import corpus_name
-from speechbrain_ext.training.settings import complete_settings
+from speechbrain_ext.training.settings import check_settings, complete_settings
 from tests.recipes.fold_reading import assert_same_weights, last_checkpoint, results
 
 
@@ -253,3 +254,19 @@ def test_a_csv_beside_another_corpus_is_refused(derived):
         complete_settings(derived(""), {"corpus": "iemocap", "corpus_csv": "my.csv", "data_folder": "x"})
     with pytest.raises(InputError, match="no corpus was given. Set --corpus_csv=PATH for "):
         complete_settings(derived(""), {"corpus": "csv", "data_folder": "my.csv"})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("encoder_source", "facebook/hubert-base-ls960"),
+        ("lora_rank", 8),
+        ("layer_weights", "learned"),
+        ("freeze_encoder", True),
+    ],
+)
+def test_what_filterbanks_have_no_use_for_is_refused(root, key, value):
+    settings, _ = read_settings(root / "hparams/scratch.yaml")
+    check_settings(settings)
+    with pytest.raises(InputError, match=f"{key} is for pretrained encoders.*leave {key} out.*Got {value!r}"):
+        check_settings({**settings, key: value})
