@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import filelock
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 from speechbrain_ext.commands.main import run_command
@@ -16,6 +18,7 @@ from speechbrain_ext.launch import plan
 from speechbrain_ext.launch.display import WatchedRun
 from speechbrain_ext.training.command_line import read_command_line
 from speechbrain_ext.training.settings import complete_settings
+from tests.corpora.emobox_folder import UTTERANCES, write_emobox
 from tests.launch.test_local import wait_until
 from tests.recipes.fold_reading import SMALL
 
@@ -243,3 +246,15 @@ def test_states_of_jobs_are_known_to_the_display():
     for state in ("started", "retried", "finished", "failed"):
         run.state = plan.SHOWN.get(state, state)
         run.read()  # a KeyError otherwise
+
+
+def test_a_corpus_with_published_folds_has_a_run_for_each_of_them(root, tmp_path):
+    folder = write_emobox(tmp_path / "EmoBox" / "data" / "emodb")
+    for i, (name, *_) in enumerate(UTTERANCES):
+        path = tmp_path / "downloads" / "emodb" / "wav" / f"{name}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, np.random.default_rng(i).uniform(-0.1, 0.1, 8000), 16000)
+    options = [f"--corpus=emobox:{folder}", f"--data_folder={tmp_path}", "--validation=none"]
+    runs = plan.plan_folds([str(root / "hparams/demo.yaml"), *options], [1], None, tmp_path / "out")
+    assert [run.labels["fold"] for run in runs] == [1, 2]
+    assert f"--corpus_metadata={folder}" in runs[0].words  # absolute: a worker elsewhere has another folder

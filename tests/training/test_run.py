@@ -17,6 +17,7 @@ import soundfile
 from recipes.IEMOCAP import train
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.training.run import Run, end_in_a_sentence
+from tests.corpora.emobox_folder import UTTERANCES, write_emobox
 from tests.recipes.fold_reading import SMALL, history, results
 
 
@@ -29,6 +30,28 @@ def test_many_runs_read_a_corpus_once(root, demo_corpus, tmp_path, monkeypatch):
     assert (first.fold.test_group, second.fold.test_group) == ("Session1", "Session2")
     assert first.fingerprint == second.fingerprint
     assert first.identity == {**second.identity, "fold": 1}
+
+
+def test_runs_with_published_folds_are_the_same_wherever_these_lie(root, tmp_path, capsys):
+    for name, *_ in UTTERANCES:
+        path = tmp_path / "downloads" / "emodb" / "wav" / f"{name}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, np.random.default_rng(len(name)).uniform(-0.1, 0.1, 8000), 16000)
+    runs = []
+    for place in ("here", "there"):
+        folder = write_emobox(tmp_path / place / "emodb")
+        options = {"corpus": f"emobox:{folder}", "data_folder": str(tmp_path), "validation": "none"}
+        runs.append(
+            Run.read(root / "hparams/demo.yaml", {**options, "output_folder": str(tmp_path / "out"), "fold": 2})
+        )
+    here, there = runs
+    assert here.identity == there.identity and here.fingerprint == there.fingerprint
+    assert (here.identity["corpus"], here.settings["emotions"]) == ("emobox:emodb", ["Angry", "Neutral"])
+    assert here.fold.test == ["emodb-03a01Wa", "emodb-08a01Na"] and len(here.fold.cautions) == 2
+    here.claim()
+    there.claim()  # the saved run is this one
+    again = Run.read(tmp_path / "out" / "hyperparams.yaml")
+    assert again.identity == here.identity and again.settings["corpus_metadata"].endswith("emodb")
 
 
 def test_run_file_says_which_corpus_and_how_many_processes(root, demo_corpus, tmp_path):
