@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that name a corpus."""
     parser.add_argument(
-        "source", metavar="DATA_FOLDER_OR_CSV", help="the corpus's folder, or a CSV with id, wav, emo, speaker, group"
+        "source",
+        metavar="DATA_FOLDER_OR_CSV",
+        help="the corpus's folder, or a CSV or JSON Lines file with wav, emo and speaker",
     )
     parser.add_argument(
         "--corpus",

@@ -259,7 +259,7 @@ def test_clips_reach_the_model_as_the_protocol_says(fit, demo_corpus, monkeypatc
     monkeypatch.setattr(LengthAdaptiveMixup, "forward", spy_mixup)
     fit("fold", "--number_of_epochs=1", "--mixup_prob=0.5", "--augment_prob=1.0", "--lambda_c=0.5")
 
-    files = {path.stem: path for path in demo_corpus.glob("Session*/sentences/wav/*/[!.]*.wav")}
+    files = {path.stem: path for path in demo_corpus.glob("Session[12]/sentences/wav/*/[!.]*.wav")}
     for stage in (sb.Stage.VALID, sb.Stage.TEST):
         for utt_id, wav, n_samples in seen[stage]:
             whole, _ = soundfile.read(files[utt_id], dtype="float32")
@@ -446,3 +446,41 @@ def test_mixup_method_is_one_key(root, tmp_path):
         text = hparams_text(root / "hparams/demo.yaml", {"output_folder": str(tmp_path), "mixup_method": method})
         hparams = load_hyperpyyaml(text)
         assert type(hparams["modules"]["mixup"]) is kind
+
+
+def test_shares_and_segments_of_json_lines_are_trained_on(fit, demo_corpus, tmp_path, monkeypatch):
+    """The same clips as files and as segments of one long recording a speaker: the same run, on the same targets."""
+    wavs, lines = {}, {"files": [], "segments": []}
+    for path in sorted(demo_corpus.glob("Session[12]/sentences/wav/*/Ses*.wav")):
+        row = {"id": path.stem, "speaker": f"{path.stem[:5]}{path.stem.split('_')[-1][0]}", "wav": str(path)}
+        row["emo"] = {"ang": 3, "sad": 1} if "ang" in path.stem or path.stem.endswith("0") else {"sad": 1}
+        before = sum(map(len, wavs.setdefault(row["speaker"], [])))
+        wavs[row["speaker"]].append(soundfile.read(path, dtype="int16")[0])
+        times = {"start": before / 16000, "end": (before + len(wavs[row["speaker"]][-1])) / 16000}
+        lines["files"].append(row)
+        lines["segments"].append({**row, "wav": f"{row['speaker']}.wav", **times})
+    for speaker, parts in wavs.items():
+        soundfile.write(tmp_path / f"{speaker}.wav", np.concatenate(parts), 16000)
+    targets = []
+    compute_objectives = train.EmotionBrain.compute_objectives
+
+    def note_targets(self, predictions, batch, stage):
+        targets.extend(zip(batch.id, predictions[2].tolist(), batch.truth.tolist()))
+        return compute_objectives(self, predictions, batch, stage)
+
+    monkeypatch.setattr(train.EmotionBrain, "compute_objectives", note_targets)
+    options = ["--n_folds=2", "--fold=1", "--number_of_epochs=1", "--mixup_prob=0", "--corpus_in_memory=True"]
+    found = {}
+    for name, rows in lines.items():
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        folder = fit(name, f"--corpus_csv={tmp_path}/{name}.jsonl", *options, data_folder=None)
+        found[name] = posteriors(folder)
+    np.testing.assert_array_equal(found["files"], found["segments"])
+    shares = {utt_id: (target, truth) for utt_id, target, truth in targets}
+    assert len(shares) == len(lines["files"])
+    for row in lines["files"]:
+        assert shares[row["id"]] == (([0.75, 0.25], 0) if len(row["emo"]) == 2 else ([0.0, 1.0], 1))
+    metrics, rows = results(folder)
+    assert (metrics["n_folds"], metrics["test_group"]) == (2, "fold1")
+    assert "WA and UA count the largest share as the truth" in metrics["fold_cautions"][0]
+    assert {row["true"] for row in rows} == {"ang", "sad"}
