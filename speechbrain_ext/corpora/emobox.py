@@ -89,6 +89,8 @@ def read_metadata(folder: Path) -> list[Row]:
                 if before:
                     raise InputError(f"{key} is in the parts {before} and {part} of {fold}. Leave it in one of them.")
                 parts[key][k] = part
+    if not records:
+        raise InputError(f"{folder} lists no utterance: get EmoBox's metadata again.")
     labels = _map_labels(records.values(), folder / "label_map.json")
     return [_row(record, labels[record["emo"]], parts[key], folder.name) for key, record in sorted(records.items())]
 

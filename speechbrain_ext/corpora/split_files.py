@@ -84,11 +84,17 @@ def read_split(words: Sequence[str], corpus: Optional[str] = None) -> Split:
             placed += _add(split, read_list(file), _fold_of(inner), part or _part_of(inner), file)
     split.folds = _make_folds(placed)
     if split.corpus:
-        for utt_id, utterance in split.utterances.items():
-            named = describe_name(split.corpus, utterance.get("wav", utt_id)) or describe_name(split.corpus, utt_id)
-            attributes = {key: value for key, value in named.items() if key not in ("id", "emo", "wav", "place")}
-            utterance |= {**attributes, **utterance, "named": named}
+        _fill_in(split, split.corpus)
     return split
+
+
+def _fill_in(split: Split, corpus: str) -> None:
+    """Add what the names say to what the lists say; labels only where the lists have none, which may be other words."""
+    labelled = any("emo" in utterance for utterance in split.utterances.values())
+    unused = ("id", "wav", "place", *(["emo"] if labelled else []))
+    for utt_id, utterance in split.utterances.items():
+        named = describe_name(corpus, utterance.get("wav", utt_id)) or describe_name(corpus, utt_id)
+        utterance |= {**{key: value for key, value in named.items() if key not in unused}, **utterance, "named": named}
 
 
 def _take_apart(word: str) -> tuple[str, Path]:

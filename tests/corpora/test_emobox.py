@@ -165,6 +165,13 @@ def test_a_folder_that_is_none_of_emobox_is_refused(folder):
         read_metadata(folder)
 
 
+def test_empty_lists_are_refused(folder):
+    for path in folder.rglob("*.jsonl"):
+        path.write_text("")
+    with pytest.raises(InputError, match="emodb lists no utterance: get EmoBox's metadata again"):
+        read_metadata(folder)
+
+
 def test_a_fold_without_a_test_part_is_refused(folder):
     (folder / "fold_2" / "emodb_test_fold_2.jsonl").unlink()
     with pytest.raises(InputError, match=r"fold_2 must hold one file \*_test_fold_2.jsonl, and has 0"):

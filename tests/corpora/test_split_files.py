@@ -86,7 +86,14 @@ def test_a_named_corpus_says_who_speaks_where_the_lists_do_not(tmp_path):
     split = read_split(words, "emodb")
     assert split.utterances["08a01Wa"]["speaker"] == "08"
     assert split.utterances["03a01Wa"]["speaker"] == "me"
-    assert split.utterances["08a01Wa"]["named"]["emo"] == "ang" and "emo" not in split.utterances["08a01Wa"]
+    assert split.utterances["08a01Wa"]["emo"] == "ang"
+
+
+def test_labels_are_those_of_the_lists_where_these_have_any(tmp_path):
+    words = [write(tmp_path / "train.txt", "08a01Wa\n"), write(tmp_path / "test.txt", "03a01Wa wut\n")]
+    split = read_split(words, "emodb")
+    assert split.utterances["03a01Wa"]["emo"] == "wut" and "emo" not in split.utterances["08a01Wa"]
+    assert split.utterances["08a01Wa"]["named"]["emo"] == "ang"
 
 
 def test_one_id_of_two_recordings_is_two_utterances(tmp_path):
