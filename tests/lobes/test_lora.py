@@ -9,6 +9,7 @@ from speechbrain.nnet.adapters import LoRA
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.lobes.lora import merge_lora
 from speechbrain_ext.lobes.truncated_encoder import TruncatedHuBERT
+from tests.tiny_encoders import ENCODERS
 
 REDUCTIONS = ("first", "mean", None)
 
@@ -119,3 +120,24 @@ def test_lora_in_half_precision_is_close(small_config, clips):
 def test_lora_that_cannot_be_is_refused(small_config, options, message):
     with pytest.raises(InputError, match=message):
         make(small_config, **{"lora_rank": 2, **options})
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_every_linear_layer_of_every_family_can_be_adapted_and_merged(name, clips):
+    model_type, values = ENCODERS[name]
+    config = {"model_type": model_type, **values}
+    with pytest.raises(InputError, match=r"got \['none'\]. This encoder has ") as refused:
+        make(config, lora_rank=2, lora_projections=["none"])
+    known = str(refused.value).rpartition("has ")[2].rstrip(".").split(", ")
+    assert len(known) >= 6
+    encoder = fill(make(config, lora_rank=2, lora_projections=known)).eval()
+    expected = encoder(*clips[:2])
+    expected.square().sum().backward()
+    trained = [parameter for parameter in encoder.parameters() if parameter.requires_grad]
+    n_linear = sum(type(module) is torch.nn.Linear for module in make(config).layers.modules())
+    assert len(trained) == 2 * n_linear and all(parameter.grad.any() for parameter in trained)
+    merged = copy.deepcopy(encoder)
+    merge_lora(merged)
+    ordinary = make(config).eval()
+    ordinary.load_state_dict(merged.state_dict(), strict=True)
+    torch.testing.assert_close(ordinary(*clips[:2]), expected, rtol=1e-5, atol=1e-5)
