@@ -94,7 +94,7 @@ def our_loader(recipe, manifest, n_workers):
     fold = fold_of(recipe.hparams, manifest)
     recipe.brain.train_sampler = train.plan_batches(recipe.hparams, manifest, fold)
     return recipe.brain.make_dataloader(
-        train.dataio_prep(recipe.hparams, manifest, fold)["train"],
+        train.make_dataset(recipe.hparams, manifest, fold.train, recipe.hparams["train_clip"]),
         train.sb.Stage.TRAIN,
         ckpt_prefix=None,
         num_workers=n_workers,

@@ -37,6 +37,7 @@ from speechbrain_ext.dataio.manifest import check_lengths, segment_of  # noqa: E
 from speechbrain_ext.dataio.sampler import PairedBatchSampler, share_whole_batches  # noqa: E402
 from speechbrain_ext.device import resolve_precision  # noqa: E402
 from speechbrain_ext.nnet.recognition_loss import RecognitionLoss  # noqa: E402
+from speechbrain_ext.results.across_corpora import write_cross_results  # noqa: E402
 from speechbrain_ext.results.fold_results import write_results  # noqa: E402
 from speechbrain_ext.results.metrics import EmotionMetrics, mean_batch_loss  # noqa: E402
 from speechbrain_ext.training.brain import FoldBrain  # noqa: E402
@@ -127,34 +128,37 @@ def shard_of(batch):
     return getattr(batch, "shard", [None])[0]
 
 
-def dataio_prep(hparams, manifest, fold):
-    """Make the datasets of a fold, with id, sig [T], n_samples [1], target [C] and its true class for each clip.
-
-    Validation and test clips come by decreasing length, so that little is padded and memory is at its peak in the
-    first batch.
-    """
-
-    def dataset(utt_ids, clip_reader):
-        takes = ["id", "wav", "epoch", "partner_of", "segment", "repeat"]
-        read = {"func": clip_reader, "takes": takes, "provides": ["sig", "n_samples"]}
-        return PairedDataset(
-            {utt_id: clip_of(manifest[utt_id]) for utt_id in utt_ids},
-            [read, target_item(hparams["emotions"])],
-            ["id", "sig", "n_samples", "target", "truth"],
-            paired_keys=("sig", "n_samples", "target"),
-        )
+def make_dataset(hparams, manifest, utt_ids, clip_reader):
+    """Make a dataset with id, sig [T], n_samples [1], target [C] and its true class for each clip."""
 
     def clip_of(entry):
         clip = {key: entry.get(key) for key in ("wav", "emo", "labels")}
         return {**clip, "segment": segment_of(entry)}
 
-    def longest_first(utt_ids):
-        return sorted(utt_ids, key=lambda utt_id: (-manifest[utt_id]["duration"], utt_id))
+    takes = ["id", "wav", "epoch", "partner_of", "segment", "repeat"]
+    read = {"func": clip_reader, "takes": takes, "provides": ["sig", "n_samples"]}
+    return PairedDataset(
+        {utt_id: clip_of(manifest[utt_id]) for utt_id in utt_ids},
+        [read, target_item(hparams["emotions"])],
+        ["id", "sig", "n_samples", "target", "truth"],
+        paired_keys=("sig", "n_samples", "target"),
+    )
 
+
+def make_test_dataset(hparams, manifest, utt_ids):
+    """Make a dataset to validate or test on, by decreasing length: little padding, peak memory in the first batch."""
+    longest_first = sorted(utt_ids, key=lambda utt_id: (-manifest[utt_id]["duration"], utt_id))
+    return make_dataset(hparams, manifest, longest_first, hparams["eval_clip"])
+
+
+def dataio_prep(hparams, run):
+    """Make the datasets of a fold, and of the other corpora that it is tested on."""
+    others = {other.place: make_test_dataset(hparams, other.manifest, other.manifest) for other in run.others}
     return {
-        "train": dataset(fold.train, hparams["train_clip"]),
-        "valid": dataset(longest_first(fold.valid), hparams["eval_clip"]) if fold.valid else None,
-        "test": dataset(longest_first(fold.test), hparams["eval_clip"]),
+        "train": make_dataset(hparams, run.manifest, run.fold.train, hparams["train_clip"]),
+        "valid": make_test_dataset(hparams, run.manifest, run.fold.valid) if run.fold.valid else None,
+        "test": make_test_dataset(hparams, run.manifest, run.fold.test),
+        **others,
     }
 
 
@@ -188,11 +192,9 @@ def main(argv):
 
         if hparams["fixed_length_s"] is None:
             cuts_s = hparams["max_train_s"], hparams["max_eval_s"]
-            check_lengths(run.manifest, hparams["encoder"], hparams["sample_rate"], *cuts_s)
-        if cached:
-            datasets = feature_datasets(hparams, run, run_opts)
-        else:
-            datasets = dataio_prep(hparams, run.manifest, run.fold)
+            for manifest in (run.manifest, *(other.manifest for other in run.others)):
+                check_lengths(manifest, hparams["encoder"], hparams["sample_rate"], *cuts_s)
+        datasets = feature_datasets(hparams, run, run_opts) if cached else dataio_prep(hparams, run)
         sizes = [len(part) for part in (run.fold.train, run.fold.valid, run.fold.test)]
         logger.info(
             "Fold %d tests on %s: %d clips to train on, %d to validate, %d to test.",
@@ -241,6 +243,9 @@ def main(argv):
             brain.epochs = list(hparams["history"].epochs) or read_epochs(run.folder)
             brain.evaluate(datasets["test"], test_loader_kwargs=eval_kwargs(datasets["test"]))
         run_on_main(write_results, args=[brain, hparams, run])
+        for other in run.others:
+            brain.evaluate(datasets[other.place], test_loader_kwargs=eval_kwargs(datasets[other.place]))
+            run_on_main(write_cross_results, args=[brain, run, other])
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import itertools
+import json
 import os
 import sys
 from collections.abc import Generator, Iterable, MutableMapping, Sequence
@@ -15,6 +16,7 @@ from speechbrain_ext.errors import InputError
 from speechbrain_ext.launch.display import RunDisplay, WatchedRun
 from speechbrain_ext.launch.jobs import Job, JobEvent
 from speechbrain_ext.launch.local import run_jobs
+from speechbrain_ext.results.across_corpora import lacks_cross_results
 from speechbrain_ext.results.fold_results import is_finished
 from speechbrain_ext.results.report import write_report
 from speechbrain_ext.training.command_line import read_command_line
@@ -92,11 +94,13 @@ def plan_folds(
     fingerprint = run.fingerprint
     # All that names a place is passed on as an absolute path: a worker elsewhere has another environment.
     paths = [f"--{key}={run.overrides[key]}" for key in PATHS if run.overrides.get(key)]
+    if run.overrides.get("test_corpus"):
+        paths.append(f"--test_corpus={json.dumps(run.overrides['test_corpus'], ensure_ascii=False)}")
     n_folds = len(fold_names(run.prepared.manifest))
     planned = []
     for seed, fold in itertools.product(seeds, folds or range(1, n_folds + 1)):
         one = run.of_fold(seed, fold, f"{results_folder}/seed{seed}/fold{fold}")
-        finished = is_finished(one.folder, one.identity, fingerprint)
+        finished = is_finished(one.folder, one.identity, fingerprint) and not lacks_cross_results(one)
         if one.folder.exists() and not finished:
             one.check()
         own = [f"--seed={seed}", f"--fold={fold}", f"--output_folder={one.folder}"]

@@ -10,6 +10,8 @@ from speechbrain_ext import __version__
 from speechbrain_ext.atomic_write import atomic_write, write_json
 from speechbrain_ext.corpora import Corpus, get_corpus
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.results.across_corpora import summarise_across
+from speechbrain_ext.results.across_text import trained_apart
 from speechbrain_ext.results.comparability import cautions, published_results
 from speechbrain_ext.results.markdown_text import escape_markdown, listing, to_html
 from speechbrain_ext.results.plots import plot_confusion, plot_folds
@@ -72,11 +74,14 @@ def write_report(
         place = place / "report"  # the pictures of a run stay as they are
     sets = [read_result_set(folder, allow, folds) for folder in paths]
     names = unique_names(paths)
-    note = check_same_corpus(sets, names, "mixed" in allow)
     systems = [summarise_system(result_set, name) for name, result_set in zip(names, sets)]
-    comparisons = [
-        {"a": name, "b": names[0], **compare(result_set, sets[0])} for name, result_set in zip(names[1:], sets[1:])
-    ]
+    if trained_apart(systems):
+        note, comparisons = "", []  # systems trained on different corpora stand in a matrix
+    else:
+        note = check_same_corpus(sets, names, "mixed" in allow)
+        comparisons = [
+            {"a": name, "b": names[0], **compare(result_set, sets[0])} for name, result_set in zip(names[1:], sets[1:])
+        ]
     files = []
     for i, system in enumerate(systems):
         suffix = f"_{i + 1}" if len(systems) > 1 else ""
@@ -100,8 +105,8 @@ def summarise_system(result_set: ResultSet, name: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        As `summarise` does, with "name", "corpus_titles" (list), "cautions" (list of texts) and "published" (whether
-        published results may be shown beside its own).
+        As `summarise` does, with "name", "corpus_titles" (list), "cautions" (list of texts), "published" (whether
+        published results may be shown beside its own) and "across", see `summarise_across`.
     """
     corpora: dict[str, Corpus] = {}
     for run in result_set.runs:
@@ -117,6 +122,7 @@ def summarise_system(result_set: ResultSet, name: str) -> dict[str, Any]:
         "corpus_titles": [corpus.title for corpus in corpora.values()],
         "cautions": cautions(list(corpora), faults) + summary["fold_cautions"],
         "published": bool(only and published_results(only.name, faults, emotions)),
+        "across": summarise_across(result_set),
         **summary,
     }
 

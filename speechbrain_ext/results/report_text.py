@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from speechbrain_ext.corpora import get_corpus
+from speechbrain_ext.results.across_text import across_sections, matrix_sections, trained_apart
 from speechbrain_ext.results.markdown_text import listing, percent, percent_range, setting_text, table
 from speechbrain_ext.results.summary import NAMES
 
@@ -83,6 +84,8 @@ def to_markdown(
     one = len(systems) == 1
     parts = [f"# Results of {names[0]}" if one else f"# Side by side: {'; '.join(names)}{note}"]
     parts += [f"**{caution}**" for caution in dict.fromkeys(text for system in systems for text in system["cautions"])]
+    if trained_apart(systems):
+        parts += matrix_sections(systems)
     if not one:
         parts += _side_by_side(systems) + [section for found in comparisons for section in _comparison(found)]
     for system, name, pictures in zip(systems, names, files):
@@ -169,7 +172,7 @@ def _system_sections(system: System, files: Mapping[str, str]) -> list[str]:
         sections += ["## Parts of the corpus, pooled", table(header, rows)]
     if system["selection"]:
         sections += _leak(system)
-    return sections
+    return sections + across_sections(system)
 
 
 def _published(system: System) -> list[str]:

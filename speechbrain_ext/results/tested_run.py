@@ -6,7 +6,7 @@ import json
 import math
 import os
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,8 +129,15 @@ def path_text(path: str | Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def read_metrics(path: Path) -> dict[str, Any]:
+def read_metrics(path: Path, rules: Mapping[str, Rule] = RULES) -> dict[str, Any]:
     """Read a test_metrics.json and check the type of everything in it that is used.
+
+    Arguments
+    ---------
+    path : pathlib.Path
+        The file.
+    rules : dict
+        Key that it must have -> rule.
 
     Raises
     ------
@@ -148,12 +155,12 @@ def read_metrics(path: Path) -> dict[str, Any]:
     if not isinstance(metrics.get("debug", False), bool):
         raise InputError(f"{path}: 'debug' must be true or false, got {reprlib.repr(metrics['debug'])}. {HINT}")
     metrics = {**copy.deepcopy(ADDED), **metrics}
-    for key, (fits, what) in RULES.items():
+    for key, (fits, what) in rules.items():
         if key not in metrics:
             raise InputError(f"{path} lacks {key!r}. {HINT}")
         if not fits(metrics[key]):
             raise InputError(f"{path}: {key!r} must be {what}, got {reprlib.repr(metrics[key])}. {HINT}")
-    if metrics["fold"] > metrics["n_folds"]:
+    if metrics["fold"] > metrics.get("n_folds", metrics["fold"]):
         raise InputError(f"{path}: 'fold' must be from 1 to {metrics['n_folds']}, got {metrics['fold']}. {HINT}")
     return metrics
 

@@ -12,6 +12,7 @@ ADDED_KEYS: dict[str, Any] = {
     "layer_weights": None,
     "lora_rank": 0,
     "lora_projections": ["q_proj", "v_proj"],
+    "test_corpus": None,
     "class_weights": None,
     "focal_gamma": 0.0,
     "logit_adjustment": 0.0,

@@ -20,6 +20,7 @@ from speechbrain_ext.training.cache_settings import cache_folder
 from speechbrain_ext.training.feature_extraction import FeatureExtractor, fill_cache
 from speechbrain_ext.training.run import Run
 
+PARTS = ("train", "valid", "test")
 HASHES_FILE = "known_files.json"
 ENCODER = re.compile(r"^encoder: !new:speechbrain_ext\.lobes\.Truncated\w+$", re.MULTILINE)
 
@@ -54,7 +55,7 @@ def on_cached_features(text: str) -> str:
 def feature_datasets(
     hparams: Mapping[str, Any], run: Run, run_opts: Mapping[str, Any]
 ) -> dict[str, Optional[FeatureDataset]]:
-    """Make the datasets of a fold on cached features, once the cache has all that the fold needs.
+    """Make the datasets of a run on cached features, once the cache has all that the run needs.
 
     Arguments
     ---------
@@ -68,7 +69,7 @@ def feature_datasets(
     Returns
     -------
     dict
-        train, valid and test; None where nothing validates.
+        train, valid and test, None where nothing validates; and each other corpus by its `place`.
 
     Raises
     ------
@@ -81,8 +82,10 @@ def feature_datasets(
     device = run_opts["device"] or infer_device()
     extract = FeatureExtractor(encoder, hparams["sample_rate"], device, precision)
     datasets: dict[str, Optional[FeatureDataset]] = {}
-    for part, reader in (("train", "train_clip"), ("valid", "eval_clip"), ("test", "eval_clip")):
-        entries = {utt_id: run.manifest[utt_id] for utt_id in getattr(run.fold, part)}
+    parts = {part: {utt_id: run.manifest[utt_id] for utt_id in getattr(run.fold, part)} for part in PARTS}
+    parts.update((other.place, other.manifest) for other in run.others)
+    for part, entries in parts.items():
+        reader = "train_clip" if part == "train" else "eval_clip"
         read = {utt_id: partial(_read, hparams[reader], utt_id, entry) for utt_id, entry in entries.items()}
         keys = clip_keys(hparams[reader], entries, read, hashes)
         clips = {keys[utt_id]: read[utt_id] for utt_id in entries}

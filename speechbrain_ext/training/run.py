@@ -33,6 +33,7 @@ from speechbrain_ext.training.distributed import (
 )
 from speechbrain_ext.training.history import check_epochs
 from speechbrain_ext.training.hparams_file import PathLike, hparams_text, settings_fingerprint
+from speechbrain_ext.training.other_corpora import OtherCorpus, read_other_corpora
 from speechbrain_ext.training.run_folder import check_run_folder, claim_run_folder, processes_of
 from speechbrain_ext.training.run_lock import hold_run_folder
 from speechbrain_ext.training.settings import RESUMABLE_KEYS, UNFINGERPRINTED_KEYS, complete_settings
@@ -58,6 +59,8 @@ class Run:
         The corpus; paths in its manifest begin with "{data_root}".
     fold : Fold
         The ids of each part.
+    others : tuple of OtherCorpus
+        Other corpora that it is tested on as well.
     """
 
     hparams_file: Path
@@ -65,6 +68,7 @@ class Run:
     settings: dict[str, Any]
     prepared: PreparedCorpus
     fold: Fold
+    others: tuple[OtherCorpus, ...] = ()
 
     @classmethod
     def read(
@@ -104,7 +108,8 @@ class Run:
             overrides["emotions"] = settings["emotions"] = list(prepared.emotions)
         check_class_weights(settings["class_weights"], len(settings["emotions"]))
         fold = fold_of(settings, prepared.manifest)
-        return cls(Path(hparams_file), overrides, settings, prepared, fold)
+        others = read_other_corpora(settings["test_corpus"], settings["emotions"], settings["sample_rate"], corpora)
+        return cls(Path(hparams_file), overrides, settings, prepared, fold, others)
 
     def of_fold(self, seed: int, fold: int, output_folder: str) -> "Run":
         """Return the run of another fold and seed in another folder, without reading settings and corpus again."""

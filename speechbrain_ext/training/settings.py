@@ -16,6 +16,7 @@ from speechbrain_ext.nnet.class_weights import check_class_weights
 from speechbrain_ext.training.cache_settings import cache_folder, check_cache_settings
 from speechbrain_ext.training.command_line import LABEL_KEYS
 from speechbrain_ext.training.hparams_file import PathLike, load_hparams, read_settings
+from speechbrain_ext.training.other_corpora import find_other_corpora
 
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 
@@ -24,6 +25,7 @@ RESUMABLE_KEYS = (
     "data_folder",
     "corpus_csv",
     "corpus_metadata",
+    "test_corpus",
     "output_folder",
     "allow_incomplete",
     "tensorboard",
@@ -94,6 +96,7 @@ def complete_settings(
     given.update({key: str(Path(path).expanduser().resolve()) for key, path in paths.items() if path})
     if corpus.name != "csv":
         check_data_folder(Path(given["data_folder"]), f"holds {corpus.title}")
+    given["test_corpus"] = find_other_corpora(settings["test_corpus"], corpus.name, given[source_key])
     check_writable(Path(given["output_folder"]))
     if settings["cache_features"] and not (folder := cache_folder({"feature_cache": None, **given})).is_dir():
         check_writable(folder, "feature_cache")

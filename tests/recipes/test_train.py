@@ -1,5 +1,6 @@
 """The recipe, really run on a small demo corpus with a small encoder."""
 
+import csv
 import json
 import re
 import shutil
@@ -484,3 +485,26 @@ def test_shares_and_segments_of_json_lines_are_trained_on(fit, demo_corpus, tmp_
     assert (metrics["n_folds"], metrics["test_group"]) == (2, "fold1")
     assert "WA and UA count the largest share as the truth" in metrics["fold_cautions"][0]
     assert {row["true"] for row in rows} == {"ang", "sad"}
+
+
+def test_finished_run_is_tested_on_another_corpus(fit, demo_corpus, tmp_path):
+    """The other corpus holds recordings of the run's own test fold: its answers are known."""
+    folder = fit("fold", "--number_of_epochs=1")
+    before = results(folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    own = {row["id"]: row for row in before[1] if row["true"] in ("ang", "sad")}
+    lines = [f"{i},{manifest[i]['wav'].replace('{data_root}', str(demo_corpus))},{own[i]['true']},x,x" for i in own]
+    lines += [line.replace(",ang,", ",bored,").replace("Ses", "Copy", 1) for line in lines if ",ang," in line]
+    (tmp_path / "mine.csv").write_text("\n".join(["id,wav,emo,speaker,group", *lines]) + "\n")
+    assert fit("fold", "--number_of_epochs=1", f"--test_corpus=[{tmp_path}/mine.csv]") == folder
+    assert results(folder) == before
+    with open(folder / "across" / "mine" / "predictions.csv", newline="") as file:
+        found = list(csv.DictReader(file))
+    assert [row["id"] for row in found] == list(own)
+    for row in found:
+        shares = np.array([float(own[row["id"]][emo]) for emo in ("ang", "sad")])
+        np.testing.assert_allclose([float(row["ang"]), float(row["sad"])], shares / shares.sum(), rtol=1e-4)
+        assert row["true"] == own[row["id"]]["true"]
+        assert row["predicted"] == ("ang", "sad")[int(shares.argmax())]
+    metrics = json.loads((folder / "across" / "mine" / "cross_metrics.json").read_text())
+    assert (metrics["left_out"], metrics["not_there"]) == ({"bored": 4}, ["hap", "neu"])

@@ -1,0 +1,218 @@
+"""What a run says of other corpora than its own: the files of each run, and what many runs say together."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+
+from speechbrain_ext.atomic_write import atomic_write, write_json
+from speechbrain_ext.errors import InputError
+from speechbrain_ext.results.result_set import ResultSet
+from speechbrain_ext.results.significance import accuracies
+from speechbrain_ext.results.summary import NAMES, Decisions
+from speechbrain_ext.results.tested_run import (
+    HINT,
+    METRICS_FILE,
+    PREDICTIONS_FILE,
+    RULES,
+    TEXT,
+    Rule,
+    TestedRun,
+    path_text,
+    read_decisions,
+    read_metrics,
+)
+from speechbrain_ext.training.other_corpora import ACROSS, OtherCorpus
+from speechbrain_ext.training.run import Run
+
+CROSS_FILE = "cross_metrics.json"  # not METRICS_FILE: it is no result of the run's own corpus
+OF_RUN = ("corpus", "fold", "seed", "settings", "tested_epoch")
+SHARED = (*OF_RUN, "WA", "UA", "n", "emotions", "confusion", "manifest", "speakers", "corpus_faults")
+ACROSS_RULES: dict[str, Rule] = {
+    **{key: RULES[key] for key in SHARED},
+    "test_corpus": TEXT,
+    "title": TEXT,
+    "left_out": (lambda value: isinstance(value, dict), "an object"),
+    "not_there": (lambda value: isinstance(value, list), "a list"),
+}
+
+
+def lacks_cross_results(run: Run) -> bool:
+    """Tell whether a run has yet to be tested on one of the other corpora that it names."""
+    return any(not (run.folder / other.place / CROSS_FILE).is_file() for other in run.others)
+
+
+def write_cross_results(brain: Any, run: Run, other: OtherCorpus) -> None:
+    """Write predictions.csv and, last, cross_metrics.json of another corpus into the run's folder; print the result.
+
+    Decisions are between the emotions that both corpora have: the others' posteriors are left out, and the rest is
+    scaled to a sum of 1.
+
+    Arguments
+    ---------
+    brain : EmotionBrain
+        After `evaluate` on the other corpus; `write_results` has written the run's own result before.
+    run : Run
+        What was run.
+    other : OtherCorpus
+        The other corpus.
+    """
+    own = json.loads((run.folder / METRICS_FILE).read_text(encoding="utf-8"))
+    kept = [own["emotions"].index(emo) for emo in other.emotions]
+    confusion = np.zeros((len(kept), len(kept)), dtype=np.int64)
+    folder = run.folder / other.place
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_write(folder / PREDICTIONS_FILE) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["id", "true", "predicted", *other.emotions])
+        for utt_id, (target, _, posteriors) in sorted(brain.predictions.items()):
+            decision, shares = decide_between(posteriors, kept)
+            true = kept.index(target)
+            confusion[true, decision] += 1
+            words = [other.emotions[true], other.emotions[decision], *(f"{share:.8f}" for share in shares)]
+            writer.writerow([utt_id, *words])
+    n_true = confusion.sum(axis=1)
+    WA, UA = accuracies(confusion.diagonal(), n_true)
+    metrics = {
+        "WA": float(WA),
+        "UA": float(UA),
+        "n": int(n_true.sum()),
+        "emotions": other.emotions,
+        "confusion": confusion.tolist(),
+        "test_corpus": other.name,
+        "title": other.title,
+        "left_out": other.left_out,
+        "not_there": other.not_there,
+        "manifest": other.fingerprint,
+        "corpus_faults": other.faults,
+        **{key: own[key] for key in OF_RUN},
+        **({"debug": True} if brain.debug else {}),
+        "speakers": {utt_id: other.manifest[utt_id]["speaker"] for utt_id in sorted(brain.predictions)},
+    }
+    write_json(metrics, folder / CROSS_FILE)
+    print(
+        f"\n{other.describe()}\nWA {100 * WA:.2f}%   UA {100 * UA:.2f}%   ({metrics['n']} utterances)\n"
+        f"Written to {path_text(folder)}: {CROSS_FILE}, {PREDICTIONS_FILE}"
+    )
+
+
+def decide_between(posteriors: Sequence[float], kept: Sequence[int]) -> tuple[int, list[float]]:
+    """Decide between some of the classes.
+
+    Arguments
+    ---------
+    posteriors : list of float
+        One for each class.
+    kept : list of int
+        The classes between which is decided.
+
+    Returns
+    -------
+    tuple
+        (place of the decision in `kept`, the kept posteriors with a sum of 1).
+
+    Example
+    -------
+    >>> decide_between([0.6, 0.1, 0.3], kept=[1, 2])
+    (1, [0.25, 0.75])
+    """
+    shares = np.array([posteriors[i] for i in kept])
+    total = shares.sum()
+    shares = shares / total if total > 0 else np.full(len(kept), 1 / len(kept))
+    return int(shares.argmax()), [round(float(share), 12) for share in shares]
+
+
+def summarise_across(result_set: ResultSet) -> list[dict[str, Any]]:
+    """Summarise what the runs of a set say of other corpora.
+
+    Arguments
+    ---------
+    result_set : ResultSet
+        The runs.
+
+    Returns
+    -------
+    list of dict
+        Ready for JSON, one for each corpus, sorted by its folder's name: "test_corpus", "title", "emotions",
+        "left_out", "not_there", "faults", "n_runs", "n_speakers"; the pooled "n_utterances", "WA", "UA",
+        "over_utterances" and "over_speakers", as in `summarise`; "mean_of_runs" (WA and UA, each {"mean", "std"}); and
+        "at_home", the same pooled numbers on the own corpus's test folds, between the same emotions.
+
+    Raises
+    ------
+    InputError
+        If files are broken, or runs were tested on different versions of a corpus.
+    """
+    files = [path for run in result_set.runs for path in run.folder.glob(f"{ACROSS}/*/{CROSS_FILE}")]
+    names = sorted({path.parent.name for path in files})
+    return [found for name in names if (found := _summarise_one(result_set, name))]
+
+
+def _summarise_one(result_set: ResultSet, name: str) -> dict[str, Any]:
+    tested = [(run, _read_cross_run(run, name)) for run in result_set.runs if _cross_file(run, name).is_file()]
+    tested = [(run, across) for run, across in tested if not across.metrics.get("debug")]
+    if not tested:
+        return {}
+    runs = [across for _, across in tested]
+    first = runs[0].metrics
+    for across in runs:
+        for key in ("emotions", "manifest"):
+            if across.metrics[key] != first[key]:
+                raise InputError(
+                    f"{runs[0].folder} and {across.folder} were tested on different versions of {first['title']} "
+                    f"({key}). Test them again with the same --test_corpus."
+                )
+    emotions = first["emotions"]
+    decisions = Decisions.of(runs)
+    values = {key: [across.metrics[key] for across in runs] for key in NAMES}
+    return {
+        **{key: first[key] for key in ("test_corpus", "title", "emotions", "left_out", "not_there")},
+        "faults": first["corpus_faults"],
+        "n_runs": len(runs),
+        "n_speakers": len(set(decisions.speakers)),
+        **decisions.accuracies(len(emotions)),
+        "mean_of_runs": {
+            key: {"mean": mean(of_runs), "std": stdev(of_runs) if len(of_runs) > 1 else None}
+            for key, of_runs in values.items()
+        },
+        "at_home": Decisions.of([_restricted(run, emotions) for run, _ in tested]).accuracies(len(emotions)),
+    }
+
+
+def _cross_file(run: TestedRun, name: str) -> Path:
+    return run.folder / ACROSS / name / CROSS_FILE
+
+
+def _read_cross_run(run: TestedRun, name: str) -> TestedRun:
+    """Read what a run says of another corpus; refuse what an earlier run in this folder has left."""
+    path = _cross_file(run, name)
+    metrics = read_metrics(path, ACROSS_RULES)
+    for key in ("fold", "seed", "settings"):
+        if metrics[key] != run.metrics[key]:
+            raise InputError(f"{path} is of another run: {key} is {metrics[key]}, here {run.metrics[key]}. {HINT}")
+    predictions = path.with_name(PREDICTIONS_FILE)
+    decisions = read_decisions(predictions, metrics["emotions"])
+    if not decisions or decisions.keys() != metrics["speakers"].keys():
+        raise InputError(f"{predictions} does not hold the {metrics['n']} utterances of {path}. {HINT}")
+    return _as_run(path.parent, metrics, decisions)
+
+
+def _restricted(run: TestedRun, emotions: Sequence[str]) -> TestedRun:
+    """Decide about a run's own test clips of some emotions, between these alone."""
+    decisions: dict[str, tuple[int, int]] = {}
+    with open(run.folder / PREDICTIONS_FILE, encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if row["true"] in emotions:
+                decision, _ = decide_between([float(row[emo]) for emo in emotions], range(len(emotions)))
+                decisions[row["id"]] = emotions.index(row["true"]), decision
+    return _as_run(run.folder, run.metrics, decisions)
+
+
+def _as_run(folder: Path, metrics: Mapping[str, Any], decisions: Mapping[str, tuple[int, int]]) -> TestedRun:
+    true, predicted = np.array(list(decisions.values()), dtype=np.int64).reshape(-1, 2).T  # [N, 2] -> two of [N]
+    speakers = tuple(metrics["speakers"][utt_id] for utt_id in decisions)
+    return TestedRun(folder, dict(metrics), tuple(decisions), true, predicted, speakers)
