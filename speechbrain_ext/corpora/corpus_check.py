@@ -12,6 +12,7 @@ from tqdm import tqdm
 from speechbrain_ext.corpora.base import count_table, prepare_corpus
 from speechbrain_ext.corpora.examination import Examination
 from speechbrain_ext.dataio.clip_measures import ClipMeasures
+from speechbrain_ext.dataio.copies import describe_copies
 from speechbrain_ext.dataio.folds import Fold, fold_names, make_fold, shared_speakers
 from speechbrain_ext.dataio.manifest import Manifest
 from speechbrain_ext.dataio.overlaps import find_overlaps
@@ -157,6 +158,7 @@ def check_corpus(
     remarks = [
         *prepared.notes,
         *_remark_on_clips(manifest, measures, sample_rate_hz),
+        *_remark_on_copies(manifest, examination, faults),
         *([] if shared else fold_remarks),
     ]
     return CorpusCheck(name, manifest, emotions, measures, examination.n_faulty, folds, faults, remarks)
@@ -215,6 +217,13 @@ def _remark_on_clips(manifest: Manifest, measures: Mapping[str, ClipMeasures], s
         first, other = overlaps[0]
         remarks.append(f"{len(overlaps)} clips overlap with another of their group ({first} and {other}, for one).")
     return remarks
+
+
+def _remark_on_copies(manifest: Manifest, examination: Examination, faults: Sequence[str]) -> list[str]:
+    """Say which clips hold the same samples, unless that is among the faults: published corpora keep their copies."""
+    leaks, others = describe_copies(manifest, examination.copies(manifest, Path()))
+    said = "\n".join(faults)
+    return [text for text in [*leaks.values(), *others] if text not in said]
 
 
 def _describe_fold(fold: Fold, manifest: Manifest) -> dict[str, Any]:

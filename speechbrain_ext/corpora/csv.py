@@ -63,6 +63,9 @@ def _read_row(row: Row, fields: Mapping[str, Any], columns: Sequence[str], attri
     faults = []
     for column in (name for name in COLUMNS if name in columns or name in ("emo", "speaker", "wav")):
         row[column] = _text(fields.get(column))
+        if isinstance(fields.get(column), list):
+            faults.append(f"the field {column!r} is a list or an object. Write a text.")
+            row[column] = "?"
         if re.search(r"[\x00-\x1f\x7f]", row[column]):
             faults.append(f"the field {column!r} holds a line break or the like: {row[column]!r}. Correct it.")
     shares: dict[str, float] = {}
@@ -89,8 +92,8 @@ def _read_row(row: Row, fields: Mapping[str, Any], columns: Sequence[str], attri
 
 
 def _text(value: Any) -> str:
-    """Return a value as text without spaces around it: numbers as they are written, nothing for null."""
-    return "" if value is None else str(value).strip()
+    """Return a value as text without spaces around it: numbers as they are written, nothing for null and lists."""
+    return "" if value is None or isinstance(value, list) else str(value).strip()
 
 
 def _read_times(row: Row, fields: Mapping[str, Any]) -> list[str]:

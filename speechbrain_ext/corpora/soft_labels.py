@@ -35,9 +35,9 @@ def read_shares(fields: Mapping[str, Any]) -> dict[str, float]:
             continue
         try:
             share = float("nan" if isinstance(value, bool) else value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             share = float("nan")
-        if not 0 <= share < float("inf"):
+        if not 0 <= share < 1e12:  # their sum is a number as well
             hint = "Write 0.5 with a point." if isinstance(value, str) and "," in value else "Correct it."
             raise ValueError(f"the share of {label!r} must be a number from 0, got {value!r}. {hint}")
         if share > 0:

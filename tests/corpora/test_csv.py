@@ -2,7 +2,6 @@
 
 import re
 
-import numpy as np
 import pytest
 import soundfile as sf
 
@@ -10,6 +9,7 @@ from speechbrain_ext.corpora import prepare_corpus
 from speechbrain_ext.corpora.csv import read_rows
 from speechbrain_ext.dataio.rows import RowErrors
 from speechbrain_ext.errors import InputError
+from tests.corpora.csv_files import refusal, write
 
 HEADER = "id,wav,emo,speaker,group"
 TWO = [("a", "a.wav", "sad", "s1", "g1"), ("b", "b.wav", "ang", "s2", "g2")]
@@ -18,19 +18,6 @@ TWO = [("a", "a.wav", "sad", "s1", "g1"), ("b", "b.wav", "ang", "s2", "g2")]
 def rows_of(path):
     """Read a CSV, and return its rows as tuples, without their places."""
     return [tuple(row[column] for column in ("id", "wav", "emo", "speaker", "group")) for row in read_rows(path)]
-
-
-def write(folder, text, encoding="utf-8"):
-    """Write a CSV, and return its path."""
-    (folder / "c.csv").write_bytes(text.encode(encoding))
-    return folder / "c.csv"
-
-
-def refusal(path):
-    """Return what is said on a CSV that is refused."""
-    with pytest.raises(InputError) as error:
-        read_rows(path)
-    return str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -136,16 +123,6 @@ def test_missing_file_and_folder_have_a_hint(tmp_path):
     assert refusal(tmp_path / "cc.csv") == f"the corpus CSV {tmp_path}/cc.csv does not exist. Did you mean {path}?"
     assert refusal(tmp_path / "no" / "where.csv").endswith("no/where.csv does not exist. Check the path.")
     assert refusal(tmp_path) == f"the corpus CSV {tmp_path} is a folder. Did you mean {path}?"
-
-
-@pytest.fixture
-def recordings(tmp_path):
-    """Write four recordings of noise, all different and equally long."""
-    rng = np.random.default_rng(1)
-    (tmp_path / "deep").mkdir()
-    for name in ("a.wav", "b.wav", "c.wav", "deep/d.wav"):
-        sf.write(tmp_path / name, rng.uniform(-0.5, 0.5, 16000), 16000)
-    return tmp_path
 
 
 def prepare(folder, lines, **kwargs):
@@ -280,126 +257,6 @@ def test_segments_are_described_by_start_and_duration(recordings):
 def test_times_that_are_none_are_named(tmp_path, times, said):
     text = f"wav,emo,speaker,start,end\na.wav,sad,s1,{times}\n"
     assert refusal(write(tmp_path, text)).splitlines()[1] == f"c.csv, row 2: {said}"
-
-
-SOFT = "id,wav,emo,speaker,emo:ang,emo:Hap,emo:sad\n"
-
-
-def test_shares_of_annotators_are_targets(recordings, capsys):
-    lines = ["a,a.wav,,s1,2,1,1", "b,b.wav,sad,s2,,2,2", "c,c.wav,,s1,0,3,", "d,deep/d.wav,ang,s2,,,"]
-    prepared = prepare_corpus("csv", write(recordings, SOFT + "\n".join(lines)), progress=False)
-    assert prepared.emotions == ["Hap", "ang", "sad"]
-    found = {utt_id: (entry["emo"], entry.get("labels")) for utt_id, entry in prepared.manifest.items()}
-    assert found == {
-        "a": ("ang", {"ang": 0.5, "Hap": 0.25, "sad": 0.25}), "b": ("sad", {"Hap": 0.5, "sad": 0.5}),
-        "c": ("Hap", None), "d": ("ang", None),
-    }  # fmt: skip
-    said = "2 of 4 utterances have shares of several emotions as their target; WA and UA count the largest share as the"
-    assert prepared.notes == [f"{said} truth."] and prepared.notes[0] in capsys.readouterr().out
-
-
-def test_shares_are_those_of_the_chosen_emotions_and_a_tie_is_said(recordings):
-    lines = ["a,a.wav,,s1,2,1,1", "b,b.wav,,s2,1,2,2", "c,c.wav,,s1,0,3,1", "d,deep/d.wav,,s2,1,,1"]
-    prepared = prepare_corpus("csv", write(recordings, SOFT + "\n".join(lines)), ["ang", "sad"], progress=False)
-    found = {utt_id: (entry["emo"], entry.get("labels")) for utt_id, entry in prepared.manifest.items()}
-    assert found["a"] == ("ang", {"ang": pytest.approx(2 / 3), "sad": pytest.approx(1 / 3)})
-    assert found["b"] == ("sad", {"ang": pytest.approx(1 / 3), "sad": pytest.approx(2 / 3)})  # Hap is not chosen
-    assert found["d"] == ("ang", {"ang": 0.5, "sad": 0.5}) and "c" not in found
-    assert prepared.notes[1] == "1 of them have several largest shares: the first in alphabetical order counts."
-
-
-@pytest.mark.parametrize(
-    ("cells", "said"),
-    [
-        (",s1,x,,", "the share of 'ang' must be a number from 0, got 'x'. Correct it."),
-        (",s1,-1,,", "the share of 'ang' must be a number from 0, got '-1'. Correct it."),
-        (',s1,"0,5",,', "the share of 'ang' must be a number from 0, got '0,5'. Write 0.5 with a point."),
-        ("sad,s1,2,,1", "emo is 'sad', and the largest share is that of 'ang'. Correct one, or leave emo empty."),
-        (",s1,0,,", "the field 'emo' is empty. Fill it in, or a share of a label."),
-    ],
-)
-def test_shares_that_are_none_are_named(tmp_path, cells, said):
-    assert refusal(write(tmp_path, f"{SOFT}a,a.wav,{cells}\n")).splitlines()[1:] == [f"c.csv, row 2: {said}"]
-
-
-def test_other_columns_are_attributes_and_their_names_said(recordings, caplog):
-    text = "wav,emo,speaker,group,Gender,sex,Room,duration\na.wav,sad,s1,g1,f,,lab 1,9\nb.wav,ang,s2,g2,,f,,9\n"
-    entries = prepare_corpus("csv", write(recordings, text), progress=False).manifest
-    others = [set(entry.items()) - {("emo", entry["emo"])} for entry in entries.values()]
-    assert {("gender", "f"), ("room", "lab 1")} <= others[0] and ("sex", "f") in others[1]
-    assert [entry["duration"] for entry in entries.values()] == [1.0, 1.0] and "gender" not in entries["b"]
-    assert [record.getMessage() for record in caplog.records][:2] == [
-        "c.csv: not read: duration (lengths are measured).",
-        "c.csv: kept as attributes of the utterances: sex, room.",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("columns", "said"),
-    [
-        ("speaker_id", "Is 'speaker_id' meant for 'speaker'? Rename it."),
-        (
-            "speaker,start_time",
-            "the column 'start_time' is not read. Did you mean 'start'? Rename it, or leave it out.",
-        ),
-        ("speaker,begin,end", "the column 'begin' is not read. Did you mean 'start'?"),
-        ("speaker,emo_ang", "the column 'emo_ang' is not read. Did you mean 'emo:ang'?"),
-    ],
-)
-def test_near_misses_that_would_change_results_are_refused(tmp_path, columns, said):
-    assert said in refusal(write(tmp_path, f"wav,emo,{columns}\na.wav,sad{',1' * (1 + columns.count(','))}\n"))
-
-
-def test_other_near_misses_are_said(tmp_path, caplog):
-    read_rows(write(tmp_path, "wav,emo,speaker,sex,fold\na.wav,sad,s1,f,1\n"))
-    said = "c.csv: kept as attributes of the utterances: sex (did you mean gender?), fold (did you mean group?)."
-    assert caplog.records[0].getMessage() == said
-
-
-JSON_LINES = """{"wav": "a.wav", "emo": {"ang": 3, "sad": 1}, "speaker": 1, "group": "g1", "text": "So?", "x": [1]}
-
-{"emo": "sad", "wav": "b.wav", "speaker": "s2", "group": "g2", "start": 0.25, "end": null}
-"""
-
-
-def test_json_lines_are_read_as_csv_is(recordings):
-    (recordings / "c.jsonl").write_text(JSON_LINES)
-    first, second = prepare_corpus("csv", recordings / "c.jsonl", progress=False).manifest.items()
-    assert first == (
-        "a", {"wav": "{data_root}/a.wav", "duration": 1.0, "emo": "ang", "speaker": "1", "group": "g1",
-              "labels": {"ang": 0.75, "sad": 0.25}, "text": "So?", "x": "[1]"},
-    )  # fmt: skip
-    assert (second[0], second[1]["start"], second[1]["duration"]) == ("b_0.25-", 0.25, 0.75)
-    (recordings / "c.txt").write_text(JSON_LINES)  # whatever it is called
-    assert [row["place"] for row in read_rows(recordings / "c.txt")] == ["c.txt, line 1", "c.txt, line 3"]
-
-
-def test_faulty_json_lines_are_named(tmp_path):
-    lines = [
-        '{"wav": "a.wav", "emo": "sad", "speaker": "s1"}',
-        '{"wav": "b.wav", "speaker": "s1", "emo": "sad"',
-        "[1, 2]",
-    ]
-    lines += [
-        '{"wav": "c.wav", "emo": "sad"}',
-        '{"wav": "d.wav", "wav": "e.wav"}',
-        '{"emo": {"ang": true}, "wav": "f"}',
-    ]
-    (tmp_path / "c.jsonl").write_text("\n".join(lines))
-    assert refusal(tmp_path / "c.jsonl").splitlines() == [
-        f"{tmp_path}/c.jsonl: 5 of 6 lines cannot be used:",
-        "c.jsonl, line 2: no JSON: Expecting ',' delimiter: line 1 column 47 (char 46). Correct the line.",
-        "c.jsonl, line 3: no object, but [1, 2]. Write {...}.",
-        "c.jsonl, line 4: the field 'speaker' is empty. Fill it in.",
-        "c.jsonl, line 5: 'wav' stands twice. Leave one of them out.",
-        "c.jsonl, line 6: the field 'speaker' is empty. Fill it in.",
-        "c.jsonl, line 6: the share of 'ang' must be a number from 0, got True. Correct it.",
-    ]
-    (tmp_path / "c.json").write_text('[{"wav": "a.wav"}]')
-    assert "c.json holds a JSON list, and JSON Lines are read" in refusal(tmp_path / "c.json")
-    (tmp_path / "c.jsonl").write_text('{"path": "a.wav", "emotion": "sad", "speaker": 1}')
-    said = refusal(tmp_path / "c.jsonl")
-    assert "must have them as keys" in said and "Is 'path' meant for 'wav'? Rename it. Is 'emotion' meant" in said
 
 
 def test_all_faults_of_all_kinds_are_in_the_error(tmp_path):
