@@ -68,6 +68,18 @@ def test_an_unmodified_encoder_classifier_predicts_what_the_fold_did(fold, demo_
     assert answers(classifier, fold, demo_corpus) < 1e-5
 
 
+def test_a_fold_from_scratch_is_trained_and_exported(root, demo_corpus, tmp_path, monkeypatch):
+    from recipes.IEMOCAP import train
+
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the experiment folder sets its own
+    corpus = ["--corpus=synthetic", f"--data_folder={demo_corpus}"]
+    folder = tmp_path / "fold"
+    train.main([str(root / "hparams/scratch.yaml"), *corpus, f"--output_folder={folder}", "--number_of_epochs=1"])
+    main(folder, tmp_path / "exported")
+    for load in (load_classifier, lambda bundle: EncoderClassifier.from_hparams(source=str(bundle))):
+        assert answers(load(tmp_path / "exported"), folder, demo_corpus) < 1e-5
+
+
 @pytest.mark.parametrize(
     "options",
     [["--lora_rank=2", "--lora_projections=[k_proj, out_proj]", "--lr=0.05"], ["--freeze_encoder=True"]],
