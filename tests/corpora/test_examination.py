@@ -10,13 +10,6 @@ from tests.corpora.csv_files import write
 
 LINES = ["wav,emo,speaker,text", "a.wav,ang,s1,", "b.wav,sad,s2,", "gone.wav,sad,s2,", "c.wav,ang,s1,a,b"]
 LINES += ["c.wav,sad,,", "copy.wav,sad,s2,", "deep/d.wav,sad,s2,"]
-    "wav,emo,speaker,text",
-    "a.wav,ang,s1,",
-    "b.wav,sad,s2,",
-    "gone.wav,sad,s2,",
-    "c.wav,ang,s1,a,b",
-    "c.wav,sad,,",
-]
 
 
 def test_examination_has_the_faults_of_rows_and_recordings_in_their_order(recordings):
