@@ -1,4 +1,4 @@
-# make demo | make test | make test-benchmarks | make test-web | make lint
+# make demo | make test | make test-oldest | make test-benchmarks | make test-web | make lint
 # VENV=PATH takes an environment that exists; PYTHON=... another interpreter
 
 VENV ?= .venv
@@ -11,11 +11,12 @@ PY := $(VENV)/bin/python
 PINS := $(firstword $(shell cksum setup.py))
 FOR_DEMO := $(VENV)/.speechbrain_ext-demo-$(PINS)
 FOR_TESTS := $(VENV)/.speechbrain_ext-dev-$(PINS)
+OLDEST := $(abspath $(VENV))/.transformers-4.57
 FIND_BROWSER := { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null
 # This checkout's code, whatever is installed in the environment.
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: demo test test-benchmarks test-web lint
+.PHONY: demo test test-oldest test-benchmarks test-web lint
 .DEFAULT_GOAL := demo
 
 demo: $(FOR_DEMO) ## Make the demo corpus, train and test fold 1 on it
@@ -24,6 +25,12 @@ demo: $(FOR_DEMO) ## Make the demo corpus, train and test fold 1 on it
 
 test: $(FOR_TESTS) ## Test the library and the recipe: a process for each core, one thread each
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist loadfile --ignore=tests/browser --ignore=tests/benchmarks $(ARGS)
+
+test-oldest: $(FOR_TESTS) ## Test the encoders with the oldest version of transformers that setup.py allows
+	@test -d $(OLDEST)/transformers || $(PY) -m pip install --quiet --no-deps --target $(OLDEST) \
+		'transformers==4.57.*' 'huggingface_hub<1' 'tokenizers<0.23'
+	PYTHONPATH=$(OLDEST):$(CURDIR) OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) \
+		tests/lobes/test_families.py tests/lobes/test_log_mel.py tests/lobes/test_pooling.py $(ARGS)
 
 test-benchmarks: $(FOR_TESTS) ## Test that each benchmark runs and its numbers fit together
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n $(JOBS) tests/benchmarks $(ARGS)

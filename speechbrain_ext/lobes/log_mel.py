@@ -4,6 +4,8 @@ A clip's features depend on its own samples alone. Spectra are computed in float
 """
 
 import functools
+import math
+from typing import Optional
 
 import torch
 from speechbrain.dataio.dataio import length_to_mask
@@ -13,9 +15,12 @@ FRAME, HOP = 400, 160  # samples: 25 ms and 10 ms at 16 kHz
 KALDI_FFT = 512
 KALDI_FLOOR = 1.192092955078125e-07
 N_KALDI_MELS = 80
+Tables = tuple[torch.Tensor, torch.Tensor]  # a window, and mel filters [bins, M], float64
 
 
-def whisper_log_mel(wavs: torch.Tensor, n_samples: torch.Tensor, n_mels: int) -> torch.Tensor:
+def whisper_log_mel(
+    wavs: torch.Tensor, n_samples: torch.Tensor, n_mels: int, tables: Optional[Tables] = None
+) -> torch.Tensor:
     """Compute Whisper's log-mel spectrogram of each clip at its own length, never padded to 30 s.
 
     Equal to `WhisperFeatureExtractor` with `padding="do_not_pad"`: a clip is reflected at its ends, its quietest values
@@ -29,6 +34,8 @@ def whisper_log_mel(wavs: torch.Tensor, n_samples: torch.Tensor, n_mels: int) ->
         Length n of each clip, [B].
     n_mels : int
         Number of mel bands M.
+    tables : tuple, optional
+        What `whisper_tables` returns, where it cannot be called: while a graph is exported.
 
     Returns
     -------
@@ -40,8 +47,8 @@ def whisper_log_mel(wavs: torch.Tensor, n_samples: torch.Tensor, n_mels: int) ->
     places = (torch.arange(wavs.shape[1] + 2 * margin, device=wavs.device) - margin).abs().expand(len(wavs), -1)
     places = torch.where(places < n, places, 2 * (n - 1) - places).clamp(min=0)  # reflected at 0 and at the last sample
     windows = wavs.double().gather(1, places).unfold(1, FRAME, HOP)[:, :-1]  # [B, T + 400] -> [B, F, 400]
-    window, filters = _whisper_tables(n_mels, wavs.device)
-    spectra = torch.fft.rfft(windows * window).abs().square()  # [B, F, 201]
+    window, filters = tables or whisper_tables(n_mels, wavs.device)
+    spectra = _power_spectra(windows * window, FRAME)  # [B, F, 201]
     log_mel = (spectra @ filters).clamp(min=1e-10).log10()  # [B, F, M]
     own = length_to_mask(n_samples // HOP, max_len=log_mel.shape[1], dtype=torch.bool).unsqueeze(2)  # [B, F, 1]
     loudest = log_mel.masked_fill(~own, float("-inf")).amax(dim=(1, 2), keepdim=True)
@@ -49,7 +56,7 @@ def whisper_log_mel(wavs: torch.Tensor, n_samples: torch.Tensor, n_mels: int) ->
     return log_mel.masked_fill(~own, 0.0).float()
 
 
-def kaldi_log_mel(wavs: torch.Tensor, n_samples: torch.Tensor) -> torch.Tensor:
+def kaldi_log_mel(wavs: torch.Tensor, n_samples: torch.Tensor, tables: Optional[Tables] = None) -> torch.Tensor:
     """Compute Kaldi's log-mel filterbanks of each clip, normalised per band over the clip.
 
     Equal to `SeamlessM4TFeatureExtractor` before it stacks frames.
@@ -60,6 +67,8 @@ def kaldi_log_mel(wavs: torch.Tensor, n_samples: torch.Tensor) -> torch.Tensor:
         Padded waveforms at 16 kHz, [B, T]; each clip has at least 560 samples, two frames.
     n_samples : torch.Tensor
         Length n of each clip, [B].
+    tables : tuple, optional
+        What `kaldi_tables` returns, where it cannot be called: while a graph is exported.
 
     Returns
     -------
@@ -69,8 +78,8 @@ def kaldi_log_mel(wavs: torch.Tensor, n_samples: torch.Tensor) -> torch.Tensor:
     windows = 2**15 * wavs.double().unfold(1, FRAME, HOP)  # [B, T] -> [B, F, 400]; Kaldi takes 16-bit integers
     windows = windows - windows.mean(dim=2, keepdim=True)
     before = torch.cat([windows[..., :1], windows[..., :-1]], dim=2)
-    window, filters = _kaldi_tables(wavs.device)
-    spectra = torch.fft.rfft((windows - 0.97 * before) * window, n=KALDI_FFT).abs().square()  # [B, F, 257]
+    window, filters = tables or kaldi_tables(wavs.device)
+    spectra = _power_spectra((windows - 0.97 * before) * window, KALDI_FFT)  # [B, F, 257]
     log_mel = (spectra @ filters).clamp(min=KALDI_FLOOR).log().float()  # [B, F, 80]
     n_frames = torch.div(n_samples - FRAME, HOP, rounding_mode="floor") + 1
     padding = ~length_to_mask(n_frames, max_len=log_mel.shape[1], dtype=torch.bool).unsqueeze(2)  # [B, F, 1]
@@ -81,9 +90,19 @@ def kaldi_log_mel(wavs: torch.Tensor, n_samples: torch.Tensor) -> torch.Tensor:
     return centered / torch.sqrt(variances + 1e-7)
 
 
+def _power_spectra(windows: torch.Tensor, n_fft: int) -> torch.Tensor:
+    """Compute the power spectra of windows, [B, F, W] -> [B, F, n_fft / 2 + 1]."""
+    if not torch.compiler.is_exporting():
+        return torch.fft.rfft(windows, n=n_fft).abs().square()
+    # A graph has no complex numbers: the same by products with cosines and sines.
+    times = torch.arange(windows.shape[-1], dtype=windows.dtype)
+    angles = 2 * math.pi / n_fft * times.unsqueeze(1) * torch.arange(n_fft // 2 + 1, dtype=windows.dtype)  # [W, bins]
+    return (windows @ angles.cos()).square() + (windows @ angles.sin()).square()
+
+
 @functools.cache
 @torch.inference_mode(False)
-def _whisper_tables(n_mels: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def whisper_tables(n_mels: int, device: torch.device) -> Tables:
     """Return the window [400] and the mel filters [201, M]."""
     filters = mel_filter_bank(
         num_frequency_bins=FRAME // 2 + 1,
@@ -99,7 +118,7 @@ def _whisper_tables(n_mels: int, device: torch.device) -> tuple[torch.Tensor, to
 
 @functools.cache
 @torch.inference_mode(False)
-def _kaldi_tables(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def kaldi_tables(device: torch.device) -> Tables:
     """Return the window [400] and the mel filters [257, 80]."""
     filters = mel_filter_bank(
         num_frequency_bins=KALDI_FFT // 2 + 1,

@@ -10,7 +10,7 @@ from torch import nn
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.lobes.family import SIZES, Config, Family, Layer, Model, drop, pack_rows
 from speechbrain_ext.lobes.frames import Bias, Frames
-from speechbrain_ext.lobes.log_mel import FRAME, HOP, N_KALDI_MELS, kaldi_log_mel
+from speechbrain_ext.lobes.log_mel import FRAME, HOP, N_KALDI_MELS, kaldi_log_mel, kaldi_tables
 from speechbrain_ext.rules import one_of, whole
 
 STACKED = 2  # frames of 10 ms that make one of the encoder's
@@ -44,6 +44,7 @@ class Wav2Vec2Bert(Family):
 
     def __init__(self, config: Config, eager: bool = False) -> None:
         super().__init__(config, eager)
+        self.tables = kaldi_tables(torch.device("cpu"))
         self.furthest = (-config.left_max_position_embeddings, config.right_max_position_embeddings)
 
     @classmethod
@@ -84,7 +85,8 @@ class Wav2Vec2Bert(Family):
         self, model: Model, wavs: torch.Tensor, n_samples: torch.Tensor, padded: bool, packs: bool
     ) -> tuple[torch.Tensor, Frames]:
         """Compute log-mel filterbanks, stack two frames, and project them."""
-        feats = kaldi_log_mel(wavs, n_samples)  # [B, F, M]
+        tables = self.tables if torch.compiler.is_exporting() else None
+        feats = kaldi_log_mel(wavs, n_samples, tables)  # [B, F, M]
         n_frames = feats.shape[1] // STACKED
         feats = feats[:, : n_frames * STACKED].unflatten(1, (n_frames, STACKED)).flatten(2)  # [B, F, M] -> [B, F/2, 2M]
         feats = feats.to(model.feature_projection.projection.weight.dtype)

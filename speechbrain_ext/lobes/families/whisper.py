@@ -11,7 +11,7 @@ from torch import nn
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.lobes.family import SIZES, Config, Family, Layer, Model, drop, pack_rows
 from speechbrain_ext.lobes.frames import Frames
-from speechbrain_ext.lobes.log_mel import FRAME, HOP, whisper_log_mel
+from speechbrain_ext.lobes.log_mel import FRAME, HOP, whisper_log_mel, whisper_tables
 from speechbrain_ext.rules import TRUTH, one_of, whole
 
 
@@ -46,6 +46,7 @@ class Whisper(Family):
     def __init__(self, config: Config, eager: bool = False) -> None:
         super().__init__(config, eager)
         self.n_mels = config.num_mel_bins
+        self.tables = whisper_tables(self.n_mels, torch.device("cpu"))
         self.max_samples = 2 * HOP * config.max_source_positions
 
     @classmethod
@@ -92,7 +93,8 @@ class Whisper(Family):
         self, model: Model, wavs: torch.Tensor, n_samples: torch.Tensor, padded: bool, packs: bool
     ) -> tuple[torch.Tensor, Frames]:
         """Compute the log-mel spectrogram and two convolutions, and add the position embeddings."""
-        feats = whisper_log_mel(wavs, n_samples, self.n_mels).to(model.conv1.weight.dtype)  # [B, T, M]
+        tables = self.tables if torch.compiler.is_exporting() else None
+        feats = whisper_log_mel(wavs, n_samples, self.n_mels, tables).to(model.conv1.weight.dtype)  # [B, T, M]
         hidden = F.gelu(model.conv1(feats.transpose(1, 2)))  # [B, T, M] -> [B, M, T] -> [B, D, T]
         if padded:  # beyond a clip there is nothing for the second convolution, as if the clip were alone
             n_mel_frames = torch.div(n_samples, HOP, rounding_mode="floor")
