@@ -7,7 +7,7 @@ import json
 import re
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -23,6 +23,8 @@ from safetensors import SafetensorError, safe_open
 from speechbrain_ext.dataio.lfs_pointer import is_lfs_pointer
 from speechbrain_ext.errors import InputError, check_whole_number
 from speechbrain_ext.lobes.families import get_family
+from speechbrain_ext.lobes.family import Family
+from speechbrain_ext.rules import shown
 
 # In transformers' own order of preference.
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -43,11 +45,21 @@ def config_from_dict(config: dict[str, Any]) -> transformers.PretrainedConfig:
             near = difflib.get_close_matches(key, default.to_dict(), n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
             raise InputError(f"config has the key {key!r}, which {config_class.__name__} does not know.{hint}")
+    _check_values(family, config, "config")
     family.check_config({**default.to_dict(), **config}, "config")
     try:
         return config_class(**config)
     except BAD_VALUES as error:
         raise InputError(f"config has a value that {config_class.__name__} does not take: {error}") from error
+
+
+def _check_values(family: type[Family], config: Mapping[str, Any], name: str) -> None:
+    """Refuse values that no bundle may have, whichever version of transformers takes them."""
+    for key, rule in family.bounds.items():
+        key = family.aliases.get(key, key)
+        value = list(config[key]) if isinstance(config.get(key), tuple) else config.get(key)
+        if key in config and not rule.allows(value):
+            raise InputError(f"{name}: {key} must be {rule.text}, got {shown(value)}.")
 
 
 def transformers_class(name: str) -> Any:
@@ -164,10 +176,12 @@ def config_from_folder(folder: Path) -> transformers.PretrainedConfig:
             "config.json and model.safetensors, or a Hub id such as facebook/hubert-large-ll60k."
         )
     try:
-        model_type = json.loads(path.read_bytes()).get("model_type")
+        values = json.loads(path.read_bytes())
+        model_type = values.get("model_type")
     except (ValueError, AttributeError) as error:
         raise InputError(f"{path} is not a JSON object. {_again(path)}") from error
     family = get_family(model_type, str(path))
+    _check_values(family, values, str(path))
     try:
         config = transformers_class(family.config_class).from_pretrained(folder)
     except BAD_VALUES as error:

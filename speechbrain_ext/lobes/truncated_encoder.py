@@ -1,7 +1,6 @@
 """TruncatedEncoder: the first layers of a self-supervised speech encoder as a SpeechBrain lobe (Sec. 2.2)."""
 
-import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -16,6 +15,7 @@ from speechbrain_ext.lobes.families import get_family
 from speechbrain_ext.lobes.family import Family, Layer
 from speechbrain_ext.lobes.feature_encoder import raise_malloc_threshold
 from speechbrain_ext.lobes.frames import Frames
+from speechbrain_ext.lobes.layer import compute_layer
 from speechbrain_ext.lobes.lora import add_lora
 from speechbrain_ext.lobes.pooling import AttentivePooling, LayerSum
 from speechbrain_ext.lobes.preprocessor import SCALES, find_waveform_scale
@@ -275,7 +275,10 @@ class TruncatedEncoder(EncoderCheckpoint):
             hidden = sum(weight * state for weight, state in zip(weights, self._states(*embedded)))
         else:
             hidden = self._last_state(*embedded)
-        return hidden if self.feature_reduction in LINEAR else self._pool(frames.pad(hidden), frames)
+        if self.feature_reduction in LINEAR:
+            return hidden
+        rows = frames.pad(hidden)  # packed, [N, D] -> [B, F, D]
+        return rows if self.pooling is None else self.pooling(rows, torch.as_tensor(frames.lengths, device=rows.device))
 
     def layer_features(self, wavs: torch.Tensor, wav_lens: torch.Tensor | None = None) -> torch.Tensor:
         """Encode waveforms, and keep every layer apart: what `head` makes the encoder's output of.
@@ -336,12 +339,6 @@ class TruncatedEncoder(EncoderCheckpoint):
         hidden = self._run(self.layers[-1], hidden, frames, positions, reduction == "first")
         yield hidden if reduction == "first" else reduce(hidden)
 
-    def _pool(self, rows: torch.Tensor, frames: Frames) -> torch.Tensor:
-        """Pool padded rows by attention, if they are pooled at all."""
-        if self.pooling is None:
-            return rows
-        return self.pooling(rows, torch.as_tensor(frames.lengths, device=rows.device))
-
     def _embed(
         self, wavs: torch.Tensor, wav_lens: Optional[torch.Tensor]
     ) -> tuple[torch.Tensor, Frames, Optional[torch.Tensor]]:
@@ -383,57 +380,19 @@ class TruncatedEncoder(EncoderCheckpoint):
         """Tell whether frames are packed; a traced graph must not hold the lengths of its example."""
         return wavs.device.type == "cpu" and not torch.compiler.is_exporting() and not torch.jit.is_tracing()
 
-    def _run(self, layer: Layer, *args: Any) -> torch.Tensor:
-        """Compute a layer; with `checkpoint_activations`, store only its input for the backward pass."""
-        if self.checkpoint_activations and torch.is_grad_enabled():
-            return checkpoint(self._layer, layer, *args, use_reentrant=False)
-        return self._layer(layer, *args)
-
-    def _layer(
+    def _run(
         self,
         layer: Layer,
         hidden: torch.Tensor,
         frames: Frames,
-        positions: Optional[torch.Tensor] = None,
+        positions: Optional[torch.Tensor],
         first_frame: bool = False,
     ) -> torch.Tensor:
-        """Compute a layer, or only frame 0 of its output: the same numbers as the whole layer's."""
-        family = self.family
-        if not first_frame:
-            project, finish = (_project, _finish) if not self.compile_layers else _compiled()
-            residual, normed, queries, keys, values = project(family, layer, hidden)
-            bias = family.bias(layer, normed, queries, positions)
-            attended = frames.attend(queries, keys, values, family.n_heads, *bias)
-            return finish(family, layer, residual, attended, frames)
-        residual, normed = family.attention_input(layer, hidden)
-        first = frames.first(normed)
-        queries, (keys, values) = family.queries(layer, first), family.keys_and_values(layer, normed)
-        bias = family.bias(layer, first, queries, positions)
-        attended = frames.attend(queries, keys, values, family.n_heads, *bias)
-        mask, dropout = None, family.projection_dropout(layer)
-        if dropout.training and dropout.p > 0:
-            # Drawn for all frames, so that the random numbers are those of the whole layer.
-            mask = frames.first(dropout(torch.ones_like(hidden, memory_format=torch.contiguous_format)))
-        return family.finish(layer, frames.first(residual), attended, None, mask)
-
-
-def _project(family: Family, layer: Layer, hidden: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Compute the part of a layer before its attention: (residual, normed, queries, keys, values)."""
-    residual, normed = family.attention_input(layer, hidden)
-    return residual, normed, family.queries(layer, normed), *family.keys_and_values(layer, normed)
-
-
-def _finish(
-    family: Family, layer: Layer, residual: torch.Tensor, attended: torch.Tensor, frames: Frames
-) -> torch.Tensor:
-    """Compute the part of a layer after its attention."""
-    return family.finish(layer, residual, attended, frames)
-
-
-@functools.cache
-def _compiled() -> tuple[Callable, Callable]:
-    """Compile the two parts of a layer, for all layers and lengths; attention, between them, is one kernel already."""
-    return torch.compile(_project, dynamic=True), torch.compile(_finish, dynamic=True)
+        """Compute a layer; with `checkpoint_activations`, store only its input for the backward pass."""
+        args = self.family, layer, hidden, frames, positions, first_frame, self.compile_layers
+        if self.checkpoint_activations and torch.is_grad_enabled():
+            return checkpoint(compute_layer, *args, use_reentrant=False)
+        return compute_layer(*args)
 
 
 TruncatedHuBERT = TruncatedEncoder  # its name in the paper's recipe

@@ -9,7 +9,7 @@ from speechbrain_ext.errors import InputError
 from speechbrain_ext.lobes import TruncatedEncoder, family
 from speechbrain_ext.lobes.families import MODEL_TYPES, get_family
 from speechbrain_ext.lobes.log_mel import kaldi_log_mel, whisper_log_mel
-from tests.tiny_encoders import ENCODERS, save_checkpoint
+from tests.tiny_encoders import ENCODERS, make_config, save_checkpoint
 
 N_LAYERS = 3
 DROPOUT = 0.3
@@ -161,3 +161,86 @@ def test_shortest_clip_is_taken_and_a_shorter_one_refused(name):
 
 def test_every_family_is_tested():
     assert {model_type for model_type, _ in ENCODERS.values()} == set(MODEL_TYPES)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_more_layers_than_there_are_are_refused(checkpoints, name):
+    with pytest.raises(InputError, match=f"num_layers is 5, but '{checkpoints(name)}' has 4 layers: choose 1 to 4"):
+        load(checkpoints(name), num_layers=5)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_architecture_builds_the_same_encoder(name):
+    encoder = TruncatedEncoder(config={"model_type": ENCODERS[name][0], **ENCODERS[name][1]}, num_layers=2)
+    architecture = encoder.architecture()
+    assert architecture["num_hidden_layers"] == 2
+    again = TruncatedEncoder(config=architecture, num_layers=2)
+    assert again.architecture() == architecture
+    assert {k: v.shape for k, v in again.state_dict().items()} == {k: v.shape for k, v in encoder.state_dict().items()}
+
+
+def test_whisper_takes_30_s_and_no_more():
+    encoder = TruncatedEncoder(config={"model_type": "whisper", **ENCODERS["whisper"][1]}, num_layers=1).eval()
+    assert encoder.max_samples == 30 * 16000
+    with torch.no_grad():
+        assert encoder(torch.randn(1, 480000)).isfinite().all()
+        assert encoder(torch.randn(1, 480320), torch.tensor([0.5])).isfinite().all()  # of a row, what is the clip's own
+    with pytest.raises(
+        InputError,
+        match="clip 1 of the batch has 480001 samples; a whisper encoder takes at most 480000, 30 s at 16 kHz. Cut it "
+        r"\(max_train_s and max_eval_s in training\), or classify a long recording in windows",
+    ):
+        encoder(torch.randn(2, 480001), torch.tensor([0.5, 1.0]))
+
+
+def test_whisper_pads_no_clip_to_30_s():
+    encoder = TruncatedEncoder(
+        config={"model_type": "whisper", **ENCODERS["whisper"][1]}, num_layers=1, feature_reduction=None
+    )
+    assert encoder(torch.randn(1, 16000)).shape == (1, 50, 32)
+
+
+def test_decoder_alone_of_whisper_is_refused(tmp_path):
+    transformers.WhisperForCausalLM(make_config("whisper")).save_pretrained(tmp_path / "causal")
+    with pytest.raises(
+        InputError, match=r"is of Whisper's decoder alone \(WhisperForCausalLM\). Give a checkpoint with"
+    ):
+        load(tmp_path / "causal")
+    model = transformers.WhisperModel(make_config("whisper"))
+    state = {key: value for key, value in model.state_dict().items() if not key.startswith("encoder.")}
+    model.save_pretrained(tmp_path / "half", state_dict=state)
+    with pytest.raises(InputError, match="weights in '.*half' do not fit its config.json: .* missing"):
+        load(tmp_path / "half")
+
+
+@pytest.mark.parametrize("save_as", [transformers.WhisperForConditionalGeneration, transformers.WhisperModel])
+def test_whisper_is_read_from_the_whole_model(tmp_path, save_as):
+    model = save_as(make_config("whisper"))
+    model.save_pretrained(tmp_path)
+    weight = model.get_encoder().layers[1].fc1.weight
+    assert torch.equal(load(tmp_path).model.layers[1].fc1.weight, weight)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        (
+            "wav2vec2-bert",
+            {"position_embeddings_type": "rotary"},
+            r"position_embeddings_type must be one of .*relative_k",
+        ),
+        (
+            "wav2vec2-bert",
+            {"feature_projection_input_dim": 80},
+            r"feature_projection_input_dim must be one of \(160,\)",
+        ),
+        ("wav2vec2-bert", {"conv_depthwise_kernel_size": 4}, "conv_depthwise_kernel_size must be odd, got 4"),
+        ("whisper", {"num_mel_bins": 40}, r"num_mel_bins must be one of \(80, 128\), got 40"),
+        ("wavlm", {"max_bucket_distance": 4}, "max_bucket_distance must be above a quarter of num_buckets"),
+        ("hubert", {"conv_stride": [1] * 7}, "conv_stride must make a frame of 10 to 100000 samples, got 1"),
+    ],
+)
+def test_variants_that_are_not_supported_are_refused(name, changes, message):
+    model_type, values = ENCODERS[name]
+    with pytest.raises(InputError, match=message):
+        TruncatedEncoder(config={"model_type": model_type, **values, **changes}, num_layers=1)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.lobes import family, truncated_encoder
+from speechbrain_ext.lobes import family, layer, truncated_encoder
 from speechbrain_ext.lobes.truncated_encoder import TruncatedHuBERT
 
 
@@ -117,13 +117,12 @@ def test_mean_is_the_average_of_a_clips_own_frames(small_config, clips):
 def test_batches_are_padded_where_that_is_cheaper(small_config, clips, monkeypatch):
     """A batch is computed on a GPU, and in training on a CPU where little is padded, as padded rows."""
     layouts = []
-    layer = TruncatedHuBERT._layer
 
-    def spy(self, module, hidden, frames, *args):
+    def spy(chosen, module, hidden, frames, *args):
         layouts.append((hidden.dim(), getattr(frames, "own", None) is not None))
-        return layer(self, module, hidden, frames, *args)
+        return layer.compute_layer(chosen, module, hidden, frames, *args)
 
-    monkeypatch.setattr(TruncatedHuBERT, "_layer", spy)
+    monkeypatch.setattr(truncated_encoder, "compute_layer", spy)
     encoder = TruncatedHuBERT(config=small_config, num_layers=1)
     wavs = clips[0][:, :4800]
     for wav_lens in ([1.0, 1.0, 1.0], [1.0, 0.9, 0.8], [1.0, 0.5, 0.5]):
@@ -174,7 +173,10 @@ def test_input_stays_as_it_was(small_config, clips):
         ({"num_layers": 5}, "num_layers is 5, but the config has 4 layers: choose 1 to 4"),
         ({"num_layers": 0}, "num_layers must be a whole number from 1, got 0"),
         ({"num_layers": "all"}, "num_layers must be a whole number from 1, got 'all'"),
-        ({"feature_reduction": "last"}, r"feature_reduction must be one of \('first', 'mean', None\), got 'last'"),
+        (
+            {"feature_reduction": "last"},
+            r"feature_reduction must be one of \('first', 'mean', 'attentive', None\), got 'last'",
+        ),
         ({"waveform_scale": "rms"}, "waveform_scale must be one of .*'peak', 'layer', None.*got 'rms'"),
         ({"attn_implementation": "fast"}, "attn_implementation must be one of .*got 'fast'"),
         ({"projection_dropout": 1.5}, "projection_dropout must be a number from 0 to 1, got 1.5"),
@@ -182,7 +184,8 @@ def test_input_stays_as_it_was(small_config, clips):
             {"config": {"num_hiden_layers": 4}},
             "'num_hiden_layers', which HubertConfig .* Did you mean num_hidden_layers",
         ),
-        ({"config": {"hidden_size": "wide"}}, "a value that HubertConfig does not take: [^$]*hidden_size"),
+        ({"config": {"hidden_size": "wide"}}, "config: hidden_size must be a whole number from 1 to 16384, got 'wide'"),
+        ({"config": {"mask_time_prob": "often"}}, "a value that HubertConfig does not take: [^$]*mask_time_prob"),
         (
             {"config": {"model_type": "sew"}},
             "the config is of a 'sew' model; known are data2vec-audio, hubert, unispeech, unispeech-sat, wav2vec2, "
@@ -392,7 +395,7 @@ def test_compiled_layers_give_the_same_numbers_with_few_graphs(small_config, cli
     monkeypatch.setattr(
         torch, "compile", lambda function, dynamic: compiler(function, dynamic=dynamic, backend=backend)
     )
-    truncated_encoder._compiled.cache_clear()
+    layer._compiled.cache_clear()
     wavs, wav_lens, _ = clips
     batches = [(wavs, wav_lens), (wavs[:, :9000], wav_lens), (wavs[:2, :12000], wav_lens[:2]), (wavs[:, :4800], None)]
     results = []
@@ -403,7 +406,7 @@ def test_compiled_layers_give_the_same_numbers_with_few_graphs(small_config, cli
             torch.manual_seed(1)
             encoder(*batch).square().sum().backward()
         results.append([p.grad for p in encoder.parameters() if p.grad is not None])
-    truncated_encoder._compiled.cache_clear()
+    layer._compiled.cache_clear()
     assert len(results[0]) == len(results[1]) > 50
     for plain, compiled in zip(*results):
         torch.testing.assert_close(plain, compiled, rtol=1e-5, atol=1e-6)

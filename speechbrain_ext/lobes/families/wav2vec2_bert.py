@@ -49,13 +49,7 @@ class Wav2Vec2Bert(Family):
 
     @classmethod
     def check_config(cls, config: Mapping[str, Any], name: str) -> None:
-        """Refuse other positions, other features and even kernels."""
-        for key in ("position_embeddings_type", "feature_projection_input_dim"):
-            if not cls.bounds[key].allows(config[key]):
-                raise InputError(
-                    f"{name} has {key} {config[key]!r}; supported is {cls.bounds[key].text[8:-2]}, that of "
-                    "facebook/w2v-bert-2.0."
-                )
+        """Refuse even kernels."""
         if config["conv_depthwise_kernel_size"] % 2 == 0:
             raise InputError(
                 f"{name}: conv_depthwise_kernel_size must be odd, got {config['conv_depthwise_kernel_size']}."
