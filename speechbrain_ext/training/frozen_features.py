@@ -79,21 +79,24 @@ def feature_datasets(
     encoder, root, precision = hparams["encoder"], cache_folder(run.settings), hparams["eval_precision"]
     hashes = RememberedHashes(root / HASHES_FILE)
     cache = FeatureCache(root, {**encoder.identity(hashes), "precision": precision})
-    device = run_opts["device"] or infer_device()
-    extract = FeatureExtractor(encoder, hparams["sample_rate"], device, precision)
-    datasets: dict[str, Optional[FeatureDataset]] = {}
-    parts = {part: {utt_id: run.manifest[utt_id] for utt_id in getattr(run.fold, part)} for part in PARTS}
-    parts.update((other.place, other.manifest) for other in run.others)
-    for part, entries in parts.items():
-        reader = "train_clip" if part == "train" else "eval_clip"
-        read = {utt_id: partial(_read, hparams[reader], utt_id, entry) for utt_id, entry in entries.items()}
-        keys = clip_keys(hparams[reader], entries, read, hashes)
-        clips = {keys[utt_id]: read[utt_id] for utt_id in entries}
-        durations_s = {keys[utt_id]: entry["duration"] for utt_id, entry in entries.items()}
-        fill_cache(cache, clips, durations_s, extract, hparams["eval_batch_size"], not run_opts["noprogressbar"])
-        datasets[part] = FeatureDataset(entries, hparams["emotions"], cache, keys, encoder.states) if entries else None
+    entries = {part: {utt_id: run.manifest[utt_id] for utt_id in getattr(run.fold, part)} for part in PARTS}
+    entries.update((other.place, other.manifest) for other in run.others)
+    keys: dict[str, dict[str, str]] = {}
+    clips: dict[str, Callable[[], torch.Tensor]] = {}
+    durations_s: dict[str, float] = {}
+    for part, of_part in entries.items():
+        reader = hparams["train_clip" if part == "train" else "eval_clip"]
+        read = {utt_id: partial(_read, reader, utt_id, entry) for utt_id, entry in of_part.items()}
+        keys[part] = clip_keys(reader, of_part, read, hashes)
+        clips.update((clip, read[utt_id]) for utt_id, clip in keys[part].items())
+        durations_s.update((clip, of_part[utt_id]["duration"]) for utt_id, clip in keys[part].items())
     hashes.save()
-    return datasets
+    extract = FeatureExtractor(encoder, hparams["sample_rate"], run_opts["device"] or infer_device(), precision)
+    fill_cache(cache, clips, durations_s, extract, hparams["eval_batch_size"], not run_opts["noprogressbar"])
+    return {
+        part: FeatureDataset(of_part, hparams["emotions"], cache, keys[part], encoder.states) if of_part else None
+        for part, of_part in entries.items()
+    }
 
 
 def clip_keys(
