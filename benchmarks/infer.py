@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
 """Posteriors of many clips: ours against the peers, by turns, a process each, on clips that are in memory.
 
-OMP_NUM_THREADS=2 python benchmarks/infer.py
-python benchmarks/infer.py --device cuda --precision bf16
+OMP_NUM_THREADS=2 python benchmarks/infer.py                   # HuBERT-Large size; 5 GB of memory
+OMP_NUM_THREADS=2 python benchmarks/infer.py --size small --clips 32
+python benchmarks/infer.py --device cuda --clips 32 --peer_precision bf16
 
-Peers: (c) SpeechBrain's HuBERT lobe with averaged frames and a linear layer, (d) transformers'
-HubertForSequenceClassification. They have ours' encoder: the same layers and weights. Three ways: a loop over files,
-each a batch of its own; the same padded batches for all, clips as they come; batches as each one makes them, ours of
-clips of similar length (as `speechbrain-ext predict`), the others' as they come. No length is met twice.
+Ours is as `speechbrain-ext predict` runs it, with precision auto. Rivals: (f) ours in fp32; peers, in fp32: (c)
+SpeechBrain's HuBERT lobe with averaged frames and a linear layer, (d) transformers' HubertForSequenceClassification.
+All have the same layers and weights. Three ways: a loop over files, each a batch of its own; the same padded batches
+for all, clips as they come; batches as each one makes them, ours of clips of similar length, the others' as they come.
+No length is met twice.
 """
 
-import contextlib
-import multiprocessing
 import random
 import statistics
 import sys
@@ -27,12 +27,13 @@ import torch
 
 from speechbrain_ext.atomic_write import write_json
 from speechbrain_ext.dataio.dataset import pad_right
-from speechbrain_ext.device import check_device
+from speechbrain_ext.device import check_device, resolve_precision
 from speechbrain_ext.errors import InputError, check_whole_number
 from speechbrain_ext.inference.classifier import load_classifier
 from speechbrain_ext.versions import versions
 
-OURS, WEIGHTS = "ours", "encoder_for_peers.pt"
+OURS, OURS_IN_FP32, WEIGHTS = "ours", "f", "encoder_for_peers.pt"
+NAMES = {OURS_IN_FP32: "ours in fp32", "c": peers.PEERS["c"][0], "d": peers.PEERS["d"][0]}
 WAYS = {"loop": "a loop over files", "same": "the same padded batches", "own": "batches as each makes them"}
 
 
@@ -40,7 +41,7 @@ def our_posteriors(classifier):
     """Return a function from (wavs, wav_lens) to posteriors."""
 
     def run(wavs, wav_lens):
-        with torch.inference_mode(), classifier.inference_ctx:
+        with torch.inference_mode():
             return classifier.classify_batch(wavs, wav_lens)[0].exp()
 
     return run
@@ -65,20 +66,21 @@ def make_clips(n_clips):
 
 def load_rival(key, options, folder):
     """Load ours from the bundle in a folder, or a peer with its weights; return its function to posteriors."""
-    if key == OURS:
-        return our_posteriors(load_classifier(folder, {"device": options.device, "precision": options.precision}))
+    if key in (OURS, OURS_IN_FP32):
+        precision = options.precision if key == OURS else "fp32"
+        return our_posteriors(load_classifier(folder, {"device": options.device, "precision": precision}))
     config, n_layers = ours.sizes(options.size)
     weights = torch.load(folder / WEIGHTS, weights_only=True)
-    return peers.PEERS[key][1](config, n_layers, options.device, options.precision, weights=weights).posteriors
+    return peers.PEERS[key][1](config, n_layers, options.device, options.peer_precision, weights=weights).posteriors
 
 
-def serve(connection, key, options, folder, turn):
+def serve(connection, turn, key, options, folder):
     """Be a rival's process: answer the name of a way with (seconds, CPU seconds, posteriors) of one more round."""
     posteriors = load_rival(key, options, folder)
     clips, batches, n_rounds = make_clips(options.clips), {}, dict.fromkeys(WAYS, 0)
     while way := connection.recv():
         if way not in batches:
-            by_length = way == "own" and key == OURS
+            by_length = way == "own" and key in (OURS, OURS_IN_FP32)
             order = sorted(range(len(clips)), key=lambda i: -len(clips[i])) if by_length else range(len(clips))
             size = 1 if way == "loop" else options.batch_size
             batches = {way: make_batches(clips, list(order), size, options.device)}
@@ -102,29 +104,6 @@ def one_round(posteriors, batches, cut, device):
     return seconds, cpu_s, torch.stack([answers[i] for i in sorted(answers)]).float().cpu().numpy()
 
 
-@contextlib.contextmanager
-def processes(options, folder):
-    """Start a process for each rival; name -> connection to it."""
-    context = multiprocessing.get_context("spawn")
-    connections, started = {}, []
-    try:
-        for turn, key in enumerate((OURS, *options.rivals)):
-            connections[key], end = context.Pipe()
-            started.append(context.Process(target=serve, args=(end, key, options, folder, turn)))
-            started[-1].start()
-            end.close()  # so that a process that dies is noticed
-        yield connections
-        for connection in connections.values():
-            connection.send(None)
-    except BaseException:
-        for process in started:
-            process.kill()
-        raise
-    finally:
-        for process in started:
-            process.join()
-
-
 def measure(options):
     """Run all ways by turns; return everything that is written."""
     config, n_layers = ours.sizes(options.size)
@@ -133,8 +112,8 @@ def measure(options):
         folder = timing.random_bundle(Path(scratch) / "bundle", n_layers, config)
         encoder = load_classifier(folder).mods.embedding_model.encoder
         torch.save(encoder.model.state_dict(), folder / WEIGHTS)
-        with processes(options, folder) as connections:
-            for way in WAYS:
+        with timing.processes(serve, (OURS, *options.rivals), options, folder) as connections:
+            for way in options.ways:
                 rounds = {key: [] for key in connections}
 
                 def ask(key, way=way, rounds=rounds):
@@ -154,23 +133,23 @@ def measure(options):
         "n_layers": n_layers,
         "device": options.device,
         "precision": options.precision,
+        "peer_precision": options.peer_precision,
         "machine": timing.machine(),
         "versions": versions(),
         "n_clips": options.clips,
         "total_s": sum(map(len, make_clips(options.clips))) / timing.SAMPLE_RATE_HZ,
         "ways": found,
-        "difference_of_batching": max(float(abs(answers["loop"] - answers[way]).max()) for way in ("same", "own")),
+        "difference_of_batching": max(float(abs(answers[options.ways[0]] - found).max()) for found in answers.values()),
     }
 
 
 def table(result):
     """Write the result as Markdown."""
-    keys = list(result["ways"]["loop"]["ratio"])
+    keys = list(next(iter(result["ways"].values()))["ratio"])
     heads = [f"({key}) / ours" for key in keys] + [f"({key}) / ours, CPU time" for key in keys]
     lines = [f"| clips | s, ours | {' | '.join(heads)} |", "|---|---|" + "---|" * len(heads)]
-    for way, label in WAYS.items():
-        case = result["ways"][way]
-        cells = [label, timing.spread(case["seconds"][OURS], ".2f")]
+    for way, case in result["ways"].items():
+        cells = [WAYS[way], timing.spread(case["seconds"][OURS], ".2f")]
         cells += [timing.spread(case["ratio"][key], ".2f") for key in keys]
         cells += [timing.spread(case["cpu_ratio"][key], ".2f") for key in keys]
         lines.append(f"| {' | '.join(cells)} |")
@@ -181,14 +160,15 @@ def report(result, options):
     """Write what was measured, as text."""
     here, found = result["machine"], result["versions"]
     where = here.get("gpu") if result["device"].startswith("cuda") else f"{here['cpu']}, {here['n_threads']} threads"
-    names = "; ".join(f"({key}) {peers.PEERS[key][0]}" for key in options.rivals)
-    per_second = result["total_s"] / statistics.median(result["ways"]["own"]["seconds"][OURS])
+    names = "; ".join(f"({key}) {NAMES[key]}" for key in options.rivals)
+    last = list(result["ways"])[-1]
+    per_second = result["total_s"] / statistics.median(result["ways"][last]["seconds"][OURS])
     return (
         f"{result['n_clips']} clips, {result['total_s'] / 60:.1f} minutes, IEMOCAP's lengths; size {result['size']}, "
-        f"{result['n_layers']} layers, {result['precision']}; {where}; torch {found['torch']}, transformers "
-        f"{found['transformers']}. {names}. Batches of {options.batch_size}. Median (lowest to highest) of "
-        f"{options.repeats} rounds.\n\n{table(result)}\n\nOurs, own batches: {per_second:.0f} s of speech a second. "
-        f"Largest difference of a posterior of ours between alone and in a batch: "
+        f"{result['n_layers']} layers; ours in {result['precision']}, peers in {result['peer_precision']}; {where}; "
+        f"torch {found['torch']}, transformers {found['transformers']}. {names}. Batches of {options.batch_size}. "
+        f"Median (lowest to highest) of {options.repeats} rounds.\n\n{table(result)}\n\nOurs, {WAYS[last]}: "
+        f"{per_second:.1f} s of speech a second. Largest difference of a posterior of ours between ways: "
         f"{result['difference_of_batching']:.1e}."
     )
 
@@ -197,17 +177,19 @@ def main(argv):
     """Run the benchmark."""
     parser = timing.command_line(__doc__)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--size", help=f"{', '.join(ours.SIZES)}; default: large on a GPU, small on the CPU")
-    parser.add_argument("--rivals", default="cd", help="letters of the peers")
-    parser.add_argument("--precision", default="fp32")
-    parser.add_argument("--clips", metavar="N", type=int, default=32)
+    parser.add_argument("--size", default="large", help=f"{', '.join(ours.SIZES)}; default: %(default)s")
+    parser.add_argument("--rivals", default="fcd", help="their letters")
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS), help="default: all")
+    parser.add_argument("--precision", default="auto", help="of ours; default: %(default)s")
+    parser.add_argument("--peer_precision", default="fp32", help="default: %(default)s")
+    parser.add_argument("--clips", metavar="N", type=int, default=8)
     parser.add_argument("--batch_size", metavar="N", type=int, default=16)
     parser.add_argument("--repeats", metavar="N", type=int, default=3)
     options = parser.parse_args(argv)
     check_device(options.device)
-    options.size = options.size or ("large" if options.device.startswith("cuda") else "small")
-    if not options.rivals or set(options.rivals) - set("cd"):
-        raise InputError(f"--rivals may name c and d, got {options.rivals!r}.")
+    options.precision = resolve_precision(options.precision, options.device, inference=True)
+    if not options.rivals or set(options.rivals) - set(NAMES):
+        raise InputError(f"--rivals may name {', '.join(NAMES)}, got {options.rivals!r}.")
     for name in ("clips", "batch_size", "repeats"):
         check_whole_number(f"--{name}", getattr(options, name), 1)
     result = measure(options)

@@ -1,55 +1,74 @@
 #!/usr/bin/env python3
-"""A classifier on the CPU: onnxruntime against PyTorch, by turns, on the same clips and number of threads.
+"""A classifier on the CPU in five ways, by turns, a process each, with as many threads: which to use when.
 
-OMP_NUM_THREADS=2 python benchmarks/onnx_cpu.py BUNDLE
-OMP_NUM_THREADS=2 python benchmarks/onnx_cpu.py --random_layers 12
+OMP_NUM_THREADS=1 python benchmarks/onnx_cpu.py                  # HuBERT-Large's size, random weights; 8 GB of memory
+OMP_NUM_THREADS=1 python benchmarks/onnx_cpu.py BUNDLE
+
+PyTorch in fp32 and in bf16; onnxruntime with model.onnx and with model_int8.onnx, as `export` writes them; and, where
+they are installed (pip install openvino nncf), OpenVINO with model.onnx, quantized by NNCF with noise.
 """
 
+import importlib.util
 import sys
 import tempfile
+import time
 from importlib.metadata import version
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout runs without being installed
-from benchmarks import timing  # first: it says how OpenMP's threads wait
+from benchmarks import ours, timing  # first: it says how OpenMP's threads wait
 
 # isort: split
 import torch
 
 from speechbrain_ext.atomic_write import write_json
 from speechbrain_ext.errors import check_whole_number
-from speechbrain_ext.inference.classifier import load_classifier
-from speechbrain_ext.inference.onnx import write_onnx
+from speechbrain_ext.inference import load_classifier, write_onnx
+from speechbrain_ext.inference.onnx import ONNX_FILES
 from speechbrain_ext.versions import versions
 
 # Seconds of each clip of a batch; shorter ones are padded.
-CASES = {
-    "1 s": [1],
-    "2 s": [2],
-    "4 s": [4],
-    "8 s": [8],
-    "8 clips of 1 to 8 s, padded": [1, 2, 3, 4, 5, 6, 7, 8],
-}
-RIVALS = ("PyTorch", "onnxruntime")
+CASES = {"1 s": [1], "4 s": [4], "8 s": [8], "4 clips of 1 to 8 s, padded": [1, 2, 4, 8]}
+REFERENCE = "onnxruntime, fp32"
+OPENVINO = "OpenVINO, int8"
+RIVALS = ("PyTorch, fp32", "PyTorch, bf16", REFERENCE, "onnxruntime, int8")
+PACKAGES = ("onnx", "onnxscript", "onnxruntime", "openvino", "nncf")
+N_CALIBRATION = 4
 
 
-def rivals(classifier, path):
-    """Return name -> function from (wavs, wav_lens) to log-posteriors, in the order of RIVALS."""
+def load_rival(key, bundle, folder):
+    """Return a function from (wavs, wav_lens) to log-posteriors."""
+    runtime, precision = key.split(", ")
+    if runtime == "PyTorch":
+        classifier = load_classifier(bundle, {"device": "cpu", "precision": precision})
+        return lambda wavs, wav_lens: classifier.classify_batch(wavs, wav_lens)[0]
+    if runtime == "OpenVINO":
+        model = compile_openvino(folder / ONNX_FILES["fp32"])
+        return lambda wavs, wav_lens: torch.from_numpy(model(as_inputs(wavs, wav_lens))[0].copy())
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    threads = onnxruntime.SessionOptions()
+    threads.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(folder / ONNX_FILES[precision], threads, providers=["CPUExecutionProvider"])
+    return lambda *batch: torch.from_numpy(session.run(["log_posteriors"], as_inputs(*batch))[0])
 
-    def run_pytorch(wavs, wav_lens):
-        with torch.inference_mode():
-            return classifier.classify_batch(wavs, wav_lens)[0]
 
-    def run_onnxruntime(wavs, wav_lens):
-        inputs = {"wavs": wavs.numpy(), "wav_lens": wav_lens.numpy()}
-        return torch.from_numpy(session.run(["log_posteriors"], inputs)[0])
+def as_inputs(wavs, wav_lens):
+    """Name the inputs as the file does."""
+    return {"wavs": wavs.numpy(), "wav_lens": wav_lens.numpy()}
 
-    return dict(zip(RIVALS, (run_pytorch, run_onnxruntime)))
+
+def compile_openvino(path):
+    """Quantize a model by NNCF after training, weights and activations, and compile it for this processor."""
+    import nncf
+    import openvino
+
+    core = openvino.Core()
+    clips = nncf.Dataset([as_inputs(*make_batch([duration_s])) for duration_s in range(1, N_CALIBRATION + 1)])
+    model = nncf.quantize(
+        core.read_model(path), clips, model_type=nncf.ModelType.TRANSFORMER, subset_size=N_CALIBRATION
+    )
+    return core.compile_model(model, "CPU", {"INFERENCE_NUM_THREADS": torch.get_num_threads()})
 
 
 def make_batch(durations_s):
@@ -62,41 +81,54 @@ def make_batch(durations_s):
     return wavs, torch.tensor(lengths) / max(lengths)
 
 
-def measure(run_of, durations_s, repeats):
-    """Time one case: name -> seconds, a repeat each, and the largest "difference" of a log-posterior."""
-    batch, short = make_batch(durations_s), make_batch([1])
-    pytorch, onnx = (run_of[name](*batch) for name in RIVALS)
-    seconds = timing.time_by_turns(
-        {name: lambda name=name: run_of[name](*batch) for name in RIVALS},
-        repeats,
-        settle=lambda name: run_of[name](*short),
-    )
-    return {**seconds, "difference": (pytorch - onnx).abs().max().item()}
+def serve(connection, turn, key, bundle, folder):
+    """Be a rival's process: answer the name of a case with (seconds, CPU seconds, posteriors)."""
+    run = load_rival(key, bundle, folder)
+    with torch.inference_mode():
+        while case := connection.recv():
+            batch = make_batch(CASES[case])
+            start, cpu_start = time.perf_counter(), time.process_time()
+            log_posteriors = run(*batch)
+            seconds, cpu_s = time.perf_counter() - start, time.process_time() - cpu_start
+            connection.send((seconds, cpu_s, log_posteriors.exp().numpy()))
+
+
+def measure(bundle, folder, keys, repeats):
+    """Time all cases by turns: case -> rival -> seconds and CPU seconds of each repeat, and its largest difference."""
+    measured = {}
+    with timing.processes(serve, keys, bundle, folder) as connections:
+        for case in CASES:
+            rounds = {key: [] for key in keys}
+
+            def ask(key, case=case, rounds=rounds):
+                connections[key].send(case)
+                rounds[key].append(connections[key].recv())
+
+            timing.time_by_turns({key: lambda key=key: ask(key) for key in keys}, repeats)
+            reference = rounds[REFERENCE][0][2]
+            measured[case] = {
+                key: {
+                    "seconds": [turn[0] for turn in turns[1:]],  # the first warms up
+                    "cpu_s": [turn[1] for turn in turns[1:]],
+                    "difference": float(abs(turns[0][2] - reference).max()),
+                }
+                for key, turns in rounds.items()
+            }
+    return measured
 
 
 def table(measured):
-    """Write the times as Markdown; the ratio is that of the two times of a repeat."""
+    """Write the times as Markdown; the ratio is that of the two CPU times of a repeat."""
     lines = [
-        "| clips | PyTorch, ms | onnxruntime, ms | PyTorch / onnxruntime | onnxruntime wins | largest difference |",
+        f"| clips | runtime | s | CPU s | {REFERENCE} / it, CPU time | largest difference of a posterior |",
         "|---|---|---|---|---|---|",
     ]
-    for name, case in measured.items():
-        ratios = timing.ratios(case, *RIVALS)
-        times = [timing.spread([1000 * t for t in case[rival]], ".1f") for rival in RIVALS]
-        wins = f"{sum(ratio > 1 for ratio in ratios)} of {len(ratios)}"
-        cells = [name, *times, timing.spread(ratios, ".2f"), wins, f"{case['difference']:.1e}"]
-        lines.append(f"| {' | '.join(cells)} |")
+    for case, rivals in measured.items():
+        for key, row in rivals.items():
+            ratios = [a / b for a, b in zip(rivals[REFERENCE]["cpu_s"], row["cpu_s"])]
+            cells = [case, key, timing.spread(row["seconds"], ".3f"), timing.spread(row["cpu_s"], ".3f")]
+            lines.append(f"| {' | '.join([*cells, timing.spread(ratios, '.2f'), format(row['difference'], '.1e')])} |")
     return "\n".join(lines)
-
-
-def verdict(measured):
-    """Say which is faster: of a case only what was so in 9 of 10 repeats."""
-    faster = {"onnxruntime": [], "PyTorch": [], "undecided": []}
-    for name, case in measured.items():
-        ratios = timing.ratios(case, *RIVALS)
-        share = sum(ratio > 1 for ratio in ratios) / len(ratios)
-        faster["onnxruntime" if share >= 0.9 else "PyTorch" if share <= 0.1 else "undecided"].append(name)
-    return "Faster: " + ", ".join(f"{rival} ({'; '.join(names)})" for rival, names in faster.items() if names) + "."
 
 
 def main(argv):
@@ -105,34 +137,36 @@ def main(argv):
     parser.add_argument(
         "bundle", metavar="BUNDLE", nargs="?", help="a folder that `speechbrain-ext export` has written"
     )
-    parser.add_argument("--random_layers", metavar="N", type=int, default=12, help="without a bundle: N of width 768")
-    parser.add_argument("--repeats", metavar="N", type=int, default=15)
+    parser.add_argument("--size", default="large", help=f"without a bundle: {', '.join(ours.SIZES)}")
+    parser.add_argument("--repeats", metavar="N", type=int, default=3)
     options = parser.parse_args(argv)
-    for name in ("random_layers", "repeats"):
-        check_whole_number(f"--{name}", getattr(options, name), 1)
+    check_whole_number("--repeats", options.repeats, 1)
+    has_openvino = all(importlib.util.find_spec(name) for name in ("openvino", "nncf"))
     with tempfile.TemporaryDirectory() as scratch:
-        bundle = options.bundle or timing.random_bundle(Path(scratch) / "bundle", options.random_layers)
-        classifier = load_classifier(bundle)
-        path = Path(scratch) / "model.onnx"
-        write_onnx(classifier, path)
-        n_bytes = path.stat().st_size
-        run_of = rivals(classifier, path)
-        measured = {name: measure(run_of, durations_s, options.repeats) for name, durations_s in CASES.items()}
-    encoder = classifier.mods.embedding_model.encoder
-    model = {
-        "n_layers": encoder.num_layers,
-        "width": encoder.embedding_dim,
-        "feature_reduction": encoder.feature_reduction,
-        "weights": "trained" if options.bundle else "random",
-        "onnx_bytes": n_bytes,
-    }
+        config, n_layers = ours.sizes(options.size)
+        bundle = options.bundle or timing.random_bundle(Path(scratch) / "bundle", n_layers, config)
+        classifier = load_classifier(bundle, {"device": "cpu"})
+        for precision, name in ONNX_FILES.items():
+            write_onnx(classifier, Path(scratch) / name, precision)
+        n_bytes = {precision: (Path(scratch) / name).stat().st_size for precision, name in ONNX_FILES.items()}
+        encoder = classifier.mods.embedding_model.encoder
+        model = {
+            "n_layers": encoder.num_layers,
+            "width": encoder.embedding_dim,
+            "weights": "trained" if options.bundle else "random",
+            "onnx_bytes": n_bytes,
+        }
+        del classifier, encoder  # the memory is the rivals'
+        keys = [*RIVALS, OPENVINO] if has_openvino else list(RIVALS)
+        measured = measure(bundle, Path(scratch), keys, options.repeats)
     here = timing.machine()
-    found = {**versions(), **{name: version(name) for name in ("onnx", "onnxscript", "onnxruntime")}}
+    found = {**versions(), **{name: version(name) for name in PACKAGES if importlib.util.find_spec(name)}}
     print(
-        f"{model['n_layers']} layers of width {model['width']}, {model['weights']} weights, feature_reduction "
-        f"{model['feature_reduction']}, an ONNX file of {n_bytes / 1e6:.1f} MB. {here['cpu']}, {here['n_threads']} "
-        f"threads; torch {found['torch']}, onnxruntime {found['onnxruntime']}. Median (lowest to highest) of "
-        f"{options.repeats} repeats.\n\n{table(measured)}\n\n{verdict(measured)}"
+        f"{model['n_layers']} layers of width {model['width']}, {model['weights']} weights; files of "
+        f"{n_bytes['fp32'] / 1e6:.1f} MB and {n_bytes['int8'] / 1e6:.1f} MB "
+        f"({n_bytes['int8'] / n_bytes['fp32']:.2f} of it). {here['cpu']}, {here['n_threads']} threads; "
+        f"{', '.join(f'{name} {found[name]}' for name in ('torch', *PACKAGES) if name in found)}. Median (lowest to "
+        f"highest) of {options.repeats} repeats.\n\n{table(measured)}"
     )
     if options.json:
         result = {"model": model, "machine": here, "versions": found, "repeats": options.repeats}

@@ -1,7 +1,9 @@
 """What the benchmarks share: rivals timed by turns, ratios with their spread, the machine, a model to time."""
 
 import argparse
+import contextlib
 import csv
+import multiprocessing
 import os
 import platform
 import re
@@ -82,6 +84,39 @@ def time_by_turns(rivals, repeats, settle=None):
             rivals[name]()
             seconds[name].append(time.perf_counter() - start)
     return seconds
+
+
+@contextlib.contextmanager
+def processes(serve, keys, *args):
+    """Start a process for each rival: name -> connection to it.
+
+    Arguments
+    ---------
+    serve : callable
+        Called in the process with (connection, number of the rival, its name, *args); ends when it receives None.
+    keys : list of str
+        The rivals' names.
+    args
+        What else `serve` takes.
+    """
+    context = multiprocessing.get_context("spawn")
+    connections, started = {}, []
+    try:
+        for turn, key in enumerate(keys):
+            connections[key], end = context.Pipe()
+            started.append(context.Process(target=serve, args=(end, turn, key, *args)))
+            started[-1].start()
+            end.close()  # so that a process that dies is noticed
+        yield connections
+        for connection in connections.values():
+            connection.send(None)
+    except BaseException:
+        for process in started:
+            process.kill()
+        raise
+    finally:
+        for process in started:
+            process.join()
 
 
 def ratios(seconds, of, to):
