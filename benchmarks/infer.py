@@ -110,8 +110,7 @@ def measure(options):
     found, answers = {}, {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = timing.random_bundle(Path(scratch) / "bundle", n_layers, config)
-        encoder = load_classifier(folder).mods.embedding_model.encoder
-        torch.save(encoder.model.state_dict(), folder / WEIGHTS)
+        torch.save(load_classifier(folder).mods.embedding_model.encoder.model.state_dict(), folder / WEIGHTS)
         with timing.processes(serve, (OURS, *options.rivals), options, folder) as connections:
             for way in options.ways:
                 rounds = {key: [] for key in connections}

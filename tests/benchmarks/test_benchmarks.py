@@ -11,6 +11,7 @@ import torch
 from benchmarks import (
     augment,
     checkpoint,
+    families,
     flops,
     growth,
     infer,
@@ -26,6 +27,7 @@ from benchmarks import (
 )
 from benchmarks import data as data_benchmark
 from speechbrain_ext.augment.waveforms import PAPER_AUGMENTATIONS
+from speechbrain_ext.dataio.dataset import pad_right
 from speechbrain_ext.errors import InputError
 from tests.tiny_hubert import SMALL
 
@@ -285,3 +287,25 @@ def test_lengths_are_iemocaps():
     lengths = timing.iemocap_lengths()
     assert len(lengths) == 5531
     assert statistics.fmean(n for _, n in lengths) / 16000 == pytest.approx(4.55, abs=0.005)
+
+
+def test_families_numbers_fit_together(tmp_path, capsys):
+    argv = ["--size", "tiny", "--families", "hubert", "--clips", "1", "--repeats", "1"]
+    out, found = run(families, argv, tmp_path, capsys)
+    ways = found["measured"]["hubert"]
+    assert list(ways) == list(families.WAYS) and list(ways["step"]) == ["ours", "transformers"]
+    ratio = ways["loop"]["transformers"]["cpu_s"][0] / ways["loop"]["ours"]["cpu_s"][0]
+    assert f"| hubert | a loop over clips | {1 / ways['loop']['ours']['seconds'][0]:.2f} (" in out
+    assert f"| {ratio:.2f} (" in out
+
+
+@pytest.mark.parametrize("model_type", families.MODEL_TYPES)
+def test_families_compares_the_same_layers(model_type, noise):
+    config = families.make_config(model_type, "tiny", 2)
+    ours_, theirs = (families.make_model(rival, config, 2).eval() for rival in (families.OURS, families.THEIRS))
+    layers = ours_.family.layers(ours_.model), ours_.family.layers(theirs.model)
+    sizes = [[tuple(p.shape) for p in part.parameters()] for part in layers]
+    assert len(layers[0]) == 2 and sizes[0] == sizes[1]
+    wavs, wav_lens = pad_right([noise(16000), noise(8000)])
+    with torch.inference_mode():
+        assert ours_(wavs, wav_lens).shape == theirs(wavs, wav_lens).shape == (2, 32)
