@@ -4,7 +4,14 @@ import torch
 from speechbrain_ext.dataio.waveform_scale import pad_with_mean, scale_waveforms
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.embedding_model import EmbeddingModel
+from speechbrain_ext.lobes import FilterbankEncoder, TruncatedEncoder
 from tests.bundle_making import make_parts
+from tests.tiny_encoders import ENCODERS
+
+FILTERBANK = {
+    **{"n_mels": 16, "window_ms": 32, "hop_ms": 20, "channels": 8, "dilations": [2, 3], "res2net_scale": 4},
+    **{"squeezed_channels": 4, "pooled_channels": 8, "attention_channels": 4, "embedding_dim": 6},
+}
 
 
 @pytest.fixture
@@ -115,3 +122,23 @@ def test_half_precision_keeps_norms_and_embeddings_in_float32(model, clips):
 def test_half_precision_is_one_of_two(model):
     with pytest.raises(InputError, match="precision must be one of bf16, fp16, got 'fp8'"):
         model().use_half_precision("fp8")
+
+
+@pytest.mark.parametrize("name", [*ENCODERS, "filterbank"])
+def test_every_encoder_is_close_in_half_precision(name, clips):
+    wavs, wav_lens, _ = clips
+    torch.manual_seed(0)
+    if name == "filterbank":
+        encoder = FilterbankEncoder(FILTERBANK).eval()
+    else:
+        model_type, config = ENCODERS[name]
+        encoder = TruncatedEncoder(
+            config={"model_type": model_type, **config}, num_layers=3, feature_reduction="mean", waveform_scale=None
+        ).eval()
+    model = EmbeddingModel(encoder, torch.nn.Identity()).eval()
+    with torch.inference_mode():
+        expected = model(wavs, wav_lens)
+        model.use_half_precision("bf16")
+        found = model(wavs, wav_lens)
+    assert found.dtype == torch.float32
+    assert 0 < (found - expected).norm() / expected.norm() < 0.02
