@@ -67,6 +67,8 @@ class FilterbankEncoder(nn.Module):
         Size of the output.
     min_samples : int
         Samples of the shortest clip, one window.
+    values_a_sample : float
+        How many values the widest step computes for a sample of the waveform.
 
     Raises
     ------
@@ -97,6 +99,8 @@ class FilterbankEncoder(nn.Module):
         self.equalizer_db = equalizer_db
         self.min_samples = round(sample_rate_hz * config["window_ms"] / 1000)
         self.hop_samples = round(sample_rate_hz * config["hop_ms"] / 1000)
+        widest = max(self.min_samples + 2, config["channels"], config["pooled_channels"])  # complex spectra, in pairs
+        self.values_a_sample = max(1.0, widest / self.hop_samples)
         n_mels, n_blocks, pooled = config["n_mels"], len(config["dilations"]), config["pooled_channels"]
         with torch.device("cpu"):  # its tables are no weights: a file of weights could not fill them
             self.filterbanks = Fbank(

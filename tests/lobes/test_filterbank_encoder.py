@@ -80,6 +80,7 @@ def test_architecture_builds_the_same_encoder(encoder):
     wavs = torch.randn(1, 8000)
     assert torch.equal(other.eval()(wavs), encoder(wavs))
     assert encoder.embedding_dim == 6 and encoder.min_samples == 512
+    assert encoder.values_a_sample == 514 / 320  # real and imaginary parts of 257 frequencies, a frame of 320 samples
 
 
 @pytest.mark.parametrize(
