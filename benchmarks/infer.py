@@ -5,7 +5,7 @@ OMP_NUM_THREADS=2 python benchmarks/infer.py                   # HuBERT-Large si
 OMP_NUM_THREADS=2 python benchmarks/infer.py --size small --clips 32
 python benchmarks/infer.py --device cuda --clips 32 --peer_precision bf16
 
-Ours is as `speechbrain-ext predict` runs it, with precision auto. Rivals: (f) ours in fp32; peers, in fp32: (c)
+Ours is as `speechbrain-ext predict --precision=auto` runs it. Rivals: (f) ours in fp32; peers, in fp32: (c)
 SpeechBrain's HuBERT lobe with averaged frames and a linear layer, (d) transformers' HubertForSequenceClassification.
 All have the same layers and weights. Three ways: a loop over files, each a batch of its own; the same padded batches
 for all, clips as they come; batches as each one makes them, ours of clips of similar length, the others' as they come.

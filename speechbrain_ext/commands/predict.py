@@ -47,9 +47,9 @@ def add_precision_argument(parser: argparse.ArgumentParser) -> None:
     """Declare the argument that says how precisely a classifier computes."""
     parser.add_argument(
         "--precision",
-        default="auto",
-        choices=["auto", "fp32", "bf16", "fp16"],
-        help="auto takes bf16 where the processor or the card has it, else fp32 (default: %(default)s)",
+        default="fp32",
+        choices=["fp32", "auto", "bf16", "fp16"],
+        help="auto takes bf16 where the processor or the card has it (default: %(default)s)",
     )
 
 

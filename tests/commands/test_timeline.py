@@ -149,7 +149,7 @@ def test_timeline_takes_the_device_asked_for(monkeypatch, talk, words):
     monkeypatch.setattr("speechbrain_ext.inference.classifier.load_classifier", load)
     with pytest.raises(InputError, match="enough"):
         run(parse("exported", talk, *words))
-    assert asked == [("exported", {"device": words[1] if words else None, "precision": "auto"})]
+    assert asked == [("exported", {"device": words[1] if words else None, "precision": "fp32"})]
 
 
 def test_format_segments_is_a_table_that_ends_in_time():
