@@ -36,8 +36,8 @@ def across_sections(system: System) -> list[str]:
     header = ["Tested on", "Emotions", "Utterances", "Speakers", "WA (%)", "UA (%)", "UA of each run (%)"]
     sections = [
         "## On other corpora",
-        f"Each of the {len(system['runs'])} models, trained on {own}, was tested on all clips of the other corpus with "
-        "an emotion that both have, and decided between these emotions alone. All decisions are pooled; in brackets, "
+        f"Each run's model, trained on {own}, was tested on all clips of the other corpus with an emotion that both "
+        "have, and decided between these emotions alone. All decisions are pooled; in brackets, "
         f"95% intervals over speakers. The last column is about {own}'s own test folds, between the same emotions.",
         table([*header, f"UA on {own} (%)"], rows, "llrrllll"),
     ]
