@@ -1,9 +1,8 @@
 """An audit of anyone's folds: what their parts share, how their labels are spread, what is missing from the corpus."""
 
-import math
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Optional
 
@@ -12,19 +11,17 @@ import scipy
 
 from speechbrain_ext.corpora import get_corpus
 from speechbrain_ext.corpora.labels import match_label
+from speechbrain_ext.corpora.spelling import spelling_key
 from speechbrain_ext.corpora.split_files import Split
-from speechbrain_ext.dataio.audio import probe_audio
-from speechbrain_ext.dataio.copies import find_copies
-from speechbrain_ext.dataio.manifest import Manifest
-from speechbrain_ext.errors import InputError
+from speechbrain_ext.results.audit_audio import compare_recordings
 
 # What two parts may share: the key of an utterance, and what it is called; the first two are the utterance itself.
 SHARED = {
     "id": "utterances", "content": "recordings, by their samples", "wav": "recordings, by their paths",
     "speaker": "speakers", "session": "sessions", "dialogue": "dialogues", "group": "groups",
 }  # fmt: skip
+NAMES = ("speaker", "session", "dialogue", "group")  # which people write in several ways
 SHOWN = 5
-SAME_LENGTH_S = 0.05
 
 Utterances = Mapping[str, Mapping[str, Any]]
 
@@ -47,14 +44,14 @@ def audit_split(split: Split, audio: Sequence[Path] = ()) -> dict[str, Any]:
 
         - "corpus" (a title or None), "n_utterances", "labels" (counts), "known" (how many utterances have a speaker,
           and so on), "faults" (sentences: what contradicts itself in the lists);
-        - "audio": "listed", "found" and "compared" (numbers), "unreadable" and "altered" (sentences: what cannot be
-          read, and what is not as long as listed), "copies" (pairs of ids);
+        - "audio": as `compare_recordings` returns it;
         - "published": None, or "complete" and "differences" (sentences), by the registry's counts;
-        - "folds": for each "fold" (from 1), "sizes" and "speakers" of each part, "shared" (see `shared_between`),
-          "label_shift" (see `label_shift`), "cautions" (sentences);
+        - "folds": for each "fold" (from 1), "sizes", "speakers" and "unknown_speakers" (of how many utterances nothing
+          says who speaks) of each part, "shared" (see `shared_between`), "label_shift" (see `label_shift`), "cautions"
+          (sentences);
         - "leak": whether a test part shares anything with what is trained or validated on.
     """
-    utterances, found = _with_content(split, audio)
+    utterances, found = compare_recordings(split.utterances, split.roots, audio)
     n_known = {key: sum(key in one for one in utterances.values()) for key in (*SHARED, "emo", "gender", "language")}
     if any(
         all(one.get("group") == one.get(key) for one in utterances.values())
@@ -102,7 +99,8 @@ def shared_between(
     -------
     list of dict
         For each thing that is known "what" (its title), "n" (how many of the tested ones are shared), "of"
-        (how many there are), "names" (the first ones).
+        (how many there are), "names" (the first ones), "alike" (of those that are written in another way in the seen
+        part, the first ones: "S1 as s1"). Names count as shared however they are written (see `spelling_key`).
     """
     seen, tested = list(seen), list(tested)
     counts = []
@@ -113,9 +111,18 @@ def shared_between(
             {value for utt_id in part if (value := utt_id if key == "id" else utterances[utt_id].get(key))}
             for part in (seen, tested)
         )
-        shared = sorted(here & there)
-        counts.append({"key": key, "what": what, "n": len(shared), "of": len(here), "names": shared[:SHOWN]})
+        written = {_key(key, value): value for value in sorted(there)}
+        shared = sorted(value for value in here if value in there or _key(key, value) in written)
+        alike = [f"{value} as {written[_key(key, value)]}" for value in shared if value not in there]
+        counts.append(
+            {"key": key, "what": what, "n": len(shared), "of": len(here), "names": shared[:SHOWN],
+             "alike": alike[:SHOWN]}
+        )  # fmt: skip
     return counts
+
+
+def _key(kind: str, value: str) -> Any:
+    return spelling_key(value) if kind in NAMES else unicodedata.normalize("NFC", value)
 
 
 def label_shift(labels: Mapping[str, Sequence[str]]) -> Optional[dict[str, Any]]:
@@ -207,6 +214,9 @@ def _audit_fold(
             part: len({utterances[utt_id]["speaker"] for utt_id in ids if "speaker" in utterances[utt_id]})
             for part, ids in parts.items()
         },
+        "unknown_speakers": {
+            part: sum("speaker" not in utterances[utt_id] for utt_id in ids) for part, ids in parts.items()
+        },
         "shared": shared,
         "label_shift": label_shift(labels),
         "cautions": _cautions(parts, labels, utterances),
@@ -226,12 +236,14 @@ def _cautions(parts: Mapping[str, list[str]], labels: Mapping[str, list[str]], u
     absent = sorted(set(labels["test"]) - set(labels["train"]))
     if absent and labels["train"]:
         said.append(f"Tested, but not trained on: {', '.join(absent)}.")
-    unknown = sum("speaker" not in utterances[utt_id] for utt_id in parts["test"])
-    if unknown:
-        said.append(
-            f"Nothing says who speaks in {unknown} of {len(parts['test'])} test utterances: whether these speakers are "
-            "trained on cannot be told."
-        )
+    seen = parts["train"] + parts["valid"]
+    for ids, what, doubt in (
+        (parts["test"], "test utterances", "whether these speakers are trained on"),
+        (seen, "utterances that are trained or validated on", "whether these speakers are tested on"),
+    ):
+        unknown = sum("speaker" not in utterances[utt_id] for utt_id in ids)
+        if unknown and (ids is not seen or any("speaker" in utterances[utt_id] for utt_id in parts["test"])):
+            said.append(f"Nothing says who speaks in {unknown} of {len(ids)} {what}: {doubt} cannot be told.")
     return said
 
 
@@ -247,64 +259,3 @@ def _contradicted_names(split: Split) -> list[str]:
         if told and label in corpus.emotions and told != label:
             wrong.append(f"{utt_id} is labelled {emo}, and by its name it is {told}")
     return [f"{len(wrong)} labels contradict the names of the recordings: {'; '.join(wrong[:SHOWN])}."] if wrong else []
-
-
-def _with_content(split: Split, audio: Sequence[Path]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """Find the recordings that are there; give copies of one the same "content"."""
-    utterances = {utt_id: dict(one) for utt_id, one in split.utterances.items()}
-    listed = {utt_id: one["wav"] for utt_id, one in utterances.items() if "wav" in one}
-    roots = list(dict.fromkeys([*audio, *split.roots, Path()]))
-    paths = {
-        utt_id: next((root / wav for root in roots if (root / wav).is_file()), None) for utt_id, wav in listed.items()
-    }
-    present = {utt_id: path for utt_id, path in paths.items() if path}
-    manifest: Manifest = {}
-    unreadable = []
-
-    def probe(utt_id: str) -> dict[str, Any] | InputError:
-        try:
-            one, header = utterances[utt_id], probe_audio(present[utt_id], utt_id)
-            entry = {"wav": str(present[utt_id]), "duration": header.duration_s}
-            if "start" in one:
-                start, end = float(one["start"]), float(one.get("end") or "inf")
-                entry |= {"start": start, "duration": min(end, header.duration_s) - start}
-            return entry
-        except (InputError, ValueError) as error:
-            return InputError(str(error))
-
-    with ThreadPoolExecutor(8) as pool:
-        for utt_id, entry in zip(present, pool.map(probe, present)):
-            if isinstance(entry, InputError):
-                unreadable.append(str(entry))
-            else:
-                manifest[utt_id] = entry
-    altered = [
-        f"{utt_id} lasts {entry['duration']:.2f} s, listed {float(utterances[utt_id]['length']):.2f} s"
-        for utt_id, entry in manifest.items()
-        if abs(entry["duration"] - _number(utterances[utt_id].get("length", math.nan))) > SAME_LENGTH_S
-    ]
-    try:
-        copies = find_copies(manifest, "")
-    except InputError as error:  # of a recording whose header could be read
-        unreadable.append(str(error))
-        copies, manifest = [], {}
-    for utt_id in manifest:
-        utterances[utt_id]["content"] = utt_id
-    for first, other in copies:
-        utterances[other]["content"] = first
-    found = {
-        "listed": len(listed),
-        "found": len(present),
-        "compared": len(manifest),
-        "unreadable": unreadable,
-        "altered": altered,
-        "copies": [list(pair) for pair in copies],
-    }
-    return utterances, found
-
-
-def _number(text: Any) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan

@@ -38,11 +38,12 @@ def sections_of(found: Mapping[str, Any]) -> list[Section]:
         The first one says whether there is a leak.
     """
     split = found["split"]
-    sections = [] if split is None else [_verdict(split), _folds(split), _labels(split), _corpus(split)]
+    verdict = [] if split is None else [_verdict(split)]  # said even where nothing is to be added
+    sections = [] if split is None else [_folds(split), _labels(split), _corpus(split)]
     for system in found["systems"]:
         sections += _system(system)
     sections += [_comparison(one) for one in found["comparisons"]]
-    return [section for section in sections if section.sentences or section.rows]
+    return verdict + [section for section in sections if section.sentences or section.rows]
 
 
 def to_terminal(sections: Sequence[Section]) -> str:
@@ -99,7 +100,11 @@ def _verdict(split: Mapping[str, Any]) -> Section:
             cautions.setdefault(text, []).append(fold["fold"])
     n_folds = len(split["folds"])
     n_leaking = len({fold for of in leaks.values() for fold in of})
-    unknown = "" if split["known"]["speaker"] else ", but nothing says who speaks"
+    unknown = ""
+    if not split["known"]["speaker"]:
+        unknown = ", but nothing says who speaks"
+    elif any(n for fold in split["folds"] for n in fold["unknown_speakers"].values()):
+        unknown = ", but not all speakers are known"
     title = f"LEAK in {n_leaking} of {n_folds} folds" if leaks else f"No leak found{unknown}"
     return Section(title, _by_fold(leaks, n_folds) + _by_fold(cautions, n_folds) + split["faults"][:SHOWN])
 
@@ -115,7 +120,8 @@ def _shared(one: Mapping[str, Any]) -> str:
     names = listing(one["names"]) + ", ..." * (one["n"] > len(one["names"]))
     what = one["what"].split(",")[0]
     how = one["what"].removeprefix(what)
-    return f"{one['n']} of {one['of']} {a} {what}{how} are also in {b} ({names})"
+    alike = f"; written otherwise there: {listing(one['alike'])}" if one["alike"] else ""
+    return f"{one['n']} of {one['of']} {a} {what}{how} are also in {b} ({names}{alike})"
 
 
 def _folds(split: Mapping[str, Any]) -> Section:
@@ -136,8 +142,10 @@ def _folds(split: Mapping[str, Any]) -> Section:
     if audio["found"]:
         n, n_found, n_listed = audio["compared"], audio["found"], audio["listed"]
         said.append(f"{n_found} of {n_listed} listed recordings are here, and {n} were compared by their samples.")
-    elif audio["listed"]:
+    elif audio["listed"] and not audio["unused"]:
         said.append("No recording is here: recordings were not compared by their samples (see --audio).")
+    said += [f"None of the {audio['listed']} listed recordings is under {folder} (--audio): their paths must continue "
+             "from there." for folder in audio["unused"] if audio["listed"]]  # fmt: skip
     if audio["altered"]:
         said.append(f"{len(audio['altered'])} of them are not as long as listed: {audio['altered'][0]}.")
     if audio["unreadable"]:
@@ -197,7 +205,7 @@ def _system(system: Mapping[str, Any]) -> list[Section]:
     said += [f"{places[key]['n']} {text} (the first is {places[key]['first']})." for key, text in texts.items()
              if places.get(key, {}).get("n")]  # fmt: skip
     rows = [
-        [name.replace("_", "-"), percent(one["value"]), percent_range(one["over_utterances"]),
+        [{"macro_F1": "macro-F1"}.get(name, name), percent(one["value"]), percent_range(one["over_utterances"]),
          percent_range(one["over_speakers"])]
         for name, one in system["metrics"].items()
     ]  # fmt: skip

@@ -75,6 +75,15 @@ def test_predictions_are_audited_with_and_without_lists(folder, capsys):
     assert "q.csv minus p.csv\n  On 3 utterances that both have. Right in q.csv alone: 1, in p.csv alone: 0" in out
 
 
+def test_labels_are_shown_as_they_are(folder, capsys):
+    (folder / "p.csv").write_text("id,predicted,true\nc,very_angry_now,very_angry_now\nd,__x__,very_angry_now\n")
+    assert main(["audit", "--predictions=p.csv", "--html=a.html"]) == 0
+    out = capsys.readouterr().out
+    assert "recall very_angry_now" in out and "recall __x__" in out and "macro-F1" in out
+    page = (folder / "a.html").read_text()
+    assert "recall very_angry_now" in page and "recall &#95;&#95;x&#95;&#95;" in page
+
+
 def test_predictions_of_other_utterances_are_said(folder, capsys):
     (folder / "p.csv").write_text("id,predicted,true\nc,ang,ang\na,ang,ang\nq,sad,sad\n")
     assert main(["audit", "train.csv", "test.csv", "--predictions=p.csv"]) == 0

@@ -131,7 +131,7 @@ def test_a_recording_that_cannot_be_read_to_its_end_stops_the_comparison_alone(t
     def refuse(*_):
         raise InputError("a: the recording ends early.")
 
-    monkeypatch.setattr("speechbrain_ext.results.audit.find_copies", refuse)
+    monkeypatch.setattr("speechbrain_ext.results.audit_audio.find_copies", refuse)
     for name in "ab":
         soundfile.write(tmp_path / f"{name}.wav", np.zeros(8000), 16000)
     found = audit_split(make_split({"train": "a", "test": "b"}, wav=["a.wav", "b.wav"]), [tmp_path])
