@@ -57,13 +57,15 @@ class EmoBoxRows:
         return rows
 
 
-def read_metadata(folder: Path) -> list[Row]:
+def read_metadata(folder: Path, map_labels: bool = True) -> list[Row]:
     """Read what EmoBox says about a corpus; no recording is needed.
 
     Arguments
     ---------
     folder : pathlib.Path
         EmoBox's folder for the corpus.
+    map_labels : bool
+        Whether labels are called as in the label map, or as in the lists.
 
     Returns
     -------
@@ -91,7 +93,9 @@ def read_metadata(folder: Path) -> list[Row]:
                 parts[key][k] = part
     if not records:
         raise InputError(f"{folder} lists no utterance: get EmoBox's metadata again.")
-    labels = _map_labels(records.values(), folder / "label_map.json")
+    labels = {record["emo"]: record["emo"] for record in records.values()}
+    if map_labels:
+        labels = _map_labels(records.values(), folder / "label_map.json")
     return [_row(record, labels[record["emo"]], parts[key], folder.name) for key, record in sorted(records.items())]
 
 

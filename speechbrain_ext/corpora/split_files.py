@@ -8,12 +8,13 @@ from typing import Any, Optional
 
 from speechbrain_ext.corpora.base import CORPORA
 from speechbrain_ext.corpora.emobox import read_metadata, registered_name
+from speechbrain_ext.corpora.fold_names import ListPlace, in_order, name_folds, part_of_path
 from speechbrain_ext.corpora.known_names import describe_name
 from speechbrain_ext.corpora.utterance_lists import LISTS, PART_WORDS, Record, is_kaldi, part_of_word, read_list
 from speechbrain_ext.dataio.manifest import DATA_ROOT, UNKNOWN_SPEAKER
 from speechbrain_ext.errors import InputError
 
-FOLD = re.compile(r"(?:^|[^a-z])fold[ _-]?(\d+)", flags=re.IGNORECASE)
+EMOBOX_FOLD = re.compile(r"fold_(\d+)")
 PLACES = ("part", "fold", "parts")  # where an utterance is, not what it is
 
 
@@ -34,6 +35,8 @@ class Split:
         Folders that the paths of recordings may be relative to.
     faults : list of str
         What contradicts itself in the lists.
+    notes : list of str
+        What was concluded of the lists' names, or taken together.
     """
 
     utterances: dict[str, dict[str, Any]]
@@ -41,6 +44,7 @@ class Split:
     corpus: Optional[str] = None
     roots: list[Path] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def read_split(words: Sequence[str], corpus: Optional[str] = None) -> Split:
@@ -50,8 +54,8 @@ def read_split(words: Sequence[str], corpus: Optional[str] = None) -> Split:
     ---------
     words : list of str
         Files and folders. Which part a file is, its name says (train, valid or dev, test), or the word that stands
-        before it: "test=my.csv"; a fold's number is in its name or its folder's. A list may also have a column part or
-        split, or a column fold, each of whose values is tested on by one fold. A folder may be one of EmoBox's.
+        before it: "test=my.csv"; `name_folds` tells its fold. A list may also have a column part or split, or a column
+        fold, each of whose values is tested on by one fold. A folder may be one of EmoBox's, or one fold of it.
     corpus : str, optional
         A name of the registry: what the names of its recordings say fills in what the lists do not.
 
@@ -69,23 +73,55 @@ def read_split(words: Sequence[str], corpus: Optional[str] = None) -> Split:
         raise InputError(f"corpus must be one of {', '.join(CORPORA)}, got {corpus!r}.")
     split = Split({}, [], corpus)
     placed: list[tuple[Optional[str], str, str]] = []  # (fold or none, part, id)
+    lists: list[tuple[ListPlace, Path]] = []
     for word in words:
         part, path = _take_apart(word)
-        if (path / "label_map.json").is_file():
-            split.corpus = split.corpus or next(
-                (name for name in [registered_name(path.name)] if name in CORPORA), None
-            )
-            split.roots.append(path.resolve().parent.parent)
-            placed += _add(split, read_metadata(path), None, "", path)
+        folder, fold = _find_emobox(path)
+        if folder:
+            placed += _add_emobox(split, folder, fold)
             continue
         for file in _find_lists(path):
-            inner = file.relative_to(path.parent).as_posix() if file != path else path.name
-            split.roots.append(file.parent)
-            placed += _add(split, read_list(file), _fold_of(inner), part or _part_of(inner), file)
+            lists.append((ListPlace(file.as_posix(), part or part_of_path(_inner(file, path)), bool(part)), file))
+    folds, split.notes = name_folds([place for place, _ in lists])
+    for (place, file), name in zip(lists, folds):
+        split.roots.append(file.parent)
+        records = read_list(file)
+        if not records and place.part != "valid":
+            raise InputError(f"{file} lists no utterance.")
+        if not records:
+            split.notes.append(f"{file} lists no utterance: this validation part is empty.")
+        placed += _add(split, records, name, place.part, file)
     split.folds = _make_folds(placed)
     if split.corpus:
         _fill_in(split, split.corpus)
     return split
+
+
+def _find_emobox(path: Path) -> tuple[Optional[Path], Optional[str]]:
+    """Return EmoBox's folder that a path is, or is a fold of, and that fold; (None, None) for others."""
+    for folder, fold in ((path, None), (path.absolute().parent, EMOBOX_FOLD.fullmatch(path.absolute().name))):
+        if path.is_dir() and (folder / f"{folder.absolute().name}.jsonl").is_file() and (folder / "fold_1").is_dir():
+            return (path, None) if fold is None and folder is path else (folder, fold[1]) if fold else (None, None)
+    return None, None
+
+
+def _add_emobox(split: Split, folder: Path, fold: Optional[str]) -> list[tuple[Optional[str], str, str]]:
+    """Add the utterances of EmoBox's folder, or those of one fold; without its label map its labels are as they are."""
+    folder = folder.resolve()
+    told = next((name for name in [registered_name(folder.name)] if name in CORPORA), None)
+    if told and split.corpus and told != split.corpus:
+        raise InputError(f"{folder} is EmoBox's folder of {told}, and the corpus is {split.corpus}. Leave one out.")
+    split.corpus = split.corpus or told
+    split.roots.append(folder.parent.parent)
+    rows = read_metadata(folder, map_labels=(folder / "label_map.json").is_file())
+    if fold:
+        kept = [row | {"parts": [row["parts"][int(fold) - 1]]} for row in rows]
+        rows = [row for row in kept if any(row["parts"])]
+    return _add(split, rows, None, "", folder)
+
+
+def _inner(file: Path, path: Path) -> str:
+    return file.relative_to(path.parent).as_posix() if file != path else path.name
 
 
 def _fill_in(split: Split, corpus: str) -> None:
@@ -117,28 +153,15 @@ def _find_lists(path: Path) -> list[Path]:
     files = [
         found for found in inner if found.suffix.lower() in LISTS and found.parent not in kaldi and found.is_file()
     ]
-    lists = [found for found in kaldi + files if _part_of(found.relative_to(path).as_posix())]
+    lists = [found for found in kaldi + files if part_of_path(found.relative_to(path).as_posix())]
     same = {(found.parent, found.stem) for found in lists if found.suffix == ".jsonl"}  # a JSON may say the same again
     lists = [found for found in lists if found.suffix != ".json" or (found.parent, found.stem) not in same]
+    corpora = [found.parent.name for found in sorted(path.glob("*/label_map.json"))]
+    if not lists and corpora:
+        raise InputError(f"{path} holds EmoBox's folders {', '.join(corpora)}: name one of them.")
     if not lists:
         raise InputError(f"{path} holds no list whose name says train, valid, dev or test. Name each: test=FILE.")
     return lists
-
-
-def _part_of(name: str) -> str:
-    """Return the part that a path names, the last word of it that names one."""
-    words = re.split(r"[^A-Za-z0-9]+", name)
-    return next((part for word in reversed(words) if (part := part_of_word(word))), "")
-
-
-def _fold_of(name: str) -> Optional[str]:
-    found = FOLD.findall(name)
-    return found[-1].lstrip("0") or "0" if found else None
-
-
-def _in_order(fold: Optional[str]) -> tuple[int, str]:
-    """Sort folds as their numbers count, if they are numbers."""
-    return len(fold or ""), fold or ""
 
 
 def _add(
@@ -189,7 +212,7 @@ def _checked(word: str, source: Path) -> str:
 
 def _make_folds(placed: Sequence[tuple[Optional[str], str, str]]) -> list[dict[str, list[str]]]:
     """Sort the utterances into folds; a list without a fold's number belongs to all of them."""
-    names: list[Optional[str]] = [*sorted({fold for fold, _, _ in placed if fold is not None}, key=_in_order)] or [None]
+    names: list[Optional[str]] = [*sorted({fold for fold, _, _ in placed if fold is not None}, key=in_order)] or [None]
     folds: dict[Optional[str], dict[str, list[str]]] = {name: {part: [] for part in PART_WORDS} for name in names}
     for fold, part, utt_id in placed:
         for one in names if fold is None else [fold]:

@@ -1,7 +1,9 @@
 """Lists of utterances in anyone's format: CSV, JSON, JSON Lines and Kaldi-style lists, as records with common names."""
 
 import json
-from collections.abc import Iterable, Mapping
+import reprlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,7 @@ def read_list(path: Path) -> list[Record]:
     Returns
     -------
     list of dict
-        Records, each with an id, in the order of the file.
+        Records, each with an id, in the order of the file; none for a file that is empty.
 
     Raises
     ------
@@ -63,14 +65,13 @@ def read_list(path: Path) -> list[Record]:
     elif path.suffix.lower() in (".csv", ".tsv", ".jsonl", ".ndjson"):
         table = read_table(path, [other for names in NAMES.values() for other in names])
         if table.faults:
-            raise InputError(f"{path}: {table.faults[0].text}")
+            more = f" {len(table.faults) - 1} further records cannot be read." if len(table.faults) > 1 else ""
+            raise InputError(f"{path}{table.faults[0].text.removeprefix(path.name)}{more}")
         records = [_named(fields) for _, fields in table.records]
     elif path.suffix.lower() == ".json":
         records = list(_read_json(path))
     else:
         records = _read_lines(path)
-    if not records:
-        raise InputError(f"{path} lists no utterance.")
     for number, record in enumerate(records, start=1):
         record.setdefault("id", record.get("wav", ""))
         if not record["id"]:
@@ -111,7 +112,8 @@ def _named(fields: Mapping[str, Any]) -> Record:
 
 def _read_json(path: Path) -> Iterable[Record]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        content = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant) if text.strip() else []
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as JSON: {error}.") from error
     if isinstance(content, dict) and content and all(map(part_of_word, content)):
@@ -121,9 +123,21 @@ def _read_json(path: Path) -> Iterable[Record]:
         yield from _records_of(content, path)
 
 
+def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of its pairs; of a key that stands twice, json would keep the second without a word."""
+    twice = [key for key, n in Counter(key for key, _ in pairs).items() if n > 1]
+    if twice:
+        raise ValueError(f"the key {twice[0]!r} stands twice in one object; leave one out")
+    return dict(pairs)
+
+
+def _refuse_constant(word: str) -> None:
+    raise ValueError(f"{word} is no number of JSON")
+
+
 def _records_of(content: Any, path: Path) -> Iterable[Record]:
     if not isinstance(content, (dict, list)):
-        raise InputError(f"{path} holds a {type(content).__name__}: an object or a list of utterances is needed.")
+        raise InputError(f"{path} holds {reprlib.repr(content)}: an object or a list of utterances is needed.")
     items = content.items() if isinstance(content, dict) else [("", one) for one in content]
     for utt_id, fields in items:
         if isinstance(fields, str) and not utt_id:

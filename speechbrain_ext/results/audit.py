@@ -43,7 +43,8 @@ def audit_split(split: Split, audio: Sequence[Path] = ()) -> dict[str, Any]:
         Ready for JSON:
 
         - "corpus" (a title or None), "n_utterances", "labels" (counts), "known" (how many utterances have a speaker,
-          and so on), "faults" (sentences: what contradicts itself in the lists);
+          and so on), "notes" (sentences: how the lists were read), "faults" (sentences: what contradicts itself in
+          them);
         - "audio": as `compare_recordings` returns it;
         - "published": None, or "complete" and "differences" (sentences), by the registry's counts;
         - "folds": for each "fold" (from 1), "sizes", "speakers" and "unknown_speakers" (of how many utterances nothing
@@ -67,6 +68,7 @@ def audit_split(split: Split, audio: Sequence[Path] = ()) -> dict[str, Any]:
         "known": {
             key: n_known[key] for key in ("emo", "speaker", "session", "dialogue", "group", "gender", "language")
         },
+        "notes": split.notes,
         "faults": split.faults + _contradicted_names(split),
         "audio": found,
         "published": compare_with_published(split),

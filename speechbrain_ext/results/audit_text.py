@@ -106,7 +106,9 @@ def _verdict(split: Mapping[str, Any]) -> Section:
     elif any(n for fold in split["folds"] for n in fold["unknown_speakers"].values()):
         unknown = ", but not all speakers are known"
     title = f"LEAK in {n_leaking} of {n_folds} folds" if leaks else f"No leak found{unknown}"
-    return Section(title, _by_fold(leaks, n_folds) + _by_fold(cautions, n_folds) + split["faults"][:SHOWN])
+    return Section(
+        title, _by_fold(leaks, n_folds) + _by_fold(cautions, n_folds) + split["notes"][:SHOWN] + split["faults"][:SHOWN]
+    )
 
 
 def _by_fold(texts: Mapping[str, Sequence[int]], n_folds: int) -> list[str]:

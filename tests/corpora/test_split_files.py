@@ -81,6 +81,60 @@ def test_a_folder_of_emobox_says_its_corpus_and_who_speaks(tmp_path):
     assert tmp_path / "EmoBox" in split.roots
 
 
+def test_emobox_without_label_map_and_one_fold_of_it_are_known(tmp_path):
+    folder = write_emobox(tmp_path / "emodb")
+    (folder / "label_map.json").unlink()
+    split = read_split([str(folder)])
+    assert (split.corpus, len(split.folds)) == ("emodb", 2)
+    assert split.utterances["emodb-03a01Wa"]["emo"] == "anger" and split.utterances["emodb-03a01Wa"]["speaker"] == "03"
+    second = read_split([str(folder / "fold_2")])
+    assert (second.corpus, second.folds) == ("emodb", [split.folds[1]])
+
+
+def test_a_folder_of_emobox_contradicts_another_corpus(tmp_path):
+    folder = write_emobox(tmp_path / "data" / "emodb")
+    with pytest.raises(InputError, match="is EmoBox's folder of emodb, and the corpus is savee"):
+        read_split([str(folder)], "savee")
+
+
+def test_emobox_as_a_whole_names_its_corpora(tmp_path):
+    (write_emobox(tmp_path / "emodb") / "fold_1").rename(tmp_path / "kept")
+    (tmp_path / "emodb" / "fold_2").rename(tmp_path / "kept2")
+    for file in [*tmp_path.glob("kept*/*")]:
+        file.unlink()
+    with pytest.raises(InputError, match="holds EmoBox's folders emodb: name one of them"):
+        read_split([str(tmp_path)])
+
+
+def test_an_empty_validation_list_is_said(tmp_path):
+    words = [
+        write(tmp_path / name, text)
+        for name, text in (("train.csv", "id\na"), ("dev.csv", "id\n"), ("test.csv", "id\nb"))
+    ]
+    split = read_split(words)
+    assert split.folds == [{"train": ["a"], "valid": [], "test": ["b"]}]
+    assert split.notes == [f"{words[1]} lists no utterance: this validation part is empty."]
+    with pytest.raises(InputError, match="dev.csv lists no utterance"):
+        read_split([words[0], f"test={words[1]}"])
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("train_{}.csv", "test_{}.csv"), ("train{}.csv", "test{}.csv"), ("{}/train.csv", "{}/test.csv"),
+        ("session{}/train.csv", "session{}/test.csv"), ("split-{}-train.csv", "split-{}-test.csv"),
+        ("anna{}x/train_v1.csv", "anna{}x/test_v1.csv"),
+    ],
+)  # fmt: skip
+def test_lists_whose_names_pair_up_are_folds(tmp_path, train, test):
+    for k in (1, 2, 10):
+        write(tmp_path / "num" / train.format(k), f"id\na{k}\n")
+        write(tmp_path / "num" / test.format(k), f"id\nb{k}\n")
+    split = read_split([str(tmp_path / "num")])
+    assert split.folds == [{"train": [f"a{k}"], "valid": [], "test": [f"b{k}"]} for k in (1, 2, 10)]
+    assert split.notes[0].startswith("Read as 3 folds, as the lists' names pair up")
+
+
 def test_a_named_corpus_says_who_speaks_where_the_lists_do_not(tmp_path):
     words = [write(tmp_path / "train.txt", "08a01Wa\n"), write(tmp_path / "test.csv", "id,speaker\n03a01Wa,me\n")]
     split = read_split(words, "emodb")

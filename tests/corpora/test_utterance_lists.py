@@ -62,12 +62,14 @@ def test_a_folder_of_kaldi_is_read_with_its_segments(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.csv", "id,emo\n", "a.csv lists no utterance"),
         ("a.csv", "id,emo\nu1\n", "row 2"),
         ("a.csv", "emo,speaker\nsad,anna\n", "record 1 has neither an id nor a wav, but emo, speaker"),
         ("a.json", "{", "a.json cannot be read as JSON"),
-        ("a.json", "3.5", "a.json holds a float: an object or a list of utterances is needed"),
+        ("a.json", "3.5", "a.json holds 3.5: an object or a list of utterances is needed"),
         ("a.jsonl", '{"id": ' + "9" * 5000 + "}", "line 1: no JSON: Exceeds the limit"),
+        ("a.json", '{"u1": {"emo": "sad"}, "u1": {"emo": "ang"}}', "the key 'u1' stands twice"),
+        ("a.json", '{"u1": {"emo": NaN}}', "NaN is no number of JSON"),
+        ("a.csv", "id,emo\nu1\nu2\n", "^[^,]*a.csv, row 2: 1 fields .* 1 further records cannot be read"),
         ("a.json", '{"u1": 3}', "'u1' must be an object that says what is known"),
         ("a.txt", b"\xff\xfe\x00", "a.txt cannot be read as text in UTF-8"),
     ],
@@ -76,6 +78,12 @@ def test_lists_that_say_nothing_are_refused(tmp_path, name, text, message):
     (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(InputError, match=message):
         read_list(tmp_path / name)
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.csv", ""), ("a.csv", "id\n"), ("a.json", ""), ("a.txt", "\n")])
+def test_empty_lists_have_no_record(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    assert read_list(tmp_path / name) == []
 
 
 @pytest.mark.parametrize(
