@@ -165,6 +165,7 @@ class Recipe:
                     "sig": noise(n_samples, 1000 * i),
                     "n_samples": torch.tensor([n_samples]),
                     "target": target,
+                    "truth": i % len(EMOTIONS),
                     "partner_sig": noise(n_partner, 1000 * i + 500),
                     "partner_n_samples": torch.tensor([n_partner]),
                     "partner_target": target.roll(1),

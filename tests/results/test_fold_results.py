@@ -11,6 +11,7 @@ from speechbrain_ext.dataio.folds import Fold
 from speechbrain_ext.results.fold_results import is_finished, result_text, write_results
 from speechbrain_ext.results.report import write_report
 from speechbrain_ext.results.tested_run import read_metrics, read_tested_run
+from speechbrain_ext.training.added_keys import ADDED_KEYS
 from speechbrain_ext.training.hparams_file import hparams_text, settings_fingerprint
 from speechbrain_ext.training.settings import UNFINGERPRINTED_KEYS
 
@@ -59,11 +60,12 @@ def write(tmp_path):
             "validation": "random",
             "tested_weights": "best",
             "encoder": SimpleNamespace(architecture=lambda: {"hidden_size": 8}),
+            "eval_clip": SimpleNamespace(waveform_scale="peak"),
         }
         fold = Fold(
             train=["u3"], valid=[], test=["u1", "u2"], test_group="Session1", validation="random", cautions=cautions
         )
-        run = SimpleNamespace(folder=tmp_path, fold=fold, prepared=SimpleNamespace(manifest=MANIFEST))
+        run = SimpleNamespace(folder=tmp_path, fold=fold, prepared=SimpleNamespace(manifest=MANIFEST, notes=[]))
         recorded = {**IDENTITY, "corpus": corpus, "corpus_faults": list(faults), "n_processes": n_processes}
         (tmp_path / "run.json").write_text(json.dumps(recorded))
         (tmp_path / "hyperparams.yaml").write_text(SETTINGS)
@@ -98,12 +100,13 @@ def test_results_predictions_are_the_decisions_of_the_brain_and_not_a_second_arg
 @pytest.mark.parametrize("n_processes", [1, 2])
 def test_results_have_the_settings_of_one_process_with_batches_as_large(write, n_processes):
     metrics = read_metrics(write(n_processes=n_processes) / "test_metrics.json")
-    assert metrics["hyperparameters"] == {
+    asked = {
         "lr": 0.1,
         "batch_size": 8 * n_processes,
         "max_grad_norm": "inf",
         "augmentations": [{"!new:audiomentations.Gain": {"p": 0.5}}],
     }
+    assert metrics["hyperparameters"] == {**ADDED_KEYS, **asked}  # what came later is off
 
 
 def test_results_are_printed_with_their_paths(write, capsys):

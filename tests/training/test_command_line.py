@@ -110,7 +110,7 @@ def run_train(root, tmp_path):
     [
         ("--flod=1", "train.py: --flod is unknown: .*Did you mean --fold"),
         ("--corpus=emodeb", "train.py: corpus must be one of"),
-        ("--validation=loso", "train.py: validation must be one of random, group, none, got 'loso'"),
+        ("--validation=loso", "train.py: validation must be one of random, group, speaker, none, got 'loso'"),
         ("--lr=fast", "train.py: lr must be a number"),
     ],
 )

@@ -147,11 +147,12 @@ def test_a_fold_survives_that_a_file_within_a_room_is_renamed(fit, root, tmp_pat
     )
     shutil.copytree(root / "recipes", checkout / "recipes", ignore=shutil.ignore_patterns("__pycache__"))
     rooms = checkout / "speechbrain_ext"
-    (rooms / "nnet/losses.py").rename(rooms / "nnet/criteria.py")
+    (rooms / "nnet/schedulers.py").rename(rooms / "nnet/rates.py")
     face = rooms / "nnet/__init__.py"
-    face.write_text(face.read_text().replace('"losses":', '"criteria":'))
+    face.write_text(face.read_text().replace('"schedulers":', '"rates":'))
     train_file = checkout / "recipes/IEMOCAP/train.py"
     command = [sys.executable, str(train_file), str(folder / "hyperparams.yaml"), "--number_of_epochs=2"]
-    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": ""}, cwd=tmp_path)
+    ran = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ""}, cwd=tmp_path)
+    assert ran.returncode == 0, ran.stderr
     assert [epoch["epoch"] for epoch in history(folder)] == [1, 2]
     assert results(folder)[0]["n_epochs"] == 2
