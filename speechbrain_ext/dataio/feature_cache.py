@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 FORMAT = 1
 ENCODER_FILE = "encoder.json"
 SHARD = "*.safetensors"
-UNREADABLE = (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError)
+UNREADABLE = (SafetensorError, KeyError, TypeError, ValueError, RuntimeError)
 
 
 def samples_key(samples: torch.Tensor) -> str:
@@ -84,15 +84,17 @@ class FeatureCache:
         try:
             if not path.exists():
                 write_json(self.encoder, path)
-            found = json.loads(path.read_text(encoding="utf-8"))
+            try:
+                found = json.loads(path.read_text(encoding="utf-8"))
+            except (ValueError, RecursionError):  # damaged; each shard says its encoder as well
+                logger.warning("%s is damaged, and is written again.", path)
+                write_json(found := self.encoder, path)
         except OSError as error:
             raise self._unwritable(error) from error
-        except ValueError:
-            found = None
         if found != self.encoder:
             raise InputError(
-                f"feature_cache: {self.folder} holds the features of another encoder, or {ENCODER_FILE} there has been "
-                "changed. Delete that folder, or choose another --feature_cache."
+                f"feature_cache: {self.folder} holds the features of another encoder, says {ENCODER_FILE} there. Delete "
+                "that folder, or choose another --feature_cache."
             )
 
     def refresh(self) -> None:
@@ -108,6 +110,9 @@ class FeatureCache:
                 about, features, n_frames = file.metadata(), file.get_tensor("features"), file.get_tensor("n_frames")
             clips = json.loads(about["clips"])
             whole = int(about["crc32"]) == _checksum(features, n_frames, about["clips"])
+        except OSError as error:  # of the moment, such as too many open files: the features may be whole
+            logger.warning("%s is not used: it cannot be opened (%s). It is left as it is.", path, error)
+            return
         except UNREADABLE as error:
             why = f"it cannot be read ({error})"
         else:

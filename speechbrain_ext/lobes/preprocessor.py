@@ -11,6 +11,7 @@ from speechbrain_ext.lobes.pretrained import config_from_folder, find_checkpoint
 
 PREPROCESSOR_FILE = "preprocessor_config.json"
 SCALES = (*WAVEFORM_SCALES, "auto")
+LOG_MEL_RATE_HZ = 16_000
 
 
 def find_waveform_scale(
@@ -60,6 +61,12 @@ def find_waveform_scale(
     path = folder / PREPROCESSOR_FILE
     found = _read(path)
     rate = found.get("sampling_rate", sample_rate_hz)
+    takes_log_mel = get_family(config_from_folder(folder).model_type).takes_log_mel
+    if takes_log_mel and rate not in (None, LOG_MEL_RATE_HZ):
+        raise InputError(
+            f"the encoder of {folder} takes log-mel spectra, which are computed at {LOG_MEL_RATE_HZ} Hz; sample_rate "
+            f"or {PREPROCESSOR_FILE} says {rate} Hz. Give recordings at {LOG_MEL_RATE_HZ} Hz, and a checkpoint for it."
+        )
     if sample_rate_hz is not None and rate != sample_rate_hz:
         raise InputError(
             f"sample_rate is {sample_rate_hz}, and {path} says that the encoder takes {rate} Hz: "
@@ -67,7 +74,7 @@ def find_waveform_scale(
         )
     if scale != "auto":
         return scale
-    if get_family(config_from_folder(folder).model_type).takes_log_mel:
+    if takes_log_mel:
         return None
     if not path.is_file():
         raise InputError(

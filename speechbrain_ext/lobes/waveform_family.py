@@ -92,9 +92,14 @@ class WaveformFamily(Family):
         return model.encoder.layers
 
     def prepare(self, model: Model) -> None:
-        """Remove the LayerNorm after the last layer; without `do_stable_layer_norm` it stands before the first."""
+        """Remove the LayerNorm after the last layer; without `do_stable_layer_norm` it stands before the first.
+
+        What replaces masked frames is never used here: trainable, it would stop DistributedDataParallel.
+        """
         if self.stable:
             model.encoder.layer_norm = nn.Identity()
+        if getattr(model, "masked_spec_embed", None) is not None:
+            model.masked_spec_embed.requires_grad_(False)
 
     def set_projection_dropout(self, layer: Layer, probability: float) -> None:
         """Set the dropout after the output projection of attention."""

@@ -97,9 +97,28 @@ def test_folder_of_another_encoder_is_refused(tmp_path, features):
     (cache.folder / "encoder.json").write_bytes((other.folder / "encoder.json").read_bytes())
     with pytest.raises(InputError, match="holds the features of another encoder.* Delete that folder, or choose"):
         FeatureCache(tmp_path, ENCODER)
+
+
+def test_damaged_description_of_the_encoder_is_written_again(tmp_path, features, caplog):
+    cache = FeatureCache(tmp_path, ENCODER)
+    cache.add(features)
     (cache.folder / "encoder.json").write_text("{")
-    with pytest.raises(InputError, match="encoder.json there has been changed"):
-        FeatureCache(tmp_path, ENCODER)
+    assert "a" in FeatureCache(tmp_path, ENCODER) and "encoder.json is damaged, and is written again" in caplog.text
+    assert json.loads((cache.folder / "encoder.json").read_text()) == cache.encoder
+
+
+def test_shard_that_cannot_be_opened_now_is_left_as_it_is(tmp_path, features, monkeypatch, caplog):
+    cache = FeatureCache(tmp_path, ENCODER)
+    cache.add(features)
+
+    def too_many(*args):
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("speechbrain_ext.dataio.feature_cache.safe_open", too_many)
+        assert "a" not in FeatureCache(tmp_path, ENCODER)
+    assert "Too many open files). It is left as it is" in caplog.text
+    assert "a" in FeatureCache(tmp_path, ENCODER)
 
 
 def test_file_in_the_place_of_the_folder_is_refused(tmp_path):

@@ -111,6 +111,7 @@ def test_outputs_and_gradients_are_those_of_transformers(checkpoints, name, trai
     weights = torch.randn_like(expected)
     (expected * weights).sum().backward()
     (found * weights).sum().backward()
+    assert all(p.grad is not None for p in encoder.parameters() if p.requires_grad)  # DistributedDataParallel waits
     wanted, ours = gradients(reference), gradients(encoder)
     assert ours.keys() == wanted.keys()
     compare(ours, wanted)

@@ -73,3 +73,11 @@ def test_auto_without_a_preprocessor_is_refused(checkpoints):
     assert find_waveform_scale("layer", checkpoints["wavlm"], sample_rate_hz=16000) == "layer"
     with pytest.raises(InputError, match="auto needs a checkpoint .encoder_source.*choose peak, layer or null"):
         find_waveform_scale("auto")
+
+
+@pytest.mark.parametrize("name", ["whisper", "wav2vec2-bert"])
+def test_log_mel_spectra_of_another_rate_are_refused(checkpoints, name):
+    folder = says(checkpoints[name], {"sampling_rate": 8000})
+    for rate_hz in (8000, 16000, None):
+        with pytest.raises(InputError, match="log-mel spectra, which are computed at 16000 Hz; .* says 8000 Hz"):
+            find_waveform_scale("auto", folder, sample_rate_hz=rate_hz)
