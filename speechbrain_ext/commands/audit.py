@@ -62,20 +62,24 @@ def audit(options: argparse.Namespace) -> dict[str, Any]:
             raise InputError(f"--audio {folder} is no folder. Give the one that the lists' paths begin in.")
     from speechbrain_ext.corpora.split_files import read_split
     from speechbrain_ext.results.audit import audit_split
-    from speechbrain_ext.results.audit_system import audit_system, compare_systems, coverage
+    from speechbrain_ext.results.audit_system import audit_system, compare_systems, coverage, keep_tested
     from speechbrain_ext.results.audit_text import sections_of, to_markdown, to_terminal
     from speechbrain_ext.results.markdown_text import to_html
     from speechbrain_ext.results.system_predictions import read_system
 
     split = read_split(options.splits, options.corpus) if options.splits else None
     utterances = split.utterances if split else {}
-    systems = [read_system(path, utterances) for path in options.predictions]
+    given = [read_system(path, utterances) for path in options.predictions]
+    systems = [keep_tested(system, split.folds) for system in given] if split else given
     found: dict[str, Any] = {
         "version": __version__,
         "split": audit_split(split, options.audio) if split else None,
         "systems": [
-            {**audit_system(system, utterances), "coverage": coverage(system, split.folds) if split else None}
-            for system in systems
+            {
+                **audit_system(system, utterances),
+                "coverage": coverage(whole, split.folds, utterances) if split else None,
+            }
+            for system, whole in zip(systems, given)
         ],
         "comparisons": [compare_systems(other, systems[0], utterances) for other in systems[1:]],
     }

@@ -93,8 +93,8 @@ class FeatureCache:
             raise self._unwritable(error) from error
         if found != self.encoder:
             raise InputError(
-                f"feature_cache: {self.folder} holds the features of another encoder, says {ENCODER_FILE} there. Delete "
-                "that folder, or choose another --feature_cache."
+                f"feature_cache: {self.folder} holds the features of another encoder, says {ENCODER_FILE} there. "
+                "Delete that folder, or choose another --feature_cache."
             )
 
     def refresh(self) -> None:

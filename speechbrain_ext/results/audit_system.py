@@ -161,18 +161,52 @@ def compare_systems(a: System, b: System, utterances: Mapping[str, Mapping[str, 
     }
 
 
-def coverage(system: System, folds: Sequence[Mapping[str, Sequence[str]]]) -> dict[str, Any]:
+def keep_tested(system: System, folds: Sequence[Mapping[str, Sequence[str]]]) -> System:
+    """Keep the utterances that the folds test on: of the others, a number would say what was learned by heart.
+
+    Raises
+    ------
+    InputError
+        If none is tested.
+    """
+    tested = {utt_id for parts in folds for utt_id in parts["test"]}
+    places = [i for i, utt_id in enumerate(system.ids) if utt_id in tested]
+    if tested and not places:
+        raise InputError(
+            f"{system.name}: none of its {len(system.ids)} utterances (the first is {system.ids[0]}) is in a test part "
+            f"of the lists (the first is {min(tested)}). Give predictions of the test part, under the lists' ids."
+        )
+    return system.subset(places) if tested else system
+
+
+def coverage(
+    system: System,
+    folds: Sequence[Mapping[str, Sequence[str]]],
+    utterances: Mapping[str, Mapping[str, Any]] = {},  # noqa: B006
+) -> dict[str, Any]:
     """Say whether the predicted utterances are those that the folds test on.
 
     Returns
     -------
     dict
         "not_listed" (predicted, and in no list), "not_tested" (predicted, and in no test part), "missing" (tested by
-        the folds that are predicted at all, and not predicted): the numbers, each with the first id.
+        the folds that are predicted at all, and not predicted), "other_label" (whose true label is not the lists'):
+        the numbers, each with the first id.
     """
+    truths = {utt_id: utterances.get(utt_id, {}).get("emo") for utt_id in system.ids}
+    other = {
+        utt_id
+        for utt_id, true in zip(system.ids, system.true.tolist())
+        if truths[utt_id] and truths[utt_id] != system.labels[true]
+    }
     listed = {utt_id for parts in folds for ids in parts.values() for utt_id in ids}
     decided = set(system.ids)
     begun = [set(parts["test"]) for parts in folds if decided & set(parts["test"])]
     tested = set().union(*begun) if begun else set()
-    sets = {"not_listed": decided - listed, "not_tested": (decided & listed) - tested, "missing": tested - decided}
+    sets = {
+        "not_listed": decided - listed,
+        "not_tested": (decided & listed) - tested,
+        "missing": tested - decided,
+        "other_label": other,
+    }
     return {name: {"n": len(ids), "first": min(ids, default=None)} for name, ids in sets.items()}

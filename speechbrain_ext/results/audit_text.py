@@ -200,8 +200,9 @@ def _system(system: Mapping[str, Any]) -> list[Section]:
         said.append("Fewer than five speakers: the interval over them says little.")
     places = system.get("coverage") or {}
     texts = {
-        "not_listed": "predicted utterances are in no list",
-        "not_tested": "predicted utterances are in no test part, and count here as well",
+        "not_listed": "predicted utterances are in no list, and are left out",
+        "not_tested": "predicted utterances are in no test part, and are left out",
+        "other_label": "utterances have another true label here than in the lists; the one here counts",
         "missing": "tested utterances have no prediction",
     }
     said += [f"{places[key]['n']} {text} (the first is {places[key]['first']})." for key, text in texts.items()

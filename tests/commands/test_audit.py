@@ -88,8 +88,8 @@ def test_predictions_of_other_utterances_are_said(folder, capsys):
     (folder / "p.csv").write_text("id,predicted,true\nc,ang,ang\na,ang,ang\nq,sad,sad\n")
     assert main(["audit", "train.csv", "test.csv", "--predictions=p.csv"]) == 0
     out = capsys.readouterr().out
-    assert "1 predicted utterances are in no list (the first is q)." in out
-    assert "1 predicted utterances are in no test part, and count here as well (the first is a)." in out
+    assert "1 predicted utterances are in no list, and are left out (the first is q)." in out
+    assert "1 predicted utterances are in no test part, and are left out (the first is a)." in out
     assert "2 tested utterances have no prediction (the first is d)." in out
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.results.audit_system import audit_system, compare_systems, coverage
+from speechbrain_ext.results.audit_system import audit_system, compare_systems, coverage, keep_tested
 from speechbrain_ext.results.significance import bootstrap_intervals
 from speechbrain_ext.results.system_predictions import System
 
@@ -114,4 +114,10 @@ def test_coverage_says_what_is_missing_and_what_is_no_test_utterance():
         "not_listed": {"n": 1, "first": "nobody"},
         "not_tested": {"n": 1, "first": "t"},
         "missing": {"n": 2, "first": "x"},
+        "other_label": {"n": 0, "first": None},
     }
+    lists = {"u0": {"emo": system.labels[0]}, "t": {"emo": system.labels[1]}, "nobody": {}}
+    assert coverage(system, folds, lists)["other_label"] == {"n": 1, "first": "t"}
+    assert keep_tested(system, folds).ids == ["u0"]
+    with pytest.raises(InputError, match=r"none of its 1 utterances \(the first is t\) is in a test part .* is u0\)"):
+        keep_tested(make_system([0], [0], ids=["t"]), folds[:1])
