@@ -58,19 +58,20 @@ def check_columns(table: Table) -> list[str]:
     """
     columns, path = table.columns, table.path
     if not columns and not table.faults:
-        raise InputError(f"the corpus CSV {path} is empty; {NEEDED}.")
+        raise InputError(f"{path} is empty; {NEEDED}.")
     shares = [name for name in columns if name.startswith(SHARE)]
     missing = [name for name in REQUIRED if name not in columns and not (name == "emo" and shares)]
     free = [name for name in columns if name and name not in KNOWN and name not in shares]
     meant = {name: column for name in free if (column := _meant(name, columns))}
-    if missing and not (table.unit == "line" and not columns):
+    if missing and not (table.unit != "row" and not columns):
         hints = [
             f" Is {name!r} meant for {column!r}? Rename it." for name, column in meant.items() if column in missing
         ]
         one_field = " They must be separated by commas, without quotes around the whole line."
+        first = "item" if table.unit == "item" else "line"
         named = "must name them" if table.unit == "row" else "must have them as keys"
         raise InputError(
-            f"{path}: the columns {missing} are missing; {NEEDED}. The first line {named}; it is {columns}."
+            f"{path}: the columns {missing} are missing; {NEEDED}. The first {first} {named}; it is {columns}."
             f"{one_field if len(columns) == 1 and table.unit == 'row' else ''}{''.join(hints)}"
         )
     for name, column in meant.items():
@@ -88,6 +89,11 @@ def check_columns(table: Table) -> list[str]:
     ]
     if strange:
         logger.warning("%s: kept as attributes of the utterances: %s.", path.name, ", ".join(strange))
+    deep = [
+        name for name in attributes if any(isinstance(fields.get(name), (list, dict)) for _, fields in table.records)
+    ]
+    if deep:
+        logger.warning("%s: not read where they are a list or an object: %s.", path.name, ", ".join(deep))
     if "group" not in columns:
         logger.warning("%s has no column group: each speaker is one (see group_by and n_folds).", path.name)
     return attributes

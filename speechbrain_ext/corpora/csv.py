@@ -1,5 +1,6 @@
-"""Your own corpus: recordings, or segments of them, listed in a CSV or JSON Lines file."""
+"""Your own corpus: recordings, or segments of them, listed in a CSV or JSON file."""
 
+import json
 import os
 import re
 import unicodedata
@@ -10,14 +11,14 @@ from typing import Any
 
 from speechbrain_ext.corpora.base import Corpus
 from speechbrain_ext.corpora.columns import KNOWN, TIMES, check_columns
-from speechbrain_ext.corpora.soft_labels import find_truth, read_shares
+from speechbrain_ext.corpora.soft_labels import find_truth, number_cure, read_shares
 from speechbrain_ext.corpora.table import SHARE, Fault, read_table
 from speechbrain_ext.dataio.rows import COLUMNS, Row, RowErrors
 from speechbrain_ext.errors import InputError
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read the rows of a corpus's CSV or JSON Lines file.
+    """Read the rows of a corpus's CSV or JSON file.
 
     Arguments
     ---------
@@ -36,19 +37,22 @@ def read_rows(path: Path) -> list[Row]:
     """
     table = read_table(path, KNOWN)
     attributes = check_columns(table)
-    faults, rows = list(table.faults), []
+    faults = list(table.faults)
+    all_rows: list[Row] = []
     for number, fields in table.records:
         row: Row = {"place": table.place(number), "number": number}
         texts = _read_row(row, fields, table.columns, attributes)
-        faults += [Fault(number, f"{row['place']}: {text}") for text in texts]
-        if not texts:
-            rows.append({**row, "wav": _find_wav(row["wav"], path.parent)})
-    if not rows and not faults:
+        row["wav"] = _find_wav(row["wav"], path.parent)
+        named = f", {row['id']}" if row.get("id") else ""
+        faults += [Fault(number, f"{row['place']}{named}: {text}") for text in texts]
+        all_rows.append({**row, "is_faulty": bool(texts)})
+    if not all_rows and not faults:
         raise InputError(f"{path} has a header, but no row: list a recording in each.")
     if "id" not in table.columns:
-        _make_ids(rows)
-    rows = _leave_out_doubles(rows, faults)
-    _check_spellings(rows, faults, path)
+        _make_ids([row for row in all_rows if not row["is_faulty"]])
+    first = _find_doubles(all_rows, faults)
+    _check_spellings(all_rows, faults)
+    rows = [row for row in first if not row.pop("is_faulty")]
     if faults:
         faults.sort()
         numbers = [fault.number for fault in faults]
@@ -61,13 +65,17 @@ def read_rows(path: Path) -> list[Row]:
 def _read_row(row: Row, fields: Mapping[str, Any], columns: Sequence[str], attributes: Sequence[str]) -> list[str]:
     """Read a record's fields into a row; return what is wrong with them."""
     faults = []
+    unclear = set()  # of these another sentence is said than that they are empty
     for column in (name for name in COLUMNS if name in columns or name in ("emo", "speaker", "wav")):
         row[column] = _text(fields.get(column))
-        if isinstance(fields.get(column), list):
-            faults.append(f"the field {column!r} is a list or an object. Write a text.")
-            row[column] = "?"
-        if re.search(r"[\x00-\x1f\x7f]", row[column]):
+        kind = _kind(fields.get(column))
+        if kind:
+            faults.append(f"the field {column!r} is {kind}. Write a text.")
+            unclear.add(column)
+        elif re.search(r"[\x00-\x1f\x7f]", row[column]):
             faults.append(f"the field {column!r} holds a line break or the like: {row[column]!r}. Correct it.")
+            row[column] = ""
+            unclear.add(column)
     shares: dict[str, float] = {}
     try:
         given = {name[len(SHARE) :]: value for name, value in fields.items() if name.startswith(SHARE)}
@@ -78,12 +86,13 @@ def _read_row(row: Row, fields: Mapping[str, Any], columns: Sequence[str], attri
             if tied:
                 row["tied"] = tied
     except ValueError as error:
-        faults.append(str(error))
-        row["emo"] = row["emo"] or "?"  # one sentence is enough
+        faults += error.args
+        unclear.add("emo")
     if "group" not in columns:
         row["group"] = row["speaker"]
-    empty = [column for column in COLUMNS if row.get(column) == "" and (column != "group" or "group" in columns)]
-    for column in empty:
+    for column in (name for name in COLUMNS if row.get(name) == "" and name not in unclear):
+        if column == "group" and "group" not in columns:
+            continue
         more = ", or a share of a label" if column == "emo" and any(name.startswith(SHARE) for name in columns) else ""
         faults.append(f"the field {column!r} is empty. Fill it in{more}.")
     faults += _read_times(row, fields)
@@ -92,15 +101,24 @@ def _read_row(row: Row, fields: Mapping[str, Any], columns: Sequence[str], attri
 
 
 def _text(value: Any) -> str:
-    """Return a value as text without spaces around it: numbers as they are written, nothing for null and lists."""
-    return "" if value is None or isinstance(value, list) else str(value).strip()
+    """Return a value as text without spaces around it: numbers as they are written, nothing for null and others."""
+    return "" if value is None or value != value or _kind(value) else str(value).strip()
+
+
+def _kind(value: Any) -> str:
+    """Say what a value of JSON is, if it is no text and no number; NaN is what some programs write for nothing."""
+    if isinstance(value, bool):
+        return json.dumps(value)
+    return "a list" if isinstance(value, list) else "an object" if isinstance(value, dict) else ""
 
 
 def _read_times(row: Row, fields: Mapping[str, Any]) -> list[str]:
     """Read start and end of a segment; a row without them is a whole recording."""
     faults = []
     for name in TIMES:
-        text = _text(fields.get(name))
+        text, kind = _text(fields.get(name)), _kind(fields.get(name))
+        if kind:
+            faults.append(f"{name} must be a number of seconds from 0, got {kind}. Correct it.")
         if not text:
             continue
         try:
@@ -110,7 +128,7 @@ def _read_times(row: Row, fields: Mapping[str, Any]) -> list[str]:
         if not 0 <= row[name] < float("inf"):
             clock = re.fullmatch(r"(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)", text)
             seconds = sum(float(part or 0) * 60**i for i, part in enumerate(reversed(clock.groups()))) if clock else 0
-            hint = f"Write {seconds:g}." if clock else "Write 1.5 with a point." if "," in text else "Correct it."
+            hint = f"Write {seconds:g}." if clock else number_cure(text)
             faults.append(f"{name} must be a number of seconds from 0, got {text!r}. {hint}")
     if not faults and row.get("end", float("inf")) <= row.get("start", 0.0):
         faults.append(f"end must be after start, got {row['end']:g} s and {row.get('start', 0.0):g} s. Correct them.")
@@ -133,18 +151,18 @@ def _make_ids(rows: Sequence[Row]) -> None:
         row["id"] = name + ("_" + "-".join(times) if any(times) else "")
 
 
-def _leave_out_doubles(rows: Sequence[Row], faults: list[Fault]) -> list[Row]:
-    """Return rows with different ids; the second of each is a fault."""
+def _find_doubles(rows: Sequence[Row], faults: list[Fault]) -> list[Row]:
+    """Return the first row of each id, and those without one; the second of an id is a fault."""
     first: dict[str, Row] = {}
     for row in rows:
-        before = first.setdefault(row["id"], row)
+        before = first.setdefault(row.get("id") or row["place"], row)
         if before is not row:
             text = f"{row['place']}: the id {row['id']!r} stands already in {before['place'].rpartition(', ')[2]}."
             faults.append(Fault(row["number"], f"{text} Leave one of them out, or give it an id of its own."))
     return list(first.values())
 
 
-def _check_spellings(rows: Sequence[Row], faults: list[Fault], path: Path) -> None:
+def _check_spellings(rows: Sequence[Row], faults: list[Fault]) -> None:
     """Add as faults labels, speakers and groups that are most likely one, written in several ways."""
     for column in ("emo", "speaker", "group"):
         if column == "group" and all(row["group"] == row["speaker"] for row in rows):
@@ -155,19 +173,29 @@ def _check_spellings(rows: Sequence[Row], faults: list[Fault], path: Path) -> No
                 places.setdefault(value, row)
         spellings: dict[str, list[str]] = defaultdict(list)
         for value in places:
-            spellings[_plain(value)].append(value)
+            if value:
+                spellings[_plain(value)].append(value)
         for found in spellings.values():
             if len(found) > 1:
-                written = ", ".join(f"{value!r} ({places[value]['place'].rpartition(', ')[2]})" for value in found)
-                text = f"{column}: {written} differ in capitals, spaces or zeros only. Write them in one way."
+                n_seen = len({_seen(value) for value in found})  # of texts that look alike, the code points are shown
+                show = repr if n_seen == len(found) else ascii
+                written = ", ".join(f"{show(value)} ({places[value]['place'].rpartition(', ')[2]})" for value in found)
+                how = "differ in capitals, spaces or zeros only"
+                if n_seen < len(found):
+                    how = "look alike, and are written with other Unicode characters"
+                text = f"{column}: {written} {how}. Write them in one way."
                 last = max((places[value] for value in found), key=lambda row: row["number"])
                 faults.append(Fault(last["number"], f"{last['place']}: {text}"))
 
 
+def _seen(value: str) -> str:
+    """Reduce a text to what a reader sees: accents in one form, no invisible characters."""
+    return "".join(char for char in unicodedata.normalize("NFKC", value) if unicodedata.category(char) != "Cf")
+
+
 def _plain(value: str) -> str:
-    """Reduce a text to what a reader sees: no capitals, accents in one form, no invisible characters, 03 as 3."""
-    value = "".join(char for char in unicodedata.normalize("NFKC", value) if unicodedata.category(char) != "Cf")
-    value = "".join(value.casefold().split())
+    """Reduce a text to what a reader takes it for: as it is seen, without capitals and spaces, 03 as 3."""
+    value = "".join(_seen(value).casefold().split())
     return str(int(value)) if value.isdecimal() else value
 
 

@@ -1,5 +1,7 @@
 """Soft labels: the share of each emotion where annotators disagree, and which emotion then is the truth."""
 
+import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -22,27 +24,40 @@ def read_shares(fields: Mapping[str, Any]) -> dict[str, float]:
     Raises
     ------
     ValueError
-        With a sentence on the first that is no number from 0.
+        With a sentence as each argument: on each that is no number from 0, or that all are 0.
 
     Example
     -------
     >>> read_shares({"ang": "2", "hap": "", "sad": "0"})
     {'ang': 2.0}
     """
-    shares = {}
-    for label, value in fields.items():
-        if value is None or value == "":
-            continue
+    given = {label: value for label, value in fields.items() if value is not None and value != ""}
+    shares, faults = {}, []
+    for label, value in given.items():
         try:
-            share = float("nan" if isinstance(value, bool) else value)
+            shares[label] = float("nan" if isinstance(value, bool) else value)
         except (TypeError, ValueError, OverflowError):
-            share = float("nan")
-        if not 0 <= share < 1e12:  # their sum is a number as well
-            hint = "Write 0.5 with a point." if isinstance(value, str) and "," in value else "Correct it."
-            raise ValueError(f"the share of {label!r} must be a number from 0, got {value!r}. {hint}")
-        if share > 0:
-            shares[label] = share
-    return shares
+            shares[label] = float("nan")
+        if not 0 <= shares[label] < 1e12:  # their sum is a number as well
+            shown = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            faults.append(f"the share of {label!r} must be a number from 0, got {shown}. {number_cure(value)}")
+    if given and not faults and not any(shares.values()):
+        faults.append(f"the shares of {', '.join(given)} add up to 0. Correct one, or leave all of them empty.")
+    if faults:
+        raise ValueError(*faults)
+    return {label: share for label, share in shares.items() if share > 0}
+
+
+def number_cure(value: Any) -> str:
+    """Say how a number with a decimal comma is written; "Correct it." for what else is no number.
+
+    Example
+    -------
+    >>> number_cure("0,25"), number_cure("many")
+    ('Write 0.25 with a point.', 'Correct it.')
+    """
+    is_comma = isinstance(value, str) and re.fullmatch(r"\d*,\d+", value.strip())
+    return f"Write {value.strip().replace(',', '.')} with a point." if is_comma else "Correct it."
 
 
 def find_truth(shares: Mapping[str, float], emo: str = "") -> tuple[str, list[str]]:
@@ -94,7 +109,8 @@ def share_out(rows: Sequence[Row], chosen: Collection[str]) -> tuple[list[Row], 
     Returns
     -------
     tuple
-        (rows whose labels sum to 1, without `labels` where all say `emo`; sentences on how they count).
+        (rows whose labels sum to 1, without `labels` where all say `emo`; sentences on how they count, and on labels
+        that are no class because they are never the largest).
 
     Example
     -------
@@ -124,4 +140,11 @@ def share_out(rows: Sequence[Row], chosen: Collection[str]) -> tuple[list[Row], 
         )
     if n_tied:
         notes.append(f"{n_tied} of them have several largest shares: the first in alphabetical order counts.")
+    shared = {label for row in rows for label in row.get("labels") or ()}
+    never = sorted(shared - set(chosen) - {row["emo"] for row in rows})
+    if never:
+        notes.append(
+            f"No class, because they are nobody's largest share: {', '.join(never)}. What they were given is left out, "
+            "and the other shares are divided by their sum."
+        )
     return kept, notes

@@ -1,4 +1,4 @@
-"""A list of utterances as a table: a CSV, however it was saved, or JSON Lines."""
+"""A list of utterances as a table: a CSV, however it was saved, JSON Lines, or a JSON list."""
 
 import csv
 import difflib
@@ -41,7 +41,7 @@ class Table:
     faults : list of Fault
         What is wrong with records that could not be read.
     unit : str
-        What is numbered: "row", as a spreadsheet counts, or "line".
+        What is numbered: "row", as a spreadsheet counts, "line", or "item" of a JSON list.
     """
 
     path: Path
@@ -56,7 +56,7 @@ class Table:
 
 
 def read_table(path: Path, known: Collection[str]) -> Table:
-    """Read a CSV or JSON Lines file.
+    """Read a CSV, JSON Lines, or a JSON list of objects.
 
     Also read are, in a CSV: capitals and spaces in the header; semicolons, tabs or bars in place of commas, and spaces
     after them; a byte order mark, UTF-16 with one, CRLF, and empty lines.
@@ -64,7 +64,7 @@ def read_table(path: Path, known: Collection[str]) -> Table:
     Arguments
     ---------
     path : pathlib.Path
-        The file; JSON Lines by its ending, or by its first character.
+        The file; JSON by its ending, or by its first characters.
     known : collection of str
         Names of columns, by which the separator is told.
 
@@ -74,8 +74,8 @@ def read_table(path: Path, known: Collection[str]) -> Table:
         If the file is no such table. Single faulty records are in the table's faults.
     """
     text = _read_text(path)
-    if path.suffix.lower() in JSON_LINES or text.lstrip()[:1] == "{":
-        return _read_json_lines(text, path)
+    if path.suffix.lower() in JSON_LINES or re.match(r"\s*(\[\s*)?\{", text):
+        return _read_json(text, path)
     return _read_csv(text, path, known)
 
 
@@ -84,16 +84,16 @@ def _read_text(path: Path) -> str:
     if path.is_dir():
         inner = next((found for found in sorted(path.iterdir()) if found.suffix in (".csv", ".jsonl")), None)
         raise InputError(
-            f"the corpus CSV {path} is a folder." + (f" Did you mean {inner}?" if inner else " Give a file.")
+            f"{path} is a folder, and a list is needed." + (f" Did you mean {inner}?" if inner else " Give a file.")
         )
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
         near = difflib.get_close_matches(path.name, [found.name for found in path.parent.glob("*.*")], n=1)
         hint = f"Did you mean {path.parent / near[0]}?" if near else "Check the path."
-        raise InputError(f"the corpus CSV {path} does not exist. {hint}") from error
+        raise InputError(f"the list {path} does not exist. {hint}") from error
     except OSError as error:
-        raise InputError(f"the corpus CSV cannot be read: {error}.") from error
+        raise InputError(f"the list cannot be read: {error}.") from error
     if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         raise InputError(f"{path} is a spreadsheet (Excel, LibreOffice), not a CSV. {SAVE_AS}")
     try:
@@ -121,10 +121,10 @@ def _read_csv(text: str, path: Path, known: Collection[str]) -> Table:
                 records.append((number, fields))
     except csv.Error as error:
         number = records[-1][0] + 1 if records else 1
-        raise InputError(
-            f"{path}, row {number}: {error}. A quote is not closed; or it stands within a quoted field, where it is "
-            'written twice ("").'
-        ) from error
+        cure = 'A quote is not closed; or it stands within a quoted field, where it is written twice ("").'
+        if "limit" in str(error):
+            cure = "Is it a list of utterances? If so, a quote is not closed, or a line does not end."
+        raise InputError(f"{path}, row {number}: {error}. {cure}") from error
     header = _names(records[0][1])
     twice = [column for column in header if column and header.count(column) > 1]
     if twice:
@@ -150,36 +150,75 @@ def _names(fields: Iterable[str]) -> list[str]:
     return [f"{SHARE}{name[4:].strip()}" if name[:4].lower() == SHARE else name.lower() for name in names]
 
 
-def _read_json_lines(text: str, path: Path) -> Table:
-    if text.lstrip()[:1] == "[":
-        raise InputError(
-            f"{path} holds a JSON list, and JSON Lines are read: write each utterance as one line, {{...}}."
-        )
+class _Twice(NamedTuple):
+    """Stands for a JSON object in which a name stands twice."""
+
+    name: str
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Twice:
+    fields = dict(pairs)
+    if len(fields) == len(pairs):
+        return fields
+    names = [name for name, _ in pairs]
+    return _Twice(next(name for name in names if names.count(name) > 1))
+
+
+def _parse(text: str) -> tuple[Any, str]:
+    """Parse JSON: (value, ""), or (None, a sentence on what is wrong)."""
+    try:
+        return json.loads(text, object_pairs_hook=_object), ""
+    except json.JSONDecodeError as error:
+        line = f"line {error.lineno}, " if "\n" in text.strip() else ""
+        return None, f"no JSON: {error.msg} ({line}column {error.colno}). Correct it."
+    except (ValueError, RecursionError) as error:  # a number of too many digits
+        return None, f"no JSON: {error}. Correct it."
+
+
+def _read_json(text: str, path: Path) -> Table:
+    """Read JSON Lines; or all of it as a list of objects, or as an object that has them by id."""
+    lines = [(number, line) for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1) if line.strip()]
     table = Table(path, [], [], [], "line")
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
+    parsed = ((number, line, *_parse(line)) for number, line in lines)
+    if lines and (len(lines) == 1 or _parse(lines[0][1])[1]):
+        whole, fault = _parse(text)
+        if fault and text.lstrip()[0] == "[":
+            raise InputError(f"{path} holds a JSON list that cannot be read: {fault}")
+        if isinstance(whole, _Twice) and len(lines) > 1:
+            raise InputError(f"{path}: {whole.name!r} stands twice. Leave one of them out.")
+        if isinstance(whole, dict) and whole and all(isinstance(one, dict) for one in whole.values()):
+            whole = [{**fields, "id": utt_id} for utt_id, fields in whole.items()]
+        elif isinstance(whole, dict) and len(lines) > 1:
+            whole = [whole]
+        if isinstance(whole, list):
+            table = Table(path, [], [], [], "item")
+            parsed = ((number, json.dumps(item), item, "") for number, item in enumerate(whole, start=1))
+    columns: dict[str, None] = {}
+    for number, written, value, fault in parsed:
+        fields, fault = ({}, fault) if fault else _fields_of(value, written)
+        if fault:
+            table.faults.append(Fault(number, f"{table.place(number)}: {fault}"))
             continue
-        try:
-            pairs = json.loads(line, object_pairs_hook=list)
-            is_object = line.lstrip()[0] == "{"
-        except (ValueError, RecursionError) as error:  # no JSON, or a number of too many digits
-            table.faults.append(Fault(number, f"{table.place(number)}: no JSON: {error}. Correct the line."))
-            continue
-        if not is_object:
-            table.faults.append(Fault(number, f"{table.place(number)}: no object, but {line[:80]}. Write {{...}}."))
-            continue
-        names = _names(name for name, _ in pairs)
-        twice = [name for name in names if names.count(name) > 1]
-        if twice:
-            text = f"{twice[0]!r} stands twice. Leave one of them out."
-            table.faults.append(Fault(number, f"{table.place(number)}: {text}"))
-            continue
-        fields: dict[str, Any] = {}
-        for name, (_, value) in zip(names, pairs):
-            if name == "emo" and isinstance(value, list) and all(isinstance(pair, tuple) for pair in value):
-                fields.update({f"{SHARE}{label}": share for label, share in value})  # an object, by the hook
-            else:
-                fields[name] = value
         table.records.append((number, fields))
-        table.columns.extend(name for name in fields if name not in table.columns)
+        columns.update(dict.fromkeys(fields))
+    table.columns.extend(columns)
     return table
+
+
+def _fields_of(value: Any, written: str) -> tuple[dict[str, Any], str]:
+    """Return an object's fields by their columns' names, and what is wrong with them."""
+    within = [value, *(value.values() if isinstance(value, dict) else ())]
+    if twice := [one.name for one in within if isinstance(one, _Twice)]:
+        return {}, f"{twice[0]!r} stands twice. Leave one of them out."
+    if not isinstance(value, dict):
+        return {}, f"no object, but {written.strip()[:80]}. Write {{...}}."
+    if half := re.search(r"[\ud800-\udfff]", json.dumps(value, ensure_ascii=False) if "\\u" in written else ""):
+        return {}, f"{ascii(half[0])} is half of a character, and no text. Correct or remove it."
+    pairs: list[tuple[str, Any]] = []
+    for name, field in value.items():
+        is_shares = name.strip().lower() == "emo" and isinstance(field, dict)
+        pairs += [(f"{SHARE}{label}", share) for label, share in field.items()] if is_shares else [(name, field)]
+    names = _names(name for name, _ in pairs)
+    if twice := [name for name in names if names.count(name) > 1]:
+        return {}, f"{twice[0]!r} stands twice. Leave one of them out."
+    return dict(zip(names, (field for _, field in pairs))), ""

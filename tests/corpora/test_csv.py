@@ -97,7 +97,17 @@ def test_all_faulty_rows_are_counted_and_ten_shown(tmp_path):
             r"emo: 'sad' \(row 2\), 'Sad' \(row 3\) differ in capitals",
         ),
         (f"{HEADER}\na,a.wav,sad,3,g1\nb,b.wav,ang,03,g2\n", r"speaker: '3' \(row 2\), '03' \(row 3\) differ"),
-        (f"{HEADER}\na,a.wav,sad,s,g1\nb,b.wav,ang,t,g\u200b1\n", "group: .* differ in"),
+        (
+            f"{HEADER}\na,a.wav,sad,s,g1\nb,b.wav,ang,t,g\u200b1\n",
+            r"group: 'g1' .*'g\\u200b1' \(row 3\) look alike, and are",
+        ),
+        (
+            f"{HEADER}\na,a.wav,sad,\xe9,g\nb,b.wav,ang,e\u0301,g\n",
+            r"'\\xe9' \(row 2\), 'e\\u0301' \(row 3\) look alike",
+        ),
+        (f"{HEADER}\na,a.wav,sad,dan,g\nb,b.wav,,Dan,g\n", r"speaker: 'dan' \(row 2\), 'Dan' \(row 3\) differ in"),
+        (f"{HEADER}\na,a.wav,sad,s,g\na,b.wav,,s,g\n", "the id 'a' stands already in row 2"),
+        (f"{HEADER}\na,{'x' * 200000}", "larger than field limit .131072.. Is it a list of utterances"),
     ],
 )
 def test_csv_that_cannot_be_meant_is_refused(tmp_path, text, message):
@@ -120,9 +130,9 @@ def test_file_of_another_kind_is_refused(tmp_path, content, message):
 
 def test_missing_file_and_folder_have_a_hint(tmp_path):
     path = write(tmp_path, HEADER)
-    assert refusal(tmp_path / "cc.csv") == f"the corpus CSV {tmp_path}/cc.csv does not exist. Did you mean {path}?"
+    assert refusal(tmp_path / "cc.csv") == f"the list {tmp_path}/cc.csv does not exist. Did you mean {path}?"
     assert refusal(tmp_path / "no" / "where.csv").endswith("no/where.csv does not exist. Check the path.")
-    assert refusal(tmp_path) == f"the corpus CSV {tmp_path} is a folder. Did you mean {path}?"
+    assert refusal(tmp_path) == f"{tmp_path} is a folder, and a list is needed. Did you mean {path}?"
 
 
 def prepare(folder, lines, **kwargs):
@@ -177,7 +187,7 @@ def test_repeated_ids_and_empty_fields_are_named_with_their_rows(tmp_path):
         prepare(tmp_path, lines)
     assert str(error.value).splitlines() == [
         f"{tmp_path}/c.csv: 3 of 4 rows cannot be used:",
-        "c.csv, row 3: the field 'speaker' is empty. Fill it in.",
+        "c.csv, row 3, b: the field 'speaker' is empty. Fill it in.",
         "c.csv, row 4: the id 'a' stands already in row 2. Leave one of them out, or give it an id of its own.",
         "c.csv, row 5: the field 'id' is empty. Fill it in.",
     ]
@@ -249,6 +259,7 @@ def test_segments_are_described_by_start_and_duration(recordings):
         ("1.5,1.0", "end must be after start, got 1 s and 1.5 s. Correct them."),
         ("x,2", "start must be a number of seconds from 0, got 'x'. Correct it."),
         ('"1,5",2', "start must be a number of seconds from 0, got '1,5'. Write 1.5 with a point."),
+        ('0,"2,75"', "end must be a number of seconds from 0, got '2,75'. Write 2.75 with a point."),
         ("0,1:02.5", "end must be a number of seconds from 0, got '1:02.5'. Write 62.5."),
         ("-1,2", "start must be a number of seconds from 0, got '-1'. Correct it."),
         ("0,inf", "end must be a number of seconds from 0, got 'inf'. Correct it."),
