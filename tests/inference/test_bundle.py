@@ -50,12 +50,6 @@ def test_good_bundle_passes(bundle):
     )
 
 
-def test_sha256_is_that_of_hashlib(tmp_path):
-    data = os.urandom((1 << 20) + 7)  # more than a block
-    (tmp_path / "file").write_bytes(data)
-    assert sha256_of(tmp_path / "file") == hashlib.sha256(data).hexdigest()
-
-
 @pytest.mark.parametrize("name", ["encoder.ckpt", "f_0.ckpt", "f_1.ckpt", YAML_FILE])
 def test_swapped_file_is_refused(bundle, name):
     with open(bundle / name, "ab") as file:
