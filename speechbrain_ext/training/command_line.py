@@ -127,7 +127,7 @@ def answer_early(words: Sequence[str], about: str) -> None:
     about : str
         What the program is for, with examples.
     """
-    from speechbrain_ext.training.settings import complete_settings  # it stands on this module
+    from speechbrain_ext.training.settings import complete_settings  # only now: audiomentations takes a second
 
     asks = {"-h", "--help"} & set(words)
     try:

@@ -14,7 +14,6 @@ from speechbrain_ext.dataio.validation import VALIDATIONS
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
 from speechbrain_ext.nnet.class_weights import check_class_weights
 from speechbrain_ext.training.cache_settings import cache_folder, check_cache_settings
-from speechbrain_ext.training.command_line import LABEL_KEYS
 from speechbrain_ext.training.hparams_file import PathLike, load_hparams, read_settings
 from speechbrain_ext.training.other_corpora import find_other_corpora
 
@@ -167,8 +166,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     ):
         if settings[key] not in known:
             raise InputError(f"{key} must be one of {', '.join(map(str, known))}, got {settings[key]!r}.")
-    for key in LABEL_KEYS:
-        _check_labels(key, settings[key])
+    _check_emotions(settings["emotions"])
     augmentations = settings["augmentations"]
     if augmentations is not None and not isinstance(augmentations, list):
         raise InputError(f"augmentations must be a list, such as [gain, pitch_shift], got {augmentations!r}.")
@@ -233,11 +231,11 @@ def _check_filterbanks(settings: Mapping[str, Any]) -> None:
             )
 
 
-def _check_labels(key: str, labels: Any) -> None:
+def _check_emotions(labels: Any) -> None:
     if labels is None:  # the corpus's own
         return
     if not isinstance(labels, list) or len(labels) < 2 or len(set(map(str, labels))) < len(labels):
-        raise InputError(f"{key} must be a list of at least two different labels, got {labels}.")
+        raise InputError(f"emotions must be a list of at least two different labels, got {labels}.")
     for label in labels:
         if not isinstance(label, str):
-            raise InputError(f'{key} must be texts, got {label!r}: write it in quotes in the YAML file, "{label}".')
+            raise InputError(f'emotions must be texts, got {label!r}: write it in quotes in the YAML file, "{label}".')
