@@ -61,6 +61,9 @@ class Family(ABC):
         How many values the widest layer computes for a sample of the waveform: a measure of the memory of a batch.
     takes_log_mel : bool
         Whether the encoder's input is computed from the waveform by a feature extractor that scales by itself.
+    attention_name, projection_names, dropout_name : str, tuple of str, str
+        What transformers calls a layer's attention, its linear layers for queries, keys, values and output, and the
+        layer's dropout of that output.
     """
 
     model_type: ClassVar[str]
@@ -83,6 +86,9 @@ class Family(ABC):
     }
     key_mapping: ClassVar[Optional[Mapping[str, str]]] = None
     takes_log_mel: ClassVar[bool] = False
+    attention_name: ClassVar[str] = "self_attn"
+    projection_names: ClassVar[tuple[str, ...]] = ("q_proj", "k_proj", "v_proj", "out_proj")
+    dropout_name: ClassVar[str] = "dropout"
 
     def __init__(self, config: Config, eager: bool = False) -> None:
         self.n_heads: int = config.num_attention_heads
@@ -135,13 +141,16 @@ class Family(ABC):
     def prepare(self, model: Model) -> None:
         """Remove a LayerNorm that follows the last layer, and freeze what is not trained."""
 
-    @abstractmethod
     def set_projection_dropout(self, layer: Layer, probability: float) -> None:
-        """Set the dropout after the output projection of attention, as the module `projection_dropout` returns."""
+        """Set the dropout after the output projection of attention; transformers has a number there in some."""
+        setattr(layer, self.dropout_name, nn.Dropout(probability))
 
-    @abstractmethod
     def projection_dropout(self, layer: Layer) -> nn.Dropout:
         """Return the dropout after the output projection of attention."""
+        return getattr(layer, self.dropout_name)
+
+    def _project(self, layer: Layer, which: int, hidden: torch.Tensor) -> torch.Tensor:
+        return getattr(getattr(layer, self.attention_name), self.projection_names[which])(hidden)
 
     def feature_encoder(self, model: Model) -> Iterable[nn.Module]:
         """Return the convolutions that `freeze_feature_extractor` freezes."""
@@ -182,13 +191,13 @@ class Family(ABC):
     def attention_input(self, layer: Layer, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Compute (the residual stream at a layer's attention, what its attention reads), both as `hidden` lies."""
 
-    @abstractmethod
     def queries(self, layer: Layer, normed: torch.Tensor) -> torch.Tensor:
         """Project what attention reads to queries."""
+        return self._project(layer, 0, normed)
 
-    @abstractmethod
     def keys_and_values(self, layer: Layer, normed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Project what attention reads to keys and values."""
+        return self._project(layer, 1, normed), self._project(layer, 2, normed)
 
     def bias(
         self, layer: Layer, normed: torch.Tensor, queries: torch.Tensor, positions: Optional[torch.Tensor]
@@ -196,7 +205,6 @@ class Family(ABC):
         """Return what attention adds to its scores, as `frames.attend` takes it: the bias, and its basis."""
         return None, None
 
-    @abstractmethod
     def finish(
         self,
         layer: Layer,
@@ -220,6 +228,12 @@ class Family(ABC):
         dropout_mask
             Factors in place of the layer's projection dropout.
         """
+        attended = drop(self._project(layer, 3, attended), self.projection_dropout(layer), dropout_mask)
+        return self.feed_forward(layer, residual + attended, frames)
+
+    @abstractmethod
+    def feed_forward(self, layer: Layer, hidden: torch.Tensor, frames: Optional[Frames]) -> torch.Tensor:
+        """Compute the part of a layer after its attention was added to the residual stream."""
 
 
 def keeps_padding(packed: PackedFrames) -> bool:

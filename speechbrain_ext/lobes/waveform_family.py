@@ -15,7 +15,6 @@ from speechbrain_ext.lobes.family import (
     Family,
     Layer,
     Model,
-    drop,
     keeps_padding,
     pack_rows,
 )
@@ -49,6 +48,7 @@ class WaveformFamily(Family):
         "num_conv_pos_embedding_groups": whole(1, 4096),
         "do_stable_layer_norm": TRUTH,
     }
+    attention_name = "attention"
     needed = ("hidden_size", "num_hidden_layers", "conv_dim", "conv_kernel", "conv_stride")
 
     def __init__(self, config: Config, eager: bool = False) -> None:
@@ -100,14 +100,6 @@ class WaveformFamily(Family):
             model.encoder.layer_norm = nn.Identity()
         if getattr(model, "masked_spec_embed", None) is not None:
             model.masked_spec_embed.requires_grad_(False)
-
-    def set_projection_dropout(self, layer: Layer, probability: float) -> None:
-        """Set the dropout after the output projection of attention."""
-        layer.dropout = nn.Dropout(probability)
-
-    def projection_dropout(self, layer: Layer) -> nn.Dropout:
-        """Return the dropout after the output projection of attention."""
-        return layer.dropout
 
     def feature_encoder(self, model: Model) -> Iterable[nn.Module]:
         """Return the convolutional feature encoder."""
@@ -164,25 +156,8 @@ class WaveformFamily(Family):
         """Return the residual stream, and it normalised where the layer normalises its inputs."""
         return hidden, layer.layer_norm(hidden) if self.stable else hidden
 
-    def queries(self, layer: Layer, normed: torch.Tensor) -> torch.Tensor:
-        """Project to queries."""
-        return layer.attention.q_proj(normed)
-
-    def keys_and_values(self, layer: Layer, normed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Project to keys and values."""
-        return layer.attention.k_proj(normed), layer.attention.v_proj(normed)
-
-    def finish(
-        self,
-        layer: Layer,
-        residual: torch.Tensor,
-        attended: torch.Tensor,
-        frames: Optional[Frames],
-        dropout_mask: Optional[torch.Tensor] = None,
-    ) -> torch.Tensor:
-        """Compute output projection and feed-forward."""
-        attended = layer.attention.out_proj(attended)
-        hidden = residual + drop(attended, layer.dropout, dropout_mask)
+    def feed_forward(self, layer: Layer, hidden: torch.Tensor, frames: Optional[Frames]) -> torch.Tensor:
+        """Compute the feed-forward."""
         if self.stable:
             hidden = hidden + layer.feed_forward(layer.final_layer_norm(hidden))
             adapter = getattr(layer, "adapter_layer", None)  # of wav2vec 2.0 with adapter_attn_dim

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.lobes.family import SIZES, Config, Family, Layer, Model, drop, pack_rows
+from speechbrain_ext.lobes.family import SIZES, Config, Family, Layer, Model, pack_rows
 from speechbrain_ext.lobes.frames import Bias, Frames
 from speechbrain_ext.lobes.log_mel import FRAME, HOP, N_KALDI_MELS, kaldi_log_mel, kaldi_tables
 from speechbrain_ext.rules import one_of, whole
@@ -39,6 +39,8 @@ class Wav2Vec2Bert(Family):
         "conformer_conv_dropout": 0.0,
         "use_intermediate_ffn_before_adapter": False,
     }
+    projection_names = ("linear_q", "linear_k", "linear_v", "linear_out")
+    dropout_name = "self_attn_dropout"
     takes_log_mel = True
     min_samples = FRAME + (STACKED - 1) * HOP
 
@@ -67,14 +69,6 @@ class Wav2Vec2Bert(Family):
     def prepare(self, model: Model) -> None:
         """Leave the model as it is: no norm follows its last layer."""
 
-    def set_projection_dropout(self, layer: Layer, probability: float) -> None:
-        """Set the dropout after the output projection of attention."""
-        layer.self_attn_dropout = nn.Dropout(probability)
-
-    def projection_dropout(self, layer: Layer) -> nn.Dropout:
-        """Return the dropout after the output projection of attention."""
-        return layer.self_attn_dropout
-
     def embed(
         self, model: Model, wavs: torch.Tensor, n_samples: torch.Tensor, padded: bool, packs: bool
     ) -> tuple[torch.Tensor, Frames]:
@@ -98,14 +92,6 @@ class Wav2Vec2Bert(Family):
         hidden = hidden + 0.5 * layer.ffn1(layer.ffn1_layer_norm(hidden))
         return hidden, layer.self_attn_layer_norm(hidden)
 
-    def queries(self, layer: Layer, normed: torch.Tensor) -> torch.Tensor:
-        """Project to queries."""
-        return layer.self_attn.linear_q(normed)
-
-    def keys_and_values(self, layer: Layer, normed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Project to keys and values."""
-        return layer.self_attn.linear_k(normed), layer.self_attn.linear_v(normed)
-
     def bias(
         self, layer: Layer, normed: torch.Tensor, queries: torch.Tensor, positions: Optional[torch.Tensor]
     ) -> tuple[Bias, torch.Tensor]:
@@ -121,17 +107,8 @@ class Wav2Vec2Bert(Family):
 
         return by_distance, queries
 
-    def finish(
-        self,
-        layer: Layer,
-        residual: torch.Tensor,
-        attended: torch.Tensor,
-        frames: Optional[Frames],
-        dropout_mask: Optional[torch.Tensor] = None,
-    ) -> torch.Tensor:
-        """Compute output projection, convolution, second feed-forward and the layer's norm."""
-        attended = layer.self_attn.linear_out(attended)
-        hidden = residual + drop(attended, layer.self_attn_dropout, dropout_mask)
+    def feed_forward(self, layer: Layer, hidden: torch.Tensor, frames: Optional[Frames]) -> torch.Tensor:
+        """Compute the convolution, second feed-forward and the layer's norm."""
         hidden = hidden + self._convolve(layer.conv_module, hidden, frames)
         hidden = hidden + 0.5 * layer.ffn2(layer.ffn2_layer_norm(hidden))
         return layer.final_layer_norm(hidden)

@@ -9,7 +9,7 @@ from speechbrain.dataio.dataio import length_to_mask
 from torch import nn
 
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.lobes.family import SIZES, Config, Family, Layer, Model, drop, pack_rows
+from speechbrain_ext.lobes.family import SIZES, Config, Family, Layer, Model, pack_rows
 from speechbrain_ext.lobes.frames import Frames
 from speechbrain_ext.lobes.log_mel import FRAME, HOP, whisper_log_mel, whisper_tables
 from speechbrain_ext.rules import TRUTH, one_of, whole
@@ -77,14 +77,6 @@ class Whisper(Family):
         model.layer_norm = nn.Identity()
         model.embed_positions.requires_grad_(False)
 
-    def set_projection_dropout(self, layer: Layer, probability: float) -> None:
-        """Set the dropout after the output projection of attention; transformers has a number there."""
-        layer.dropout = nn.Dropout(probability)
-
-    def projection_dropout(self, layer: Layer) -> nn.Dropout:
-        """Return the dropout after the output projection of attention."""
-        return layer.dropout
-
     def feature_encoder(self, model: Model) -> Iterable[nn.Module]:
         """Return the two convolutions."""
         return model.conv1, model.conv2
@@ -109,25 +101,8 @@ class Whisper(Family):
         """Return the residual stream, and it normalised."""
         return hidden, layer.self_attn_layer_norm(hidden)
 
-    def queries(self, layer: Layer, normed: torch.Tensor) -> torch.Tensor:
-        """Project to queries."""
-        return layer.self_attn.q_proj(normed)
-
-    def keys_and_values(self, layer: Layer, normed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Project to keys, without a bias of their own, and values."""
-        return layer.self_attn.k_proj(normed), layer.self_attn.v_proj(normed)
-
-    def finish(
-        self,
-        layer: Layer,
-        residual: torch.Tensor,
-        attended: torch.Tensor,
-        frames: Optional[Frames],
-        dropout_mask: Optional[torch.Tensor] = None,
-    ) -> torch.Tensor:
-        """Compute output projection and feed-forward."""
-        attended = layer.self_attn.out_proj(attended)
-        hidden = residual + drop(attended, layer.dropout, dropout_mask)
+    def feed_forward(self, layer: Layer, hidden: torch.Tensor, frames: Optional[Frames]) -> torch.Tensor:
+        """Compute the feed-forward."""
         return hidden + layer.fc2(layer.activation_fn(layer.fc1(layer.final_layer_norm(hidden))))
 
 
