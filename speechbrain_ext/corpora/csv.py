@@ -1,6 +1,5 @@
 """Your own corpus: recordings, or segments of them, listed in a CSV or JSON file."""
 
-import json
 import os
 import re
 import unicodedata
@@ -11,8 +10,8 @@ from typing import Any
 
 from speechbrain_ext.corpora.base import Corpus
 from speechbrain_ext.corpora.columns import KNOWN, TIMES, check_columns
-from speechbrain_ext.corpora.soft_labels import find_truth, number_cure, read_shares
-from speechbrain_ext.corpora.table import SHARE, Fault, read_table
+from speechbrain_ext.corpora.soft_labels import number_cure, read_labels
+from speechbrain_ext.corpora.table import SHARE, Fault, kind_of, read_table, text_of
 from speechbrain_ext.dataio.rows import COLUMNS, Row, RowErrors
 from speechbrain_ext.errors import InputError
 
@@ -67,8 +66,8 @@ def _read_row(row: Row, fields: Mapping[str, Any], columns: Sequence[str], attri
     faults = []
     unclear = set()  # of these another sentence is said than that they are empty
     for column in (name for name in COLUMNS if name in columns or name in ("emo", "speaker", "wav")):
-        row[column] = _text(fields.get(column))
-        kind = _kind(fields.get(column))
+        row[column] = text_of(fields.get(column))
+        kind = kind_of(fields.get(column))
         if kind:
             faults.append(f"the field {column!r} is {kind}. Write a text.")
             unclear.add(column)
@@ -76,15 +75,8 @@ def _read_row(row: Row, fields: Mapping[str, Any], columns: Sequence[str], attri
             faults.append(f"the field {column!r} holds a line break or the like: {row[column]!r}. Correct it.")
             row[column] = ""
             unclear.add(column)
-    shares: dict[str, float] = {}
     try:
-        given = {name[len(SHARE) :]: value for name, value in fields.items() if name.startswith(SHARE)}
-        shares = read_shares(given)
-        if shares:
-            row["emo"], tied = find_truth(shares, row["emo"])
-            row["labels"] = shares
-            if tied:
-                row["tied"] = tied
+        row.update(read_labels(fields, row["emo"]))
     except ValueError as error:
         faults += error.args
         unclear.add("emo")
@@ -96,27 +88,15 @@ def _read_row(row: Row, fields: Mapping[str, Any], columns: Sequence[str], attri
         more = ", or a share of a label" if column == "emo" and any(name.startswith(SHARE) for name in columns) else ""
         faults.append(f"the field {column!r} is empty. Fill it in{more}.")
     faults += _read_times(row, fields)
-    row.update({name: text for name in attributes if (text := _text(fields.get(name)))})
+    row.update({name: text for name in attributes if (text := text_of(fields.get(name)))})
     return faults
-
-
-def _text(value: Any) -> str:
-    """Return a value as text without spaces around it: numbers as they are written, nothing for null and others."""
-    return "" if value is None or value != value or _kind(value) else str(value).strip()
-
-
-def _kind(value: Any) -> str:
-    """Say what a value of JSON is, if it is no text and no number; NaN is what some programs write for nothing."""
-    if isinstance(value, bool):
-        return json.dumps(value)
-    return "a list" if isinstance(value, list) else "an object" if isinstance(value, dict) else ""
 
 
 def _read_times(row: Row, fields: Mapping[str, Any]) -> list[str]:
     """Read start and end of a segment; a row without them is a whole recording."""
     faults = []
     for name in TIMES:
-        text, kind = _text(fields.get(name)), _kind(fields.get(name))
+        text, kind = text_of(fields.get(name)), kind_of(fields.get(name))
         if kind:
             faults.append(f"{name} must be a number of seconds from 0, got {kind}. Correct it.")
         if not text:

@@ -5,7 +5,40 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from speechbrain_ext.corpora.table import SHARE
 from speechbrain_ext.dataio.rows import Row
+
+
+def read_labels(fields: Mapping[str, Any], emo: str) -> dict[str, Any]:
+    """Read the shares of labels among a record's fields, and find the label that is the truth.
+
+    Arguments
+    ---------
+    fields : dict
+        The fields; those that are called "emo:" and a label are shares.
+    emo : str
+        The label that was given, "" for none.
+
+    Returns
+    -------
+    dict
+        "emo", "labels" (label -> count or share) and, where there are equals, "tied"; empty where no share is given.
+
+    Raises
+    ------
+    ValueError
+        As `read_shares` and `find_truth`.
+
+    Example
+    -------
+    >>> read_labels({"id": "a", "emo:ang": "2", "emo:sad": "1"}, "")
+    {'emo': 'ang', 'labels': {'ang': 2.0, 'sad': 1.0}}
+    """
+    shares = read_shares({name[len(SHARE) :]: value for name, value in fields.items() if name.startswith(SHARE)})
+    if not shares:
+        return {}
+    emo, tied = find_truth(shares, emo)
+    return {"emo": emo, "labels": shares, **({"tied": tied} if tied else {})}
 
 
 def read_shares(fields: Mapping[str, Any]) -> dict[str, float]:

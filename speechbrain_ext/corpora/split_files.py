@@ -92,6 +92,12 @@ def read_split(words: Sequence[str], corpus: Optional[str] = None) -> Split:
             split.notes.append(f"{file} lists no utterance: this validation part is empty.")
         placed += _add(split, records, name, place.part, file)
     split.folds = _make_folds(placed)
+    n_soft = sum("labels" in one for one in split.utterances.values())
+    if n_soft:
+        split.notes.append(f"{n_soft} utterances have shares of several labels: the largest counts as the label.")
+    members = [{utt_id for ids in fold.values() for utt_id in ids} for fold in split.folds]
+    if len(members) > 1 and sum(map(len, members)) == len(set().union(*members)):
+        split.notes.append("No utterance is in two of the folds. Are they data sets? If so, audit each by itself.")
     if split.corpus:
         _fill_in(split, split.corpus)
     return split

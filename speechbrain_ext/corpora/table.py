@@ -144,6 +144,18 @@ def _read_csv(text: str, path: Path, known: Collection[str]) -> Table:
     return table
 
 
+def text_of(value: Any) -> str:
+    """Return a value as text without spaces around it: numbers as they are written, nothing for null and others."""
+    return "" if value is None or value != value or kind_of(value) else str(value).strip()
+
+
+def kind_of(value: Any) -> str:
+    """Say what a value of JSON is, if it is no text and no number; NaN is what some programs write for nothing."""
+    if isinstance(value, bool):
+        return json.dumps(value)
+    return "a list" if isinstance(value, list) else "an object" if isinstance(value, dict) else ""
+
+
 def _names(fields: Iterable[str]) -> list[str]:
     """Return names in lower case, but for what follows "emo:", which is a label."""
     names = [field.strip(' "\t\r') for field in fields]
@@ -195,7 +207,7 @@ def _read_json(text: str, path: Path) -> Table:
             parsed = ((number, json.dumps(item), item, "") for number, item in enumerate(whole, start=1))
     columns: dict[str, None] = {}
     for number, written, value, fault in parsed:
-        fields, fault = ({}, fault) if fault else _fields_of(value, written)
+        fields, fault = ({}, fault) if fault else fields_of(value, written)
         if fault:
             table.faults.append(Fault(number, f"{table.place(number)}: {fault}"))
             continue
@@ -205,7 +217,7 @@ def _read_json(text: str, path: Path) -> Table:
     return table
 
 
-def _fields_of(value: Any, written: str) -> tuple[dict[str, Any], str]:
+def fields_of(value: Any, written: str) -> tuple[dict[str, Any], str]:
     """Return an object's fields by their columns' names, and what is wrong with them."""
     within = [value, *(value.values() if isinstance(value, dict) else ())]
     if twice := [one.name for one in within if isinstance(one, _Twice)]:

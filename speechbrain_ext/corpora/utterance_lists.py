@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from speechbrain_ext.corpora.columns import KNOWN, SIMILAR
-from speechbrain_ext.corpora.table import read_table
+from speechbrain_ext.corpora.soft_labels import read_labels
+from speechbrain_ext.corpora.table import fields_of, kind_of, read_table, text_of
 from speechbrain_ext.errors import InputError
 
-Record = dict[str, Any]  # texts by the names of `NAMES`; parts, a list, where a record says one for each fold
+# Texts by the names of `NAMES`; "parts", a list, where a record says one for each fold; "labels", shares of several.
+Record = dict[str, Any]
 
 PART_WORDS = {
     "train": ("train", "training", "trn", "tr"),
@@ -31,6 +33,7 @@ NAMES = {
     "parts": ("parts",),
     "length": ("length", "duration", "dur"),
 }
+DECISIVE = ("id", "wav", "emo", "speaker", "group", "session", "dialogue", "part", "fold")  # of which leaks are made
 # Kaldi's files: what the rest of a line is, after the utterance.
 KALDI = {
     "wav.scp": "wav", "utt2spk": "speaker", "text": "text", "utt2lang": "language", "utt2emo": "emo",
@@ -67,7 +70,7 @@ def read_list(path: Path) -> list[Record]:
         if table.faults:
             more = f" {len(table.faults) - 1} further records cannot be read." if len(table.faults) > 1 else ""
             raise InputError(f"{path}{table.faults[0].text.removeprefix(path.name)}{more}")
-        records = [_named(fields) for _, fields in table.records]
+        records = [_named(fields, f"{path}, {table.unit} {number}") for number, fields in table.records]
     elif path.suffix.lower() == ".json":
         records = list(_read_json(path))
     else:
@@ -97,17 +100,22 @@ def part_of_word(word: str) -> str:
     return next((part for part, words in PART_WORDS.items() if plain in words), "")
 
 
-def _named(fields: Mapping[str, Any]) -> Record:
-    """Give the fields their common names; what is no text or number is left out, and so is what is empty."""
-    lower = {str(name).strip().lower(): value for name, value in fields.items()}
+def _named(fields: Mapping[str, Any], place: str) -> Record:
+    """Give the fields their common names; what is empty is left out."""
     record: Record = {}
     for name, others in NAMES.items():
-        value = next((lower[other] for other in others if lower.get(other) not in (None, "")), None)
+        other, value = next(((one, fields[one]) for one in others if fields.get(one) not in (None, "")), ("", None))
         if name == "parts" and isinstance(value, list):
             record["parts"] = [str(part) for part in value]
-        elif isinstance(value, (str, int, float)) and not isinstance(value, bool):
-            record[name] = str(value).strip()
-    return record
+        elif kind_of(value) and name in DECISIVE:
+            raise InputError(f"{place}: the field {other!r} is {kind_of(value)}. Write a text.")
+        elif text := text_of(value):
+            record[name] = text
+    try:
+        shares = read_labels(fields, record.get("emo", ""))
+    except ValueError as error:
+        raise InputError(f"{place}: {error.args[0]}") from error
+    return record | {key: value for key, value in shares.items() if key == "emo" or len(shares["labels"]) > 1}
 
 
 def _read_json(path: Path) -> Iterable[Record]:
@@ -139,19 +147,23 @@ def _records_of(content: Any, path: Path) -> Iterable[Record]:
     if not isinstance(content, (dict, list)):
         raise InputError(f"{path} holds {reprlib.repr(content)}: an object or a list of utterances is needed.")
     items = content.items() if isinstance(content, dict) else [("", one) for one in content]
-    for utt_id, fields in items:
+    for number, (utt_id, fields) in enumerate(items, start=1):
+        place = f"{path}, {utt_id or f'item {number}'}"
         if isinstance(fields, str) and not utt_id:
             yield _of_word(fields)
         elif isinstance(fields, dict):
-            yield {**({"id": utt_id} if utt_id else {}), **_named(fields)} | ({"id": utt_id} if utt_id else {})
+            fields, fault = fields_of(fields, json.dumps(fields))
+            if fault:
+                raise InputError(f"{place}: {fault}")
+            yield _named(fields | ({"id": utt_id} if utt_id else {}), place)
         else:
-            raise InputError(f"{path}: {utt_id or fields!r} must be an object that says what is known of an utterance.")
+            raise InputError(f"{place}: {fields!r} must be an object that says what is known of an utterance.")
 
 
 def _read_kaldi(folder: Path) -> list[Record]:
     records: dict[str, Record] = {}
-    recordings = _pairs(folder / "wav.scp")
-    segments = _pairs(folder / "segments")
+    recordings = _pairs(folder / "wav.scp", "wav")
+    segments = _pairs(folder / "segments", "recording and times")
     for utt_id, words in segments.items():
         recording, start, end = (*words.split(), "", "", "")[:3]
         records[utt_id] = {
@@ -161,19 +173,25 @@ def _read_kaldi(folder: Path) -> list[Record]:
             "end": end,
         }
     for name, field in KALDI.items():
-        for utt_id, words in (_pairs(folder / name) if field != "wav" or not segments else {}).items():
+        for utt_id, words in (_pairs(folder / name, field) if field != "wav" or not segments else {}).items():
             value = _path_in(words) if field == "wav" else words
             records.setdefault(utt_id, {"id": utt_id})[field] = value
-    genders = _pairs(folder / "spk2gender")
+    genders = _pairs(folder / "spk2gender", "gender")
     for record in records.values():
         if record.get("speaker") in genders:
             record.setdefault("gender", genders[record["speaker"]])
     return list(records.values())
 
 
-def _pairs(path: Path) -> dict[str, str]:
-    """Read the first word of each line, and what follows it; of a file that is not there, nothing."""
-    return dict(_lines_of(path)) if path.is_file() else {}
+def _pairs(path: Path, what: str) -> dict[str, str]:
+    """Read the first word of each line, and what follows it, `what`; of a file that is not there, nothing."""
+    pairs: dict[str, str] = {}
+    for first, rest in _lines_of(path) if path.is_file() else ():
+        if not rest and what != "text":
+            raise InputError(f"{path}: {first} stands alone, and its {what} is needed. Complete the line.")
+        if pairs.setdefault(first, rest) != rest:
+            raise InputError(f"{path}: {first} stands twice, with {pairs[first]} and {rest}. Leave one of them out.")
+    return pairs
 
 
 def _lines_of(path: Path) -> Iterable[tuple[str, str]]:
@@ -189,9 +207,10 @@ def _lines_of(path: Path) -> Iterable[tuple[str, str]]:
 
 def _read_lines(path: Path) -> list[Record]:
     """Read an utterance a line; what follows it is what the file's name says, or else its label."""
-    field = next((KALDI[name] for name in KALDI if name in path.name), "emo")
+    told = next((KALDI[name] for name in KALDI if name in path.name), "")
+    field = told or "emo"
     records = []
-    for first, rest in _lines_of(path):
+    for first, rest in _pairs(path, told).items() if told else _lines_of(path):
         value = {"wav" if _is_path(rest) else field: _path_in(rest) if _is_path(rest) else rest} if rest else {}
         records.append({**_of_word(first), **value})
     return records

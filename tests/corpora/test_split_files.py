@@ -118,6 +118,18 @@ def test_an_empty_validation_list_is_said(tmp_path):
         read_split([words[0], f"test={words[1]}"])
 
 
+def test_shares_and_folds_that_may_be_data_sets_are_said(tmp_path):
+    for name in "AB":
+        write(tmp_path / name / "train.csv", f"id,emo:ang,emo:sad\na{name},2,1\n")
+        write(tmp_path / name / "test.csv", f"id,emo\nb{name},sad\n")
+    split = read_split([str(tmp_path)])
+    assert [split.utterances[utt_id]["emo"] for utt_id in ("aA", "bA")] == ["ang", "sad"]
+    assert split.notes[1:] == [
+        "2 utterances have shares of several labels: the largest counts as the label.",
+        "No utterance is in two of the folds. Are they data sets? If so, audit each by itself.",
+    ]
+
+
 @pytest.mark.parametrize(
     ("train", "test"),
     [

@@ -25,6 +25,25 @@ def test_tables_and_json_have_common_names(tmp_path, name, text):
     assert read_list(tmp_path / name) == [RECORD]
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", "id,emo:sad,emo:Ang\nu1,1,2\nu2,3,\n"),
+        ("a.jsonl", '{"id": "u1", "emo": {"sad": 1, "Ang": 2}}\n{"id": "u2", "emo": {"sad": 3}}\n'),
+        ("a.json", '{"u1": {"emo": {"sad": 1, "Ang": 2}}, "u2": {"emo": {"sad": 3}}}'),
+    ],
+)
+def test_the_largest_share_is_the_label(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    shares = {"sad": 1.0, "Ang": 2.0}
+    assert read_list(tmp_path / name) == [{"id": "u1", "emo": "Ang", "labels": shares}, {"id": "u2", "emo": "sad"}]
+
+
+def test_nan_is_no_label(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"id": "u1", "emo": NaN}\n')
+    assert read_list(tmp_path / "a.jsonl") == [{"id": "u1"}]
+
+
 def test_json_may_have_an_object_for_each_part(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps({"train": ["u1"], "Dev": {"u2": {"emo": "sad"}}, "test": []}))
     assert read_list(tmp_path / "a.json") == [{"id": "u1", "part": "train"}, {"id": "u2", "emo": "sad", "part": "Dev"}]
@@ -70,7 +89,22 @@ def test_a_folder_of_kaldi_is_read_with_its_segments(tmp_path):
         ("a.json", '{"u1": {"emo": "sad"}, "u1": {"emo": "ang"}}', "the key 'u1' stands twice"),
         ("a.json", '{"u1": {"emo": NaN}}', "NaN is no number of JSON"),
         ("a.csv", "id,emo\nu1\nu2\n", "^[^,]*a.csv, row 2: 1 fields .* 1 further records cannot be read"),
-        ("a.json", '{"u1": 3}', "'u1' must be an object that says what is known"),
+        ("a.json", '{"u1": 3}', "a.json, u1: 3 must be an object that says what is known"),
+        (
+            "a.json",
+            '[{"id": "u1"}, {"id": "u2", "spk_id": {"a": 1}}]',
+            "item 2: the field 'spk_id' is an object. Write",
+        ),
+        ("a.json", '{"u1": {"label": ["sad"]}}', "a.json, u1: the field 'label' is a list. Write a text"),
+        ("a.jsonl", '{"id": "u1", "emo": true}', "a.jsonl, line 1: the field 'emo' is true. Write a text"),
+        (
+            "a.csv",
+            "id,emo,emo:sad,emo:ang\nu1,sad,1,2\n",
+            "row 2: emo is 'sad', and the largest share is that of 'ang'",
+        ),
+        ("a.csv", "id,emo:sad,emo:ang\nu1,many,2\n", "row 2: the share of 'sad' must be a number from 0, got 'many'"),
+        ("utt2spk", "u1 anna\nu2\n", "utt2spk: u2 stands alone, and its speaker is needed. Complete the line"),
+        ("utt2spk", "u1 anna\nu1 ben\n", "utt2spk: u1 stands twice, with anna and ben. Leave one of them out"),
         ("a.txt", b"\xff\xfe\x00", "a.txt cannot be read as text in UTF-8"),
     ],
 )
