@@ -102,7 +102,8 @@ def shared_between(
     list of dict
         For each thing that is known "what" (its title), "n" (how many of the tested ones are shared), "of"
         (how many there are), "names" (the first ones), "alike" (of those that are written in another way in the seen
-        part, the first ones: "S1 as s1"). Names count as shared however they are written (see `spelling_key`).
+        part, the first ones: "S1 as s1"). Names count as shared however they are written (see `spelling_key`), unless
+        a part itself has both spellings, as two names.
     """
     seen, tested = list(seen), list(tested)
     counts = []
@@ -113,9 +114,11 @@ def shared_between(
             {value for utt_id in part if (value := utt_id if key == "id" else utterances[utt_id].get(key))}
             for part in (seen, tested)
         )
-        written = {_key(key, value): value for value in sorted(there)}
-        shared = sorted(value for value in here if value in there or _key(key, value) in written)
-        alike = [f"{value} as {written[_key(key, value)]}" for value in shared if value not in there]
+        written, own = ({name: found[0] for name, found in _spellings(key, names).items() if len(found) == 1}
+                        for names in (there, here))  # fmt: skip
+        others = {name: written[spelled] for spelled, name in own.items() if spelled in written}
+        shared = sorted((here & there) | others.keys())
+        alike = [f"{value} as {others[value]}" for value in shared if value not in there]
         counts.append(
             {"key": key, "what": what, "n": len(shared), "of": len(here), "names": shared[:SHOWN],
              "alike": alike[:SHOWN]}
@@ -123,8 +126,13 @@ def shared_between(
     return counts
 
 
-def _key(kind: str, value: str) -> Any:
-    return spelling_key(value) if kind in NAMES else unicodedata.normalize("NFC", value)
+def _spellings(kind: str, values: Iterable[str]) -> dict[Any, list[str]]:
+    """Group names that are one name in several spellings; of ids and paths only the form of accents does not count."""
+    found: dict[Any, list[str]] = {}
+    for value in values:
+        key = spelling_key(value) if kind in NAMES else unicodedata.normalize("NFC", value)
+        found.setdefault(key, []).append(value)
+    return found
 
 
 def label_shift(labels: Mapping[str, Sequence[str]]) -> Optional[dict[str, Any]]:

@@ -72,26 +72,43 @@ def _groups(system: System, values: Sequence[Optional[str]], speakers: Sequence[
     names = sorted({value for value in values if value})
     if len(names) < 2:
         return []
-    groups = []
+    groups: list[dict[str, Any]] = []
     for name in names:
         here = system.subset([i for i, value in enumerate(values) if value == name])
         others = system.subset([i for i, value in enumerate(values) if value and value != name])
         who = dict(zip(system.ids, speakers))
         WA, UA = confusion_metrics(here.confusions(["all"] * len(here.ids))[1][0])[:2]
         known = all(who[utt_id] for utt_id in here.ids + others.ids)
+        if groups and len(names) == 2:  # the first one's gap from the other side: one draw for both
+            gap = {over: _mirrored(found) for over, found in groups[0]["gap"].items()}
+        else:
+            gap = {
+                "over_utterances": group_gaps(here.confusions(here.ids)[1], others.confusions(others.ids)[1]),
+                "over_speakers": _gap_over_speakers(here, others, who.__getitem__) if known else None,
+            }
         groups.append(
             {
                 "value": name,
                 "n_utterances": len(here.ids),
                 "WA": float(WA),
                 "UA": float(UA),
-                "gap": {
-                    "over_utterances": group_gaps(here.confusions(here.ids)[1], others.confusions(others.ids)[1]),
-                    "over_speakers": _gap_over_speakers(here, others, who.__getitem__) if known else None,
-                },
+                "gap": gap,
             }
         )
     return groups
+
+
+def _mirrored(gap: Optional[Mapping[str, Mapping[str, Any]]]) -> Optional[dict[str, Any]]:
+    """Turn a minus b into b minus a."""
+    if gap is None:
+        return None
+    return {
+        name: {
+            "difference": 0 - one["difference"],
+            "interval": one["interval"] and (0 - one["interval"][1], 0 - one["interval"][0]),
+        }
+        for name, one in gap.items()
+    }
 
 
 def _gap_over_speakers(here: System, others: System, speaker_of: Callable[[str], str]) -> Optional[dict[str, Any]]:

@@ -1,8 +1,9 @@
 """Predictions of any system: the decisions, the true labels and the posteriors, read from a table."""
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Optional
 
 import numpy as np
@@ -66,9 +67,10 @@ def read_system(path: Path, utterances: Mapping[str, Mapping[str, Any]]) -> Syst
     ---------
     path : pathlib.Path
         A CSV or JSON Lines file with the columns id and predicted, and where they are known true and one with the
-        posteriors of each class; or a folder of tested runs, all of whose predictions are taken together.
+        posteriors of each class; or a folder of tested runs, all of whose predictions are taken together. In place of
+        an id may stand the path of the recording.
     utterances : dict
-        {id: {emo, ...}}: the true labels, where the file has none.
+        {id: {emo, wav, ...}}: the true labels, where the file has none.
 
     Raises
     ------
@@ -78,12 +80,15 @@ def read_system(path: Path, utterances: Mapping[str, Mapping[str, Any]]) -> Syst
     files = sorted(path.rglob(PREDICTIONS_FILE)) if path.is_dir() else [path]
     if not files:
         raise InputError(f"{path} holds no {PREDICTIONS_FILE}: give a file, or a folder of tested runs.")
+    id_of = _path_finder(utterances)
     decided: dict[str, tuple[str, str]] = {}
     shares: dict[str, dict[str, str]] = {}
     for file in files:
         table = read_table(file, [name for names in COLUMNS.values() for name in names])
         if table.faults:
             raise InputError(f"{file}: {table.faults[0].text}")
+        if not table.columns:
+            raise InputError(f"{file} is empty; needed are the columns id and predicted.")
         found = {key: next((name for name in names if name in table.columns), "") for key, names in COLUMNS.items()}
         for key in ("id", "predicted"):
             if not found[key]:
@@ -92,16 +97,18 @@ def read_system(path: Path, utterances: Mapping[str, Mapping[str, Any]]) -> Syst
                     f"{', '.join(table.columns)}."
                 )
         for number, fields in table.records:
-            utt_id, predicted = str(fields[found["id"]]), str(fields[found["predicted"]])
+            utt_id, predicted = id_of(str(fields[found["id"]])), str(fields[found["predicted"]])
             true = str(fields[found["true"]] if found["true"] else utterances.get(utt_id, {}).get("emo", ""))
             if utt_id in decided:
                 raise InputError(
                     f"{file}: {utt_id} is predicted twice. Give the seeds of a system apart, each as --predictions."
                 )
             if not predicted or not true:
-                what = (
-                    "is predicted as nothing" if not predicted else "has no true label, neither here nor in the lists"
-                )
+                what = "is predicted as nothing"
+                if predicted:
+                    what = "has no true label, neither here nor in the lists"
+                    if utterances and utt_id not in utterances:
+                        what += f": it is none of their ids, such as {next(iter(utterances))}, and none of their paths"
                 raise InputError(f"{table.place(number)}: {utt_id} {what}. Add it, or leave the row out.")
             decided[utt_id] = true, predicted
             shares[utt_id] = {name: value for name, value in fields.items() if name not in found.values()}
@@ -140,10 +147,32 @@ def _read_posteriors(
             return [known.get(column, column) for column in columns], found
     found = np.array([[float(row[column]) for column in known] for row in rows.values()])
     wrong = int((~((found >= 0).all(axis=1) & (np.abs(found.sum(axis=1) - 1) < 0.01))).argmax())
+    cure = "Apply softmax"
+    if (found >= 0).all():
+        cure = "They are percentages: divide them by 100" if abs(found[wrong].sum() - 100) < 1 else "Normalise them"
+    elif (found <= 0).all() and abs(np.exp(found[wrong]).sum() - 1) < 0.01:
+        cure = "They are logarithms: apply exp"
     raise InputError(
         f"{path}: the posteriors of {list(rows)[wrong]} are {', '.join(f'{value:g}' for value in found[wrong])}; they "
-        "must be from 0 and add up to 1. Apply softmax, or leave the columns out."
+        f"must be from 0 and add up to 1. {cure}, or leave the columns out."
     )
+
+
+def _path_finder(utterances: Mapping[str, Mapping[str, Any]]) -> Callable[[str], str]:
+    """Return what finds an utterance's id by the end of its recording's path; ids, and what is not found, stay."""
+    by_name: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for utt_id, one in utterances.items():
+        by_name[PurePosixPath(one.get("wav", "")).name].append((utt_id, f"/{one.get('wav', '')}"))
+
+    def find(given: str) -> str:
+        if given in utterances:
+            return given
+        path = "/" + given.replace("\\", "/").removeprefix("./")
+        near = by_name.get(PurePosixPath(path).name, ())
+        found = [utt_id for utt_id, wav in near if wav.endswith(path) or path.endswith(wav)]
+        return found[0] if len(found) == 1 else given
+
+    return find
 
 
 def _column(rows: Mapping[str, Mapping[str, Any]], name: str) -> list[Any]:

@@ -79,6 +79,14 @@ def test_recordings_are_compared_by_their_samples_where_they_are(tmp_path):
     assert found["altered"] == ["b lasts 0.50 s, listed 0.90 s"]
 
 
+def test_names_are_one_in_all_spellings_unless_a_part_has_both():
+    split = make_split({"train": "ab", "test": "cd"}, speaker=["s1", "S2", "S01", "s3"])
+    (speaker,) = (one for one in audit_split(split)["folds"][0]["shared"] if one["key"] == "speaker" and one["n"])
+    assert (speaker["names"], speaker["alike"]) == (["S01"], ["S01 as s1"])
+    assert shared(make_split({"train": "ab", "test": "cd"}, speaker=["ab", "AB", "Ab", "AB"])) == {"speaker": (1, 2)}
+    assert shared(make_split({"train": "ab", "test": "c"}, speaker=["ab", "AB", "Ab"])) == {}
+
+
 def test_groups_that_are_the_speakers_are_counted_once():
     split = make_split({"train": "a", "test": "b"}, speaker=["x", "x"], group=["x", "x"])
     assert shared(split) == {"speaker": (1, 1)}

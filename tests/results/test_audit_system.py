@@ -61,6 +61,17 @@ def test_gaps_between_groups_of_different_speakers():
         assert groups[1]["gap"][kind]["UA"]["difference"] == -1.0
 
 
+def test_gaps_of_two_groups_are_each_other_mirrored():
+    system = make_system([0, 1] * 8, [0, 1, 1, 0, 0, 0, 0, 1] * 2)
+    women, men = audit_system(system, who(speaker="aabbccddeeffgghh", gender="ffffffmmmmmmmmmm"))["groups"]["gender"]
+    for kind in ("over_utterances", "over_speakers"):
+        for metric in ("WA", "UA"):
+            low, high = women["gap"][kind][metric]["interval"]
+            assert low < high
+            assert men["gap"][kind][metric]["interval"] == (-high, -low)
+            assert men["gap"][kind][metric]["difference"] == -women["gap"][kind][metric]["difference"]
+
+
 def test_gaps_between_styles_of_the_same_speakers_are_paired():
     # Each speaker is right in one style and wrong in the other: paired, every resample says the same.
     system = make_system([0] * 8, [0, 1] * 4)

@@ -38,6 +38,19 @@ def test_posteriors_are_read_where_each_label_has_a_column(tmp_path):
     assert read_system(write(tmp_path / "p.csv", text), UTTERANCES).posteriors is None
 
 
+@pytest.mark.parametrize("path", ["x/a.wav", "/data/x/a.wav", "a.wav", "./x/a.wav", "x\\a.wav"])
+def test_predictions_by_path_are_those_of_the_lists_ids(tmp_path, path):
+    utterances = {"u1": {"emo": "ang", "wav": "x/a.wav"}, "u2": {"emo": "sad", "wav": "y/ba.wav"}}
+    system = read_system(write(tmp_path / "p.csv", f"wav,predicted\n{path},sad\nu2,sad\n"), utterances)
+    assert (system.ids, system.true.tolist()) == (["u1", "u2"], [0, 1])
+
+
+def test_a_path_that_may_be_of_two_utterances_is_of_none(tmp_path):
+    utterances = {"u1": {"emo": "ang", "wav": "x/a.wav"}, "u2": {"emo": "sad", "wav": "y/a.wav"}}
+    with pytest.raises(InputError, match="row 2: a.wav has no .* none of their ids, such as u1, and none of their"):
+        read_system(write(tmp_path / "p.csv", "wav,predicted\na.wav,sad\n"), utterances)
+
+
 def test_a_folder_of_tested_runs_is_one_system(tmp_path):
     for fold in (1, 2):
         write_run(tmp_path / f"fold{fold}", fold=fold, labels=["ang", "hap", "neu", "sad"], true=[0, 0, 1, 3])
@@ -67,6 +80,13 @@ def test_confusions_are_counted_by_cluster(tmp_path):
         ("id,predicted,ang,sad\na,ang,1,0\nb,ang,-0.2,1.2\n", "the posteriors of b are -0.2, 1.2"),
         ("id,predicted,ang,sad\na,ang,high,0\nb,ang,1,0\n", "the posteriors in the column 'ang' are not all numbers"),
         ("id,predicted\na\n", "p.csv: .*row 2"),
+        ("", "p.csv is empty; needed are the columns id and predicted"),
+        (
+            "id,predicted,ang,sad\na,ang,80,20\nb,ang,70,30\n",
+            "a are 80, 20; .* They are percentages: divide them by 100",
+        ),
+        ("id,predicted,ang,sad\na,ang,-0.105,-2.303\nb,ang,-0.7,-0.69\n", "They are logarithms: apply exp"),
+        ("id,predicted,ang,sad\na,ang,3,-1\nb,ang,1,0\n", "must be from 0 and add up to 1. Apply softmax"),
     ],
 )
 def test_predictions_that_cannot_be_used_are_refused(tmp_path, text, message):
