@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from speechbrain_ext.errors import InputError
+
 
 @contextlib.contextmanager
 def atomic_write(path: str | Path, binary: bool = False) -> Iterator[IO[Any]]:
@@ -24,10 +26,20 @@ def atomic_write(path: str | Path, binary: bool = False) -> Iterator[IO[Any]]:
     ------
     IO
         Open for writing; text is UTF-8, with newlines as they are written.
+
+    Raises
+    ------
+    InputError
+        If a text is none of Unicode, such as a half of a character or a file's name that is no UTF-8.
+    OSError
+        Names the file, not the temporary one.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     try:
         with os.fdopen(handle, "wb") if binary else os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
             yield file
@@ -36,8 +48,17 @@ def atomic_write(path: str | Path, binary: bool = False) -> Iterator[IO[Any]]:
         os.chmod(temporary, 0o644)  # mkstemp lets nobody else read
         os.replace(temporary, path)
         sync(path.parent)
-    except BaseException:
-        os.unlink(temporary)
+    except BaseException as error:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        if isinstance(error, UnicodeEncodeError):
+            around = ascii(error.object[max(0, error.start - 30) : error.end + 30])
+            raise InputError(
+                f"{path} cannot be written: {ascii(error.object[error.start])} in {around} is no character of Unicode. "
+                "Correct it where it comes from."
+            ) from error
+        if isinstance(error, OSError) and error.filename == temporary:
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
 
@@ -57,3 +78,22 @@ def sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def check_writable(path: str | Path, argument: str) -> None:
+    """Refuse a path that no file can be written to: said before the work whose result it is for.
+
+    Raises
+    ------
+    InputError
+        Names the argument and the path.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{argument} {path} is a folder. Name a file in it.")
+    folder = next(folder for folder in path.absolute().parents if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"{argument} {path} cannot be written: {error.strerror} ({folder}). Name another.") from error

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import speechbrain_ext
-from speechbrain_ext.atomic_write import atomic_write, write_json
+from speechbrain_ext.atomic_write import atomic_write, check_writable, write_json
+from speechbrain_ext.errors import InputError
 
 
 @pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
@@ -51,6 +52,36 @@ def test_atomic_write_killed_process_leaves_the_old_file(tmp_path):
     env = {**os.environ, "PYTHONPATH": str(Path(speechbrain_ext.__file__).parents[1])}
     assert subprocess.run([sys.executable, "-c", code, str(path)], env=env, check=False).returncode == 9
     assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("folder", "--json .*folder is a folder. Name a file in it"),
+        ("file/a.json", "--json .*a.json cannot be written: Not a directory .*file.. Name another"),
+    ],
+)
+def test_check_writable_refuses_what_cannot_be_a_file(tmp_path, name, message):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=message):
+        check_writable(tmp_path / name, "--json")
+    check_writable(tmp_path / "new" / "a.json", "--json")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_atomic_write_names_the_file_and_not_the_temporary_one(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="folder'$") as error, atomic_write(tmp_path / "folder"):
+        pass
+    assert error.value.filename == str(tmp_path / "folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_write_json_names_a_text_that_is_none(tmp_path):
+    with pytest.raises(InputError, match=r"a.json cannot be written: '.ud800' in .*x.ud800y.* is no character"):
+        write_json({"text": "x\ud800y"}, tmp_path / "a.json")
+    assert not list(tmp_path.iterdir())
 
 
 def test_atomic_write_others_can_read_the_file(tmp_path):

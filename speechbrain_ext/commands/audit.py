@@ -2,12 +2,14 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from speechbrain_ext import __version__
-from speechbrain_ext.atomic_write import atomic_write, write_json
+from speechbrain_ext.atomic_write import atomic_write, check_writable, write_json
+from speechbrain_ext.corpora.fold_names import part_of_path
 from speechbrain_ext.errors import InputError
 
 DESCRIPTION = """Say what the folds of any work leak, and how good the predictions of any system are.
@@ -21,6 +23,7 @@ Lists are enough; where recordings are there, they are compared by their samples
 tested on shares speakers, sessions, dialogues, groups or recordings with what is trained or validated on, 2 when a file
 cannot be used, and else 0."""
 LEAK, UNUSABLE = 1, 2
+OUTPUTS = {"json": (".json",), "html": (".html", ".htm")}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +63,9 @@ def audit(options: argparse.Namespace) -> dict[str, Any]:
     for folder in options.audio:
         if not folder.is_dir():
             raise InputError(f"--audio {folder} is no folder. Give the one that the lists' paths begin in.")
+    for name, endings in OUTPUTS.items():
+        if path := getattr(options, name):
+            _check_output(path, f"--{name}", endings, options)
     from speechbrain_ext.corpora.split_files import read_split
     from speechbrain_ext.results.audit import audit_split
     from speechbrain_ext.results.audit_system import audit_system, compare_systems, coverage, keep_tested
@@ -94,3 +100,16 @@ def audit(options: argparse.Namespace) -> dict[str, Any]:
         with atomic_write(options.html) as file:
             file.write(to_html(to_markdown(sections, title, made)))
     return found
+
+
+def _check_output(path: Path, argument: str, endings: Sequence[str], options: argparse.Namespace) -> None:
+    """Refuse an output that cannot be written, or that would take the place of what is read."""
+    if path.suffix.lower() not in endings:
+        raise InputError(f"{argument} must name a file that ends in {' or '.join(endings)}, got {path}.")
+    check_writable(path, argument)
+    read = [*options.predictions, *(Path(word.partition("=")[2] or word) for word in options.splits)]
+    for one in read if path.exists() else ():
+        if path.resolve() == one.resolve() or (
+            path.resolve().is_relative_to(one.resolve()) and part_of_path(path.name)
+        ):
+            raise InputError(f"{argument} {path} is one of the lists that are read. Name another file.")

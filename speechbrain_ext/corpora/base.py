@@ -173,12 +173,13 @@ def get_corpus(name: str) -> Corpus:
     >>> get_corpus("iemocap").title
     'IEMOCAP'
     """
-    collection, _, folder = name.partition(":") if isinstance(name, str) else ("", "", "")
+    collection, mark, folder = name.partition(":") if isinstance(name, str) else ("", "", "")
     if collection in COLLECTIONS and Path(folder).name:
         return importlib.import_module(f"speechbrain_ext.corpora.{collection}").corpus_of(folder)
     if not isinstance(name, str) or name not in CORPORA:
-        near = difflib.get_close_matches(str(name).lower(), CORPORA, n=1)
-        hint = f" Did you mean {near[0]}?" if near else " Your own recordings are read with csv."
+        known = COLLECTIONS if mark else CORPORA
+        near = difflib.get_close_matches((collection if mark else str(name)).lower(), known, n=1)
+        hint = f" Did you mean {near[0]}{mark}{folder}?" if near else " Your own recordings are read with csv."
         hint = f" Name the folder: {collection}:PATH/data/emodb." if collection in COLLECTIONS else hint
         raise InputError(f"corpus must be one of {', '.join(CORPORA)}, got {name!r}.{hint}")
     return importlib.import_module(f"speechbrain_ext.corpora.{name}").CORPUS

@@ -153,13 +153,17 @@ def check_corpus(
     measures = {utt_id: examination.measures[utt_id] for utt_id in manifest}
     folds, fold_faults, fold_remarks = _make_folds(manifest, emotions, validation)
     shared = shared_speakers(manifest)
-    # Each fold would say the same of the speakers that groups share.
-    faults = [*examination.faults, *prepared.faults, *prepared.copies, *shared, *([] if shared else fold_faults)]
+    if shared:  # each fold would say the same
+        fold_faults, fold_remarks = [], []
+    elif examination.n_faulty:  # which may be all that the folds lack
+        fold_remarks += [f"Of the clips that can be used: {text}" for text in fold_faults]
+        fold_faults = []
+    faults = [*examination.faults, *prepared.faults, *prepared.copies, *shared, *fold_faults]
     remarks = [
         *prepared.notes,
         *_remark_on_clips(manifest, measures, sample_rate_hz),
         *_remark_on_copies(manifest, examination, faults),
-        *([] if shared else fold_remarks),
+        *fold_remarks,
     ]
     return CorpusCheck(name, manifest, emotions, measures, examination.n_faulty, folds, faults, remarks)
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from speechbrain_ext.atomic_write import atomic_write
+from speechbrain_ext.atomic_write import atomic_write, check_writable
 from speechbrain_ext.corpora.corpus_check import CorpusCheck
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.fonts import escape_characters, fonts_for
@@ -22,6 +22,7 @@ def check_picture_path(path: str | Path) -> Path:
     path = Path(path).expanduser()
     if path.suffix.lower() not in FORMATS or path.is_dir():
         raise InputError(f"--plot must name a {', '.join(FORMATS)} file to write, got {path}.")
+    check_writable(path, "--plot")
     return path
 
 

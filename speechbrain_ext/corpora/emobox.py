@@ -135,7 +135,7 @@ def _row(record: dict[str, Any], emo: str, parts: list[str], dataset: str) -> Ro
 
 
 def _find_folds(folder: Path) -> list[Path]:
-    check_data_folder(folder, "holds EmoBox's metadata of a corpus, such as EmoBox/data/emodb")
+    check_data_folder(folder, "holds EmoBox's metadata of a corpus, such as EmoBox/data/emodb", "check the path")
     if not (folder / f"{folder.name}.jsonl").is_file():
         inner = sorted(path.parent.name for path in folder.glob("*/label_map.json"))
         hint = f" It has the corpora {', '.join(inner)}: name one of them." if inner else ""

@@ -1,6 +1,7 @@
 """What emotions are called, and which of a corpus's labels a user means by a list of them."""
 
 import difflib
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def check_reserved(labels: Sequence[str], source: str | Path) -> None:
 def find_labels(
     emotions: Sequence[Any], counts: Mapping[str, int], source: str | Path, merged: Sequence[tuple[str, str]] = ()
 ) -> list[str]:
-    """Find the labels that a user means.
+    r"""Find the labels that a user means.
 
     Arguments
     ---------
@@ -74,6 +75,8 @@ def find_labels(
     -------
     >>> find_labels([3, 1], {"01": 5, "02": 8, "03": 2}, "c.csv")
     ['03', '01']
+    >>> find_labels(["e\u0301mu"], {"\u00e9mu": 5}, "c.csv") == ["\u00e9mu"]
+    True
     """
     if isinstance(emotions, str) or not isinstance(emotions, Sequence):
         raise InputError(f"emotions must be a list of labels, got {emotions!r}.")
@@ -108,8 +111,8 @@ def match_label(label: str, emotions: Sequence[str], merged: Sequence[tuple[str,
 
 def _is_label(label: str, emo: Any) -> bool:
     """Tell whether an emotion means a label: YAML reads 03 as the number 3, and true and null as no text."""
-    if isinstance(emo, str):
-        return label == emo
+    if isinstance(emo, str):  # accents come in two forms that look the same
+        return unicodedata.normalize("NFC", label) == unicodedata.normalize("NFC", emo)
     if isinstance(emo, bool) or emo is None:
         return label.lower() == {True: "true", False: "false", None: "null"}[emo]
     try:

@@ -14,15 +14,15 @@ def check_no_archive(path: Path) -> None:
         raise InputError(f"{path} is an archive. Unpack it first (tar xf, unzip), and give the folder that comes out.")
 
 
-def check_data_folder(folder: Path, wanted: str) -> None:
-    """Refuse a data folder that does not exist, is a file, or is still packed; `wanted` says what it must hold."""
+def check_data_folder(folder: Path, wanted: str, cure: str = "`make demo` makes a synthetic one") -> None:
+    """Refuse a folder that does not exist, is a file, or is still packed; `wanted` says what it must hold."""
     if folder.is_dir():
         return
     check_no_archive(folder)
     if folder.exists():
         raise InputError(f"{folder} is a file, not a folder: give the folder that {wanted}.")
     packed = [path for path in sorted(folder.parent.glob(f"{glob.escape(folder.name)}.*")) if is_archive(path)]
-    hint = f"{packed[0]} is still packed: unpack it first." if packed else "`make demo` makes a synthetic one."
+    hint = f"{packed[0]} is still packed: unpack it first." if packed else f"{cure}."
     raise InputError(f"the data folder {folder} does not exist. Give the folder that {wanted}; {hint}")
 
 

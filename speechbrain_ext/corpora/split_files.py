@@ -100,6 +100,8 @@ def read_split(words: Sequence[str], corpus: Optional[str] = None) -> Split:
         split.notes.append("No utterance is in two of the folds. Are they data sets? If so, audit each by itself.")
     if split.corpus:
         _fill_in(split, split.corpus)
+        if not any(one["named"] for one in split.utterances.values()):
+            split.notes.append(f"No utterance's name says anything by the naming scheme of {split.corpus}.")
     return split
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from speechbrain_ext.dataio.manifest import UNKNOWN_SPEAKER, Manifest
+from speechbrain_ext.dataio.overlaps import find_overlaps
 from speechbrain_ext.errors import InputError
 
 PARTS = ("train", "valid", "test")
@@ -82,4 +83,8 @@ def describe_leaks(manifest: Manifest, seen: Sequence[str], test: Sequence[str])
     if copies:
         names = ", ".join(copies[:3]) + ", ..." * (len(copies) > 3)
         leaks.append(f"{len(copies)} of {len(test)} test recordings are also in training under another id ({names})")
+    overlaps = find_overlaps(manifest, {**dict.fromkeys(seen, "training"), **dict.fromkeys(test, "test")})
+    overlaps = [(a, b) for a, b in overlaps if manifest[a].get("copy_of", a) != manifest[b].get("copy_of", b)]
+    if overlaps:
+        leaks.append(f"{len(overlaps)} clips overlap in their recordings ({' and '.join(overlaps[0])}, for one)")
     return leaks

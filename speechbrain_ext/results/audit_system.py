@@ -5,8 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional
 
 import numpy as np
-import torch
-from torchmetrics.functional.classification import multiclass_calibration_error
 
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.results.confusion_metrics import confusion_metrics, group_gaps, metric_intervals
@@ -125,6 +123,9 @@ def _gap_over_speakers(here: System, others: System, speaker_of: Callable[[str],
 def _calibration(system: System) -> Optional[dict[str, float]]:
     if system.posteriors is None:
         return None
+    import torch  # only now: torchmetrics takes seconds
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
     posteriors, true = torch.from_numpy(system.posteriors), torch.from_numpy(system.true)
     error = multiclass_calibration_error(posteriors, true, len(system.labels), n_bins=N_BINS, norm="l1")
     right = system.posteriors.argmax(axis=1) == system.true

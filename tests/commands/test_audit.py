@@ -1,9 +1,14 @@
 """The command `audit`: its exit status, and its text, JSON and page."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+import speechbrain_ext
 from speechbrain_ext.commands.main import main
 from tests.corpora.emobox_folder import write_emobox
 
@@ -17,6 +22,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name, text in zip(("train.csv", "test.csv"), CLEAN):
         (tmp_path / name).write_text(text)
+    (tmp_path / "x_test.json").write_text("{}")
     return tmp_path
 
 
@@ -46,13 +52,27 @@ def test_a_leak_ends_with_1_and_is_named(tmp_path, capsys):
         (["train.csv"], "the split has no test part"),
         (["train.csv", "test.csv", "--audio=train.csv"], "--audio train.csv is no folder"),
         (["train.csv", "test.csv", "--predictions=nowhere.csv"], "nowhere.csv does not exist"),
-        (["train.csv", "test.csv", "--json=train.csv/a.json"], "train.csv"),
+        (["train.csv", "test.csv", "--json=train.csv/a.json"], "--json train.csv/a.json cannot be written: Not a dir"),
+        (["train.csv", "test.csv", "--json=train.csv"], "--json must name a file that ends in .json, got train.csv"),
+        (["train.csv", "test.csv", "--json=a.json", "--html=a.json"], "--html must name a file that ends in .html or"),
+        (["train.csv", "test=x_test.json", "--json=x_test.json"], "x_test.json is one of the lists that are read"),
+        ([".", "--json=x_test.json"], "x_test.json is one of the lists that are read"),
     ],
 )
 def test_bad_usage_ends_with_2_and_a_sentence(folder, capsys, words, said):
     assert main(["audit", *words]) == 2
     error = capsys.readouterr().err
     assert error.startswith("speechbrain-ext audit: ") and said in error
+
+
+def test_lists_are_audited_without_the_slow_libraries(folder):
+    code = (
+        "import sys; from speechbrain_ext.commands.main import main; main(['audit', 'train.csv', 'test.csv']);"
+        "print(sorted({'torch', 'torchmetrics', 'transformers', 'speechbrain'} & set(sys.modules)))"
+    )
+    env = {**os.environ, "PYTHONPATH": str(Path(speechbrain_ext.__file__).parents[1])}
+    ended = subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True)
+    assert ended.stdout.splitlines()[-1] == "[]"
 
 
 def test_unknown_options_end_with_2(folder):

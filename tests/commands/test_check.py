@@ -95,6 +95,15 @@ def test_check_names_the_faulty_row(check):
     assert "row 2: 6 fields in place of 5 (id, wav, emo, speaker, group): ['x', 'x', 'y.wav'" in out
 
 
+def test_check_calls_no_fault_what_faulty_rows_are_the_reason_of(check):
+    rows = [row for row in ROWS[:5] if row != ("sad", "s3", "g2")]
+    status, out, _ = check(rows, "x,x,y.wav,sad,s1,g1")
+    assert status == 1
+    wrong, worth = out.index("What is wrong"), out.index("Worth a look")
+    assert "Of the clips that can be used: no utterance of 'sad' is left to train on in fold 1" in out[worth:wrong]
+    assert "'sad' is left" not in out[wrong:]
+
+
 def test_check_accepts_the_demo_corpus_and_names_iemocaps_lacks(demo_corpus, capsys):
     assert main(["check", str(demo_corpus)]) == 0
     assert ["test", "16", "2", "4", "4", "4", "4"] in cells(capsys.readouterr().out)

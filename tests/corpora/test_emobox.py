@@ -106,6 +106,13 @@ def test_emobox_corpora_have_a_name_without_a_path(folder):
     assert get_corpus("emobox:x/aesdd").source.startswith("EmoBox says where to get aesdd.")
 
 
+def test_another_spelling_and_a_missing_folder_are_said(tmp_path):
+    with pytest.raises(InputError, match="got 'EmoBox:x/emodb'. Did you mean emobox:x/emodb"):
+        get_corpus("EmoBox:x/emodb")
+    with pytest.raises(InputError, match="nope/emodb does not exist. .* such as EmoBox/data/emodb; check the path.$"):
+        prepare_corpus(f"emobox:{tmp_path}/nope/emodb", tmp_path)
+
+
 @pytest.mark.parametrize("name", ["emobox", "emobox:", "emobox:/"])
 def test_emobox_without_a_folder_is_refused(name):
     with pytest.raises(InputError, match=f"got {name!r}. Name the folder: emobox:PATH/data/emodb."):

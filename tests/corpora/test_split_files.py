@@ -153,6 +153,7 @@ def test_a_named_corpus_says_who_speaks_where_the_lists_do_not(tmp_path):
     assert split.utterances["08a01Wa"]["speaker"] == "08"
     assert split.utterances["03a01Wa"]["speaker"] == "me"
     assert split.utterances["08a01Wa"]["emo"] == "ang"
+    assert read_split(words, "savee").notes == ["No utterance's name says anything by the naming scheme of savee."]
 
 
 def test_labels_are_those_of_the_lists_where_these_have_any(tmp_path):

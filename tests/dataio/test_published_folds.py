@@ -23,6 +23,16 @@ def corpus(parts=PARTS):
     }
 
 
+def test_overlapping_clips_of_test_and_training_are_said():
+    times = {"a": (0.0, "s1"), "b": (1.0, "s2"), "c": (2.5, "s3")}  # 2 s each, of one recording
+    manifest = {
+        utt_id: {"wav": "x.wav", "start": start_s, "duration": 2.0, "speaker": speaker, "group": speaker}
+        for utt_id, (start_s, speaker) in times.items()
+    }
+    assert describe_leaks(manifest, ["a"], ["b"]) == ["1 clips overlap in their recordings (a and b, for one)"]
+    assert describe_leaks(manifest, ["a"], ["c"]) == []
+
+
 def test_published_folds_are_used_whatever_the_groups():
     manifest = corpus()
     assert fold_names(manifest) == [PUBLISHED, PUBLISHED]
