@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Optional
 
 from speechbrain_ext.corpora.base import Corpus, PublishedResult
+from speechbrain_ext.corpora.file_names import GENDERS
 from speechbrain_ext.corpora.published_counts import PublishedCounts
 from speechbrain_ext.corpora.sources import check_data_folder, is_archive
 from speechbrain_ext.dataio.manifest import Row, first_lines
@@ -130,7 +131,7 @@ def describe(name: re.Match[str]) -> Row:
         "speaker": f"Ses{name['session']}_{name['speaker']}",
         "group": f"Session{int(name['session'])}",
         "dialogue": name["dialog"],
-        "gender": {"F": "female", "M": "male"}[name["speaker"]],
+        **GENDERS[name["speaker"]],
         "style": PART_NAMES[name["part"]],
     }
 

@@ -32,14 +32,16 @@ def describe_name(corpus: str, name: str) -> dict[str, str]:
     if corpus not in CORPORA:
         return {}
     module = importlib.import_module(f"speechbrain_ext.corpora.{corpus}")
-    if not hasattr(module, "NAME"):
+    names = getattr(module, "NAMES", None)
+    pattern, describe = (names.scheme, names.describe) if names else (getattr(module, "NAME", ""), None)
+    if not pattern:
         return {}
     path = PurePosixPath(name.replace("\\", "/"))
     stem = path.with_suffix("").as_posix() if path.suffix[1:].isalnum() and path.name else name
     names = (stem, stem.replace("-", "_"))  # ids often have other marks between the same parts
-    scheme = re.compile(rf"(?:.*[/\W_])?(?P<whole>{module.NAME})", flags=re.DOTALL)
+    scheme = re.compile(rf"(?:.*[/\W_])?(?P<whole>{pattern})", flags=re.DOTALL)
     match = next((found for found in map(scheme.fullmatch, names) if found), None)
     if not match:
         return {}
-    told = {"id": match["whole"], **module.describe(match)}
+    told = {"id": match["whole"], **(describe or module.describe)(match)}
     return {key: value for key, value in told.items() if isinstance(value, str)}

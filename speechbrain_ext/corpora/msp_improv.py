@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Optional
 
 from speechbrain_ext.corpora.base import Corpus
-from speechbrain_ext.corpora.file_names import ENDINGS, list_files
+from speechbrain_ext.corpora.file_names import ENDINGS, GENDERS, list_files
 from speechbrain_ext.corpora.published_counts import PublishedCounts
 from speechbrain_ext.corpora.sources import check_data_folder
 from speechbrain_ext.dataio.manifest import Row
@@ -70,7 +70,7 @@ def describe(name: re.Match[str]) -> Row:
     return {
         "speaker": name["speaker"],
         "group": f"session{name['session']}",
-        "gender": {"F": "female", "M": "male"}[name["gender"]],
+        **GENDERS[name["gender"]],
         "style": "scripted" if name["part"] == "R" else "improvised",
     }
 

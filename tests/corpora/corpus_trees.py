@@ -32,5 +32,5 @@ def read_incomplete(name, folder, **kwargs):
 
 def describe_names(module, names):
     """Make the rows that a corpus's module makes of names of files, without the files."""
-    whole = re.compile(rf"(?:.*/)?(?:{module.NAME})")
-    return [module.describe(whole.fullmatch(name)) for name in names]
+    whole = re.compile(rf"(?:.*/)?{module.NAMES.scheme}")
+    return [module.NAMES.describe(whole.fullmatch(name)) for name in names]

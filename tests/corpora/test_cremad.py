@@ -9,7 +9,7 @@ from tests.corpora.corpus_trees import describe_names, read_incomplete, write_tr
 def test_name_says_actor_and_emotion(tmp_path):
     names = ["1001_DFA_ANG_XX", "1040_ITH_SAD_X", "1091_IEO_SAD_HI"]
     write_tree(tmp_path, [f"AudioWAV/{name}.wav" for name in names])
-    assert [[row[key] for key in ("id", "emo", "speaker", "group")] for row in cremad.read_rows(tmp_path)] == [
+    assert [[row[key] for key in ("id", "emo", "speaker", "group")] for row in cremad.NAMES(tmp_path)] == [
         ["1001_DFA_ANG_XX", "ang", "1001", "1001"],
         ["1040_ITH_SAD_X", "sad", "1040", "1040"],
         ["1091_IEO_SAD_HI", "sad", "1091", "1091"],

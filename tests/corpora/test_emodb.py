@@ -9,7 +9,7 @@ from speechbrain_ext.corpora import base, emodb, prepare_corpus
 from speechbrain_ext.errors import InputError
 from tests.corpora.corpus_trees import read_incomplete, write_tree
 
-LETTERS = {emo: letter for letter, emo in emodb.LABELS.items()}
+LETTERS = {emo: letter for letter, emo in emodb.NAMES.labels.items()}
 
 
 def complete_tree(folder):
@@ -25,10 +25,15 @@ def complete_tree(folder):
 
 def test_name_says_speaker_emotion_and_gender(tmp_path):
     write_tree(tmp_path, ["wav/03a01Wa.wav", "wav/16b10Ld.wav"])
-    assert emodb.read_rows(tmp_path) == [
+    assert emodb.NAMES(tmp_path) == [
         {"id": "03a01Wa", "emo": "ang", "speaker": "03", "group": "03", "gender": "male", "wav": "wav/03a01Wa.wav"},
         {"id": "16b10Ld", "emo": "bor", "speaker": "16", "group": "16", "gender": "female", "wav": "wav/16b10Ld.wav"},
     ]
+
+
+def test_names_in_capitals_are_read(tmp_path):
+    write_tree(tmp_path, ["WAV/03A01FA.WAV"])
+    assert [(row["emo"], row["speaker"]) for row in emodb.NAMES(tmp_path)] == [("hap", "03")]
 
 
 def test_incomplete_copy_is_refused_with_what_is_missing(tmp_path):

@@ -9,7 +9,7 @@ def test_path_says_speaker_emotion_and_language(tmp_path):
         tmp_path,
         ["0011/Angry/0011_000351.wav", "0001/Surprise/evaluation/0001_001401.wav", "0002/Sad/train/0002_001051.wav"],
     )
-    assert esd.read_rows(tmp_path)[::2] == [
+    assert esd.NAMES(tmp_path)[::2] == [
         {"id": "0001_001401", "emo": "sur", "speaker": "0001", "group": "0001", "language": "zh",
          "wav": "0001/Surprise/evaluation/0001_001401.wav"},
         {"id": "0011_000351", "emo": "ang", "speaker": "0011", "group": "0011", "language": "en",

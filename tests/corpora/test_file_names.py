@@ -5,16 +5,11 @@ import re
 
 import pytest
 
-from speechbrain_ext.corpora.file_names import list_files, read_named_files
+from speechbrain_ext.corpora.file_names import FEMALE, NamedFiles, list_files
 from speechbrain_ext.errors import InputError
 from tests.corpora.corpus_trees import write_tree
 
-
-def read(folder):
-    def describe(name):
-        return {"id": name["id"], "emo": "sad", "speaker": name["speaker"], "group": name["speaker"]}
-
-    return read_named_files(folder, "Corpus", r"(?P<id>(?P<speaker>[a-z])_\d+)", "a_1.wav", describe)
+read = NamedFiles("Corpus", "a_1.wav", r"(?P<id>(?P<speaker>[a-z])_\d+(?P<emo>s?))", {"": "sad", "s": "sad"})
 
 
 def test_recordings_are_found_at_any_depth_sorted_and_with_capital_endings(tmp_path):
@@ -23,6 +18,22 @@ def test_recordings_are_found_at_any_depth_sorted_and_with_capital_endings(tmp_p
     assert [(row["id"], row["wav"]) for row in read(tmp_path)] == [
         ("a_2", "a_2.flac"), ("b_1", "x/b_1.WAV"), ("a_1", "x/y/a_1.wav")
     ]  # fmt: skip
+
+
+def test_capitals_do_not_matter_and_speakers_are_known_by_the_table(tmp_path):
+    names = NamedFiles(
+        "Corpus",
+        "Anna/a1.wav",
+        r"(?P<speaker>[A-Z]+)/(?P<rest>(?P<emo>[as])\d)",
+        {"a": "ang", "s": "sad"},
+        {"Anna": FEMALE},
+    )
+    write_tree(tmp_path, ["ANNA/S1.WAV", "ann/a2.wav", "ben/a1.wav"])
+    assert names(tmp_path) == [
+        {"id": "Anna_S1", "emo": "sad", "speaker": "Anna", "group": "Anna", "gender": "female", "wav": "ANNA/S1.WAV"},
+        {"id": "Anna_a2", "emo": "ang", "speaker": "Anna", "group": "Anna", "gender": "female", "wav": "ann/a2.wav"},
+        {"id": "ben_a1", "emo": "ang", "speaker": "ben", "group": "ben", "wav": "ben/a1.wav"},
+    ]
 
 
 def test_a_folder_is_listed_once(tmp_path, monkeypatch):
@@ -42,10 +53,10 @@ def test_linked_folders_are_followed_and_circles_are_not(tmp_path):
 
 
 def test_other_names_are_left_out_with_one_warning(tmp_path, caplog):
-    write_tree(tmp_path, ["a_1.wav", "noise.wav", "A_1.wav"])
+    write_tree(tmp_path, ["a_1.wav", "noise.wav", "AA_1.wav"])
     assert [row["id"] for row in read(tmp_path)] == ["a_1"]
     assert caplog.messages == [
-        f"2 recordings in {tmp_path} are not named as Corpus's are (a_1.wav), and are left out: A_1.wav, ...."
+        f"2 recordings in {tmp_path} are not named as Corpus's are (a_1.wav), and are left out: AA_1.wav, ...."
     ]
 
 

@@ -6,7 +6,7 @@ from tests.corpora.corpus_trees import read_incomplete, write_tree
 
 def test_name_says_speaker_emotion_and_gender(tmp_path):
     write_tree(tmp_path, ["samples/EB0_anger_11.wav", "samples/WR0_surprised_9.flac"])
-    assert nemo.read_rows(tmp_path) == [
+    assert nemo.NAMES(tmp_path) == [
         {"id": "EB0_anger_11", "emo": "ang", "speaker": "EB0", "group": "EB0", "gender": "female",
          "wav": "samples/EB0_anger_11.wav"},
         {"id": "WR0_surprised_9", "emo": "sur", "speaker": "WR0", "group": "WR0", "gender": "male",

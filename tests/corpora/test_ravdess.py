@@ -19,7 +19,7 @@ def all_names(channel):
 
 def test_name_says_emotion_and_actor(tmp_path):
     write_tree(tmp_path, ["Actor_12/03-01-06-01-02-01-12.wav", "Actor_01/03-01-08-02-01-01-01.WAV"])
-    assert ravdess.read_rows(tmp_path) == [
+    assert ravdess.NAMES(tmp_path) == [
         {"id": "03-01-08-02-01-01-01", "emo": "sur", "speaker": "01", "group": "01", "gender": "male",
          "wav": "Actor_01/03-01-08-02-01-01-01.WAV"},
         {"id": "03-01-06-01-02-01-12", "emo": "fea", "speaker": "12", "group": "12", "gender": "female",

@@ -9,7 +9,7 @@ from tests.corpora.corpus_trees import describe_names, write_tree
 @pytest.mark.parametrize("path", ["AudioData/DC/sa01.wav", "ALL/DC_sa01.wav"])
 def test_name_says_speaker_and_emotion(tmp_path, path):
     write_tree(tmp_path, [path, "DC/info.wav"])
-    assert savee.read_rows(tmp_path) == [
+    assert savee.NAMES(tmp_path) == [
         {"id": "DC_sa01", "emo": "sad", "speaker": "DC", "group": "DC", "gender": "male", "wav": path}
     ]
 
