@@ -1,10 +1,11 @@
-# make demo | make test | make test-oldest | make test-benchmarks | make test-web | make lint
+# make demo | make test | make test-oldest | make test-benchmarks | make test-web | make soak | make lint
 # VENV=PATH takes an environment that exists; PYTHON=... another interpreter
 
 VENV ?= .venv
 PYTHON ?= python3
 ARGS ?=
 JOBS ?= auto
+MINUTES ?= 10
 
 PY := $(VENV)/bin/python
 # One stamp for what the demo needs, one for what the tests need besides. New pins in setup.py make both old.
@@ -16,7 +17,7 @@ FIND_BROWSER := { command -v chromium || command -v chromium-browser || command 
 # This checkout's code, whatever is installed in the environment.
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: demo test test-oldest test-benchmarks test-web lint
+.PHONY: demo test test-oldest test-benchmarks test-web soak lint
 .DEFAULT_GOAL := demo
 
 demo: $(FOR_DEMO) ## Make the demo corpus, train and test fold 1 on it
@@ -41,6 +42,9 @@ test-web: $(FOR_TESTS) ## Test the page in headless Chromium, which apt installs
 	@$(FIND_BROWSER) || { echo "make test-web needs a browser, and found no chromium, chromium-browser or" \
 		"google-chrome on the PATH: apt install chromium, as root." >&2; exit 1; }
 	$(PY) -m pytest -q tests/browser $(ARGS)
+
+soak: $(FOR_TESTS) ## Kill, damage, fuzz and load for MINUTES, at random; SEED=... repeats a run
+	OMP_NUM_THREADS=1 $(PY) -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 lint: $(FOR_TESTS) ## Check style, YAML files, which room imports which, and types
 	$(PY) -m ruff check .
