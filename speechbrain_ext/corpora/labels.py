@@ -8,23 +8,6 @@ from typing import Any
 
 from speechbrain_ext.errors import InputError
 
-# What all published corpora call the same emotion, so that one can be tested on another.
-EMOTIONS = {
-    "ang": "anger",
-    "bor": "boredom",
-    "cal": "calm",
-    "con": "contempt",
-    "dis": "disgust",
-    "exc": "excitement",
-    "fea": "fear",
-    "fru": "frustration",
-    "hap": "happiness, joy",
-    "neu": "neutral",
-    "sad": "sadness",
-    "sur": "surprise",
-    "oth": "another emotion",
-    "xxx": "no agreement among those who labelled",
-}
 # Columns of the files that hold predictions, each beside a column for every label.
 RESERVED = ("id", "true", "predicted", "path", "speech", "duration_s", "model", "error")
 

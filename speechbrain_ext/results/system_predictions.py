@@ -9,14 +9,15 @@ from typing import Any, Optional
 import numpy as np
 
 from speechbrain_ext.corpora.table import read_table
+from speechbrain_ext.corpora.utterance_lists import NAMES
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.results.tested_run import PREDICTIONS_FILE, path_text
 
 # What others call the columns; the first one that is there counts.
 COLUMNS = {
-    "id": ("id", "utt", "utt_id", "utterance", "key", "name", "wav", "path", "file"),
+    "id": (*NAMES["id"], *NAMES["wav"]),
     "predicted": ("predicted", "pred", "prediction", "hyp", "hypothesis", "decision", "output"),
-    "true": ("true", "target", "truth", "ref", "reference", "gold", "label", "emo", "emotion"),
+    "true": ("true", "target", "truth", "ref", "reference", "gold", *NAMES["emo"]),
 }
 
 
@@ -137,16 +138,17 @@ def _read_posteriors(
     known = {label.lower(): label for label in labels}
     if any(column not in row for row in rows.values() for column in known):
         return list(labels), None
-    numbers = [column for column in next(iter(rows.values())) if column and all(map(_is_number, _column(rows, column)))]
+    numbers = {column: found for column in next(iter(rows.values())) if column and (found := _numbers(rows, column))}
     lacking = [column for column in known if column not in numbers]
     if lacking:
         raise InputError(f"{path}: the posteriors in the column {lacking[0]!r} are not all numbers. Correct them.")
-    for columns in (list(known), sorted({*known, *numbers})):
-        found = np.array([[float(row[column]) for column in columns] for row in rows.values()])
-        if ((found >= 0).all(axis=1) & (np.abs(found.sum(axis=1) - 1) < 0.01)).all():
+    choices = list(known), sorted({*known, *numbers})
+    tables = [np.array([numbers[column] for column in columns]).T for columns in choices]  # [N, C] each
+    are_right = [(found >= 0).all(axis=1) & (np.abs(found.sum(axis=1) - 1) < 0.01) for found in tables]
+    for columns, found, is_right in zip(choices, tables, are_right):
+        if is_right.all():
             return [known.get(column, column) for column in columns], found
-    found = np.array([[float(row[column]) for column in known] for row in rows.values()])
-    wrong = int((~((found >= 0).all(axis=1) & (np.abs(found.sum(axis=1) - 1) < 0.01))).argmax())
+    found, wrong = tables[0], int((~are_right[0]).argmax())
     cure = "Apply softmax"
     if (found >= 0).all():
         cure = "They are percentages: divide them by 100" if abs(found[wrong].sum() - 100) < 1 else "Normalise them"
@@ -175,13 +177,9 @@ def _path_finder(utterances: Mapping[str, Mapping[str, Any]]) -> Callable[[str],
     return find
 
 
-def _column(rows: Mapping[str, Mapping[str, Any]], name: str) -> list[Any]:
-    return [row.get(name) for row in rows.values()]
-
-
-def _is_number(value: Any) -> bool:
+def _numbers(rows: Mapping[str, Mapping[str, Any]], column: str) -> list[float]:
+    """Return a column's numbers; none where one is no number."""
     try:
-        float(value)
-    except (TypeError, ValueError):
-        return False
-    return True
+        return [float(row[column]) for row in rows.values()]
+    except (KeyError, TypeError, ValueError):
+        return []

@@ -34,6 +34,8 @@ def test_posteriors_are_read_where_each_label_has_a_column(tmp_path):
     text = "id,predicted,ang,sad,fea,seconds\na,ang,0.5,0.25,0.25,x\nb,ang,0.5,0.5,0,y\n"
     system = read_system(write(tmp_path / "p.csv", text), UTTERANCES)  # a class that nobody has
     assert (system.labels, system.posteriors.tolist()) == (["ang", "fea", "sad"], [[0.5, 0.25, 0.25], [0.5, 0, 0.5]])
+    text = "id,predicted,ang,sad,seed\na,ang,0.5,0.5,0\nb,ang,0.5,0.5,0\n"  # nor one more, if the labels' are all
+    assert read_system(write(tmp_path / "p.csv", text), UTTERANCES).labels == ["ang", "sad"]
     text = "id,predicted,ang\na,ang,0.75\nb,ang,0.6\n"
     assert read_system(write(tmp_path / "p.csv", text), UTTERANCES).posteriors is None
 
