@@ -27,6 +27,7 @@ CONTAINERS = {
 }
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"  # how WebM and Matroska begin, and what holds all the rest
 OGG_PAGE = struct.Struct("<4sBBqIIIB")
+FAR = 2**40  # where no file has anything; not all file systems let one seek further
 BOS = 2  # the flag of a logical stream's first page
 LARGEST_MP3_FRAME = 2881
 MP3_KBITS = (
@@ -121,7 +122,7 @@ def _end_of_samples(file: BinaryIO, chunks: _Chunks) -> Optional[int]:
         start = file.tell()
         if name == b"ds64":
             wide = struct.unpack("<QQ", file.read(16).ljust(16, b"\0"))[1]
-        file.seek(start + n_bytes + -n_bytes % chunks.alignment)
+        file.seek(min(start + n_bytes + -n_bytes % chunks.alignment, FAR))
     return None
 
 
@@ -147,7 +148,7 @@ def _end_of_ebml(file: BinaryIO) -> int:
     """Return where the last element of a WebM or Matroska file ends; elements of unknown length are gone into."""
     position = end = 0
     while True:
-        file.seek(position)
+        file.seek(min(position, FAR))
         header = file.read(12)
         n_name = 9 - header[0].bit_length() if header else 5
         if n_name > 4:  # the end, or no element
@@ -207,5 +208,5 @@ def _end_by_index(file: BinaryIO) -> Optional[int]:
     index = 4 + ((17 if is_mono else 32) if is_1 else (9 if is_mono else 17))  # after the side information
     if frame[index : index + 4] not in (b"Xing", b"Info"):
         return None
-    flags, _, n_bytes = struct.unpack(">III", frame[index + 4 : index + 16])
+    flags, _, n_bytes = struct.unpack(">III", frame[index + 4 : index + 16].ljust(12, b"\0"))
     return start + n_bytes if flags & 3 == 3 else None  # the number of frames, and that of bytes

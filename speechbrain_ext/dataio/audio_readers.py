@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional, Protocol
@@ -96,6 +97,8 @@ class AvReader:
             stream = self._container.streams.best("audio")
             if stream is None:
                 raise _Silent
+            if stream.codec_context is None:
+                raise ValueError("FFmpeg does not know its codec")
             self._announced_s = _announced_s(self._container, stream)
             self._frames = self._decode(stream)
             first = next(self._frames, None)
@@ -264,7 +267,7 @@ def read_blocks(
             wav = next(blocks, None)
         except _Truncated as error:
             raise InputError(f"{utt_id}: {path} is truncated: {error} can be read. Copy it again.") from error
-        except (*SNDFILE_ERRORS, ValueError, OSError) as error:  # FFmpeg's are ValueErrors and OSErrors
+        except (*SNDFILE_ERRORS, *_ffmpeg_errors()) as error:
             where = f" after its first {n_done} samples" if n_done else ""
             raise InputError(
                 f"{utt_id}: {path} cannot be read as audio{where}: {_say(error)} It is damaged or truncated: copy or "
@@ -302,7 +305,7 @@ def _open_reader(path: str, utt_id: str) -> AudioReader:
         raise InputError(f"{utt_id}: {path} cannot be read as audio: {sentence} {INSTALL_PYAV}") from error
     except _Truncated as error:
         raise InputError(f"{utt_id}: {path} is truncated: {error} can be read. Copy it again.") from error
-    except (ValueError, OSError) as error:
+    except _ffmpeg_errors() as error:
         if isinstance(error, _Silent):
             sentence = "it holds no sound."
         elif is_lfs_pointer(path):
@@ -312,6 +315,12 @@ def _open_reader(path: str, utt_id: str) -> AudioReader:
         raise InputError(
             f"{utt_id}: {path} cannot be read as audio: {sentence} Replace the file, or leave it out."
         ) from error
+
+
+def _ffmpeg_errors() -> tuple[type[Exception], ...]:
+    """Return what PyAV raises: not all of its errors are ValueErrors or OSErrors."""
+    av = sys.modules.get("av")
+    return (ValueError, OSError, *([av.FFmpegError] if av else []))
 
 
 def _say(error: BaseException) -> str:
