@@ -1,4 +1,4 @@
-"""Headers that claim what no file holds: counted as missing, or left to the readers, and never an error of their own."""
+"""Headers that claim what no file holds: counted as missing, or left to the readers, and never an error."""
 
 import struct
 
