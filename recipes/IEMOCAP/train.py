@@ -132,10 +132,10 @@ def make_dataset(hparams, manifest, utt_ids, clip_reader):
     """Make a dataset with id, sig [T], n_samples [1], target [C] and its true class for each clip."""
 
     def clip_of(entry):
-        clip = {key: entry.get(key) for key in ("wav", "emo", "labels")}
+        clip = {key: entry.get(key) for key in ("wav", "emo", "labels", "samples_hash")}
         return {**clip, "segment": segment_of(entry)}
 
-    takes = ["id", "wav", "epoch", "partner_of", "segment", "repeat"]
+    takes = ["id", "wav", "epoch", "partner_of", "segment", "repeat", "samples_hash"]
     read = {"func": clip_reader, "takes": takes, "provides": ["sig", "n_samples"]}
     return PairedDataset(
         {utt_id: clip_of(manifest[utt_id]) for utt_id in utt_ids},
@@ -203,7 +203,7 @@ def main(argv):
         for caution in run.fold.cautions:
             logger.warning(caution)
         if hparams["corpus_in_memory"]:
-            hparams["waveform_store"].fill((entry["wav"], segment_of(entry)) for entry in run.manifest.values())
+            hparams["waveform_store"].fill(run.manifest.values())
             logger.info("%.2f GB of waveforms are held in memory.", hparams["waveform_store"].n_bytes / 1e9)
 
         if isinstance(hparams["recognition_loss"], RecognitionLoss):

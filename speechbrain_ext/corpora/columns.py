@@ -21,7 +21,7 @@ NOT_READ = {
     "parts": "",
     "place": "",
 }
-NOT_READ |= {"number": "", "tied": "", "copy_of": ""}
+NOT_READ |= {"number": "", "tied": "", "copy_of": "", "samples_hash": ""}
 # What others call the columns, for "did you mean".
 SIMILAR = {
     "wav": ("path", "file", "filename", "file_name", "audio", "recording"),

@@ -225,7 +225,7 @@ def _remark_on_clips(manifest: Manifest, measures: Mapping[str, ClipMeasures], s
 
 def _remark_on_copies(manifest: Manifest, examination: Examination, faults: Sequence[str]) -> list[str]:
     """Say which clips hold the same samples, unless that is among the faults: published corpora keep their copies."""
-    leaks, others = describe_copies(manifest, examination.copies(manifest, Path()))
+    leaks, others = describe_copies(manifest, examination.copies(manifest, examination.root))
     said = "\n".join(faults)
     return [text for text in [*leaks.values(), *others] if text not in said]
 

@@ -3,15 +3,16 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 
 from tqdm import tqdm
 
 from speechbrain_ext.corpora.reading import Reading
-from speechbrain_ext.dataio.clip_measures import ClipMeasures, measure_recording
-from speechbrain_ext.dataio.copies import group_equal
-from speechbrain_ext.dataio.manifest import Manifest, NearNames
+from speechbrain_ext.dataio.clip_measures import ClipMeasures, Measured, measure_recording
+from speechbrain_ext.dataio.manifest import Manifest, NearNames, describe_row
 from speechbrain_ext.dataio.rows import Row, RowErrors, check_rows
+from speechbrain_ext.errors import InputError
 
 
 class Examination(Reading):
@@ -25,7 +26,11 @@ class Examination(Reading):
         How many rows, or recordings, are left out because of faults.
     measures : dict
         ClipMeasures of each clip, by id.
+    root : pathlib.Path
+        The folder that paths are relative to, once the recordings have been read.
     """
+
+    root: Path
 
     def __init__(self, n_threads: int = 8):
         self.n_threads = n_threads
@@ -55,7 +60,7 @@ class Examination(Reading):
 
     def manifest(self, rows: Sequence[Row], root: Path, sample_rate_hz: int, progress: bool) -> Manifest:
         """Read all recordings once, and make the manifest of the clips that can be used."""
-        root = root.absolute()
+        self.root = root = root.absolute()
         near = NearNames()
         recordings: dict[str, list[Row]] = defaultdict(list)
         for row in rows:
@@ -64,12 +69,11 @@ class Examination(Reading):
         manifest: Manifest = {}
         bar = tqdm(total=len(rows), desc="recordings", disable=not progress)
         with ThreadPoolExecutor(self.n_threads) as pool, bar:
-            results = pool.map(lambda group: measure_recording(group, root), recordings.values())
-            for group, found in zip(recordings.values(), results):
+            for group, found in zip(recordings.values(), pool.map(self._measure, recordings.values(), repeat(root))):
                 bar.update(len(group))
                 for row, one in zip(group, found):
                     if isinstance(one, tuple):
-                        manifest[row["id"]], self.measures[row["id"]] = one
+                        manifest[row["id"]], self.measures[row["id"]] = describe_row(row, one[0], root), one[1]
                         continue
                     self.n_faulty += 1
                     if one:
@@ -78,17 +82,16 @@ class Examination(Reading):
             raise RowErrors("No clip can be used:", self.faults)
         return dict(sorted(manifest.items()))
 
-    def copies(self, manifest: Manifest, root: Path) -> list[tuple[str, str]]:
-        """Find clips that hold the same samples, by what was read."""
-        # Of silence only the file itself is the same recording.
-        keys = [
-            self.measures[utt_id].digest or (entry["wav"], entry.get("start"), entry["duration"])
-            for utt_id, entry in manifest.items()
-        ]
-        return [(first, other) for first, *others in group_equal(list(manifest), keys) for other in others]
-
     def refuse(self, head: str, faults: Mapping[str, str]) -> None:
         """Keep what is wrong with clips that are otherwise usable."""
         for utt_id, text in faults.items():
             number, place = self._places[utt_id]
             self._found.append((number, f"{place}: {text}" if place else text))
+
+    @staticmethod
+    def _measure(group: list[Row], root: Path) -> Sequence[Measured | str]:
+        """Measure a recording; one that cannot be used is said once, for the first row."""
+        try:
+            return measure_recording(group, root)
+        except InputError as error:
+            return [str(error), *[""] * (len(group) - 1)]

@@ -10,6 +10,7 @@ import numpy as np
 import soxr
 
 from speechbrain_ext.dataio.audio_readers import open_audio, read_blocks
+from speechbrain_ext.dataio.sample_hash import SampleHash
 from speechbrain_ext.errors import InputError
 
 SHORTEST_S = 0.025  # one frame of the encoder, 400 samples at 16 kHz
@@ -93,6 +94,7 @@ def read_audio(
     sample_rate_hz: int,
     max_s: Optional[float] = None,
     segment: Optional[Segment] = None,
+    samples_hash: Optional[str] = None,
 ) -> np.ndarray:
     """Read a recording, or a segment of one, as a mono waveform of the wanted sample rate.
 
@@ -108,6 +110,8 @@ def read_audio(
         How many seconds are read from the start; by default all.
     segment
         The part that is read, (start, duration) in seconds; by default the whole recording.
+    samples_hash
+        What `SampleHash` said of the clip before. All of the clip is read then, also with `max_s`, and compared.
 
     Returns
     -------
@@ -117,15 +121,18 @@ def read_audio(
     Raises
     ------
     InputError
-        If the recording cannot be read as a whole, ends before the segment does, or holds samples that are not finite.
+        If the recording cannot be read as a whole, ends before the segment does, holds samples that are not finite, or
+        others than `samples_hash` says.
     """
     with open_audio(path, utt_id) as reader:
         first, n_segment = sample_span(segment, reader.sample_rate_hz)
-        n_wanted = n_segment if max_s is None else min(round(max_s * reader.sample_rate_hz), n_segment or maxsize)
+        n_kept = n_segment if max_s is None else min(round(max_s * reader.sample_rate_hz), n_segment or maxsize)
+        n_wanted = n_segment if samples_hash else n_kept
         n_block = BLOCK_SAMPLES // reader.n_channels
-        blocks: list[np.ndarray] = []
-        for wav in _until(read_blocks(reader, path, utt_id, min(n_block, n_wanted or n_block), first), n_wanted):
-            blocks.append(average_channels(wav))
+        read = read_blocks(reader, path, utt_id, min(n_block, n_wanted or n_block), first)
+        blocks = [average_channels(wav) for wav in _until(read, n_wanted)]
+        if samples_hash:
+            SampleHash(reader.sample_rate_hz, *blocks).check(samples_hash, path, utt_id)
         if segment and n_wanted and sum(map(len, blocks)) < n_wanted - 1:  # a sample: rates round
             raise InputError(
                 f"{utt_id}: {path} ends before the segment from {segment[0]:.2f} s to {sum(segment):.2f} s does. "
@@ -134,7 +141,7 @@ def read_audio(
         if not blocks:
             raise InputError(f"{utt_id}: {path} holds no samples. Leave it out, or copy it again.")
         wav = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-        return resample(wav, reader.sample_rate_hz, sample_rate_hz)
+        return resample(wav[:n_kept], reader.sample_rate_hz, sample_rate_hz)
 
 
 def sample_span(segment: Optional[Segment], sample_rate_hz: int) -> tuple[int, Optional[int]]:

@@ -1,9 +1,9 @@
-"""What a clip is like, from reading it once: level, clipping, and a digest by which copies are found."""
+"""What a clip is like, from reading it once: level, clipping, and the hash of its samples."""
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,13 +11,14 @@ from speechbrain_ext.dataio.audio import (
     BLOCK_SAMPLES,
     AudioHeader,
     average_channels,
+    check_segment,
     probe_audio,
     read_audio,
     sample_span,
 )
 from speechbrain_ext.dataio.audio_readers import open_audio, read_blocks
-from speechbrain_ext.dataio.manifest import describe_row
 from speechbrain_ext.dataio.rows import Row
+from speechbrain_ext.dataio.sample_hash import SAMPLES_HASH, SampleHash
 from speechbrain_ext.errors import InputError
 
 FULL_SCALE = 0.999  # at and above it a sample counts as clipped
@@ -36,8 +37,8 @@ class ClipMeasures:
         Largest and effective magnitude; full scale is 1.
     clipped : float
         Share of samples at full scale, 0 to 1.
-    digest : str
-        The same for clips that hold the same samples, in whichever format; "" for digital silence.
+    samples_hash : str
+        The text of a `SampleHash`: the same for clips that hold the same samples, in whichever format.
     """
 
     sample_rate_hz: int
@@ -45,7 +46,7 @@ class ClipMeasures:
     peak: float
     rms: float
     clipped: float
-    digest: str
+    samples_hash: str
 
     @property
     def is_clipped(self) -> bool:
@@ -67,21 +68,23 @@ def measure_blocks(blocks: Iterable[np.ndarray], sample_rate_hz: int, n_channels
     0.25
     """
     peak = energy = 0.0
-    n_samples = n_clipped = 0
-    digest = hashlib.sha256(str(sample_rate_hz).encode())
+    n_clipped = 0
+    samples = SampleHash(sample_rate_hz)
     for wav in blocks:
         magnitudes = np.abs(wav)
         peak = max(peak, float(magnitudes.max(initial=0.0)))
         energy += float(np.dot(wav, wav))
         n_clipped += int((magnitudes >= FULL_SCALE).sum()) if peak >= FULL_SCALE else 0
-        n_samples += len(wav)
-        digest.update(np.ascontiguousarray(wav).data)
-    n = max(n_samples, 1)
-    text = digest.hexdigest() if peak > 0 else ""
-    return n_samples, ClipMeasures(sample_rate_hz, n_channels, peak, (energy / n) ** 0.5, n_clipped / n, text)
+        samples.add(wav)
+    n = max(samples.n_samples, 1)
+    measures = ClipMeasures(sample_rate_hz, n_channels, peak, (energy / n) ** 0.5, n_clipped / n, str(samples))
+    return samples.n_samples, measures
 
 
-def measure_recording(rows: Sequence[Row], root: Path) -> list[tuple[dict, ClipMeasures] | str]:
+Measured = tuple[dict[str, Any], ClipMeasures]  # what a manifest's entry has from the recording, and the measures
+
+
+def measure_recording(rows: Sequence[Row], root: Path) -> list[Measured | str]:
     """Read a recording's clips once.
 
     Arguments
@@ -94,44 +97,53 @@ def measure_recording(rows: Sequence[Row], root: Path) -> list[tuple[dict, ClipM
     Returns
     -------
     list
-        For each row its manifest entry and its measures, or a sentence on what is wrong. A recording that cannot be
-        used is said once, for the first row; the others have "".
+        For each row (`duration`, `start` where it is a segment, `samples_hash`; its measures), or a sentence on what is
+        wrong with its segment.
+
+    Raises
+    ------
+    InputError
+        If the recording cannot be used.
     """
     path, utt_id = root / rows[0]["wav"], rows[0]["id"]
     try:
         if len(rows) == 1 and not {"start", "end"} & set(rows[0]):
-            header, measures = _measure_whole(path, utt_id)
-            return [(describe_row(rows[0], header, root), measures)]
+            return [_measure_whole(path, utt_id)]
         header = probe_audio(path, utt_id)
         with open_audio(path, utt_id) as reader:
             seeks = reader.n_frames is not None
         whole = None if seeks else read_audio(path, utt_id, header.sample_rate_hz)
     except InputError as error:
-        return [_place(rows[0], error), *[""] * (len(rows) - 1)]
-    found: list[tuple[dict, ClipMeasures] | str] = []
+        raise InputError(_place(rows[0], error)) from error
+    found: list[Measured | str] = []
     for row in rows:
         try:
-            entry = describe_row(row, header, root)
-            segment = (entry.get("start", 0.0), entry["duration"])
-            first, n_samples = sample_span(segment, header.sample_rate_hz)
-            if whole is not None:
-                wav = whole[first : first + (n_samples or 0)]
-            else:
+            entry: dict[str, Any] = {"duration": header.duration_s}
+            segment = None
+            if "start" in row or "end" in row:
+                start_s, end_s = row.get("start", 0.0), row.get("end", float("inf"))
+                segment = check_segment(row["id"], (start_s, end_s - start_s), header)
+                entry = {"duration": segment[1], "start": segment[0]}
+            if whole is None:
                 wav = read_audio(path, row["id"], header.sample_rate_hz, segment=segment)
-            found.append((entry, measure_blocks([wav], header.sample_rate_hz, header.n_channels)[1]))
+            else:
+                first, n_samples = sample_span(segment, header.sample_rate_hz)
+                wav = whole[first : first + (n_samples or len(whole))]
+            measures = measure_blocks([wav], header.sample_rate_hz, header.n_channels)[1]
+            found.append(({**entry, SAMPLES_HASH: measures.samples_hash}, measures))
         except InputError as error:
             found.append(_place(row, error))
     return found
 
 
-def _measure_whole(path: Path, utt_id: str) -> tuple[AudioHeader, ClipMeasures]:
+def _measure_whole(path: Path, utt_id: str) -> Measured:
     with open_audio(path, utt_id) as reader:
         rate_hz, n_channels = reader.sample_rate_hz, reader.n_channels
         blocks = read_blocks(reader, path, utt_id, BLOCK_SAMPLES // n_channels)
         n_frames, measures = measure_blocks(map(average_channels, blocks), rate_hz, n_channels)
     header = AudioHeader(n_frames, rate_hz, n_channels)
     header.check_usable(path, utt_id)
-    return header, measures
+    return {"duration": header.duration_s, SAMPLES_HASH: measures.samples_hash}, measures
 
 
 def _place(row: Row, error: InputError) -> str:

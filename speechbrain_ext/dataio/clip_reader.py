@@ -57,6 +57,7 @@ class ClipReader:
         partner_of: str = "",
         segment: Optional[Segment] = None,
         repeat: int = 0,
+        samples_hash: Optional[str] = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Read a clip.
 
@@ -74,6 +75,8 @@ class ClipReader:
             The part of the recording that the clip is, (start, duration) in seconds; None for all of it.
         repeat : int
             How often it was drawn in this epoch before.
+        samples_hash : str, optional
+            What the manifest says of its samples; without it nothing is compared.
 
         Returns
         -------
@@ -83,9 +86,9 @@ class ClipReader:
         Raises
         ------
         InputError
-            If the recording cannot be read.
+            If the recording cannot be read, or has changed since the corpus was prepared.
         """
-        sig = torch.from_numpy(self.store.read(wav, utt_id, self.max_s, segment))
+        sig = torch.from_numpy(self.store.read(wav, utt_id, self.max_s, segment, samples_hash))
         n_samples = len(sig)
         if self.fixed_length_s is not None:
             sig = pad_with_mean(sig, round(self.fixed_length_s * self.store.sample_rate_hz))

@@ -1,19 +1,23 @@
 """Recordings that are in a corpus twice, found by their samples."""
 
-import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Optional
 
-from speechbrain_ext.dataio.audio import read_audio
+import numpy as np
+
+from speechbrain_ext.dataio.audio import Segment, read_audio
 from speechbrain_ext.dataio.manifest import DATA_ROOT, Manifest, segment_of
+from speechbrain_ext.dataio.sample_hash import SAMPLES_HASH, SampleHash
+
+RATE_HZ = 16000  # at which recordings are compared that have no hash
 
 
 def find_copies(manifest: Manifest, data_root: str | Path, n_threads: int = 8) -> list[tuple[str, str]]:
     """Find recordings that hold the same samples under two ids.
 
-    Only recordings of the same length are read: half a second of each, and all of it where that is the same. A copy in
+    They have the same `samples_hash`. Where a manifest has none, recordings of the same length are read. A copy in
     another rate, or in a format that loses something, is not found.
 
     Arguments
@@ -31,23 +35,24 @@ def find_copies(manifest: Manifest, data_root: str | Path, n_threads: int = 8) -
         Pairs of ids, sorted; of more than two copies the first with each other one.
     """
 
-    def digest(utt_id: str, max_s: Optional[float]) -> str:
-        wav = manifest[utt_id]["wav"].replace(DATA_ROOT, str(data_root))
-        segment = segment_of(manifest[utt_id])
-        samples = read_audio(wav, utt_id, 16000, max_s, segment)
-        if max_s is None and not samples.any():
-            return f"{wav} {segment}"  # silence: only the file itself is the same recording
-        return hashlib.sha256(samples.tobytes()).hexdigest()
+    def place(utt_id: str) -> tuple[str, Optional[Segment]]:
+        return manifest[utt_id]["wav"].replace(DATA_ROOT, str(data_root)), segment_of(manifest[utt_id])
 
-    alike: list[list[str]] = group_equal(
-        sorted(manifest), [manifest[utt_id]["duration"] for utt_id in sorted(manifest)]
-    )
+    def read(utt_id: str) -> np.ndarray:
+        wav, segment = place(utt_id)
+        return read_audio(wav, utt_id, RATE_HZ, segment=segment)
+
+    def find_hash(utt_id: str) -> str:
+        return manifest[utt_id].get(SAMPLES_HASH) or str(SampleHash(RATE_HZ, read(utt_id)))
+
+    alike = group_equal(sorted(manifest), [manifest[utt_id]["duration"] for utt_id in sorted(manifest)])
+    utt_ids = [utt_id for members in alike for utt_id in members]
     with ThreadPoolExecutor(n_threads) as pool:
-        for max_s in (0.5, None):
-            utt_ids = [utt_id for members in alike for utt_id in members]
-            keys = list(pool.map(digest, utt_ids, [max_s] * len(utt_ids)))
-            alike = group_equal(utt_ids, [(manifest[utt_id]["duration"], key) for utt_id, key in zip(utt_ids, keys)])
-    return [(first, other) for first, *others in alike for other in others]
+        groups = group_equal(utt_ids, list(pool.map(find_hash, utt_ids)))
+        are_silent = pool.map(lambda members: not read(members[0]).any(), groups)
+        # Of silence only the file itself is the same recording.
+        parts = [group_equal(m, list(map(place, m))) if silent else [m] for m, silent in zip(groups, are_silent)]
+    return [(first, other) for part in parts for first, *others in part for other in others]
 
 
 def describe_copies(manifest: Manifest, pairs: Sequence[tuple[str, str]]) -> tuple[dict[str, str], list[str]]:

@@ -2,7 +2,8 @@
 
 An entry may also have `start` (the clip is the segment of that recording from there on, in seconds), `labels` (the
 share of each emotion, where annotators disagree), `parts` (what it is in each of the corpus's own folds), and
-attributes of the speaker or the utterance, as texts.
+attributes of the speaker or the utterance, as texts. `samples_hash` says which samples the clip held when the corpus
+was prepared; each reading is checked against it. Manifests of earlier versions lack it.
 """
 
 import hashlib
@@ -18,8 +19,10 @@ from typing import Any, Optional
 from tqdm import tqdm
 
 from speechbrain_ext.atomic_write import write_json
-from speechbrain_ext.dataio.audio import AudioHeader, Segment, check_segment, probe_audio
+from speechbrain_ext.dataio.audio import Segment
+from speechbrain_ext.dataio.clip_measures import Measured, measure_recording
 from speechbrain_ext.dataio.rows import COLUMNS, SHOWN, Row, check_rows, first_lines
+from speechbrain_ext.dataio.sample_hash import SAMPLES_HASH
 from speechbrain_ext.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -40,7 +43,7 @@ def build_manifest(
     n_threads: int = 8,
     progress: bool = True,
 ) -> Manifest:
-    """Check every utterance of a corpus and describe it.
+    """Read every utterance of a corpus, and describe it.
 
     Arguments
     ---------
@@ -51,7 +54,7 @@ def build_manifest(
     sample_rate_hz : int
         The rate at which recordings will be used; others are counted and said once.
     n_threads : int
-        How many headers are read at the same time.
+        How many recordings are read at the same time.
     progress : bool
         Whether to show a progress bar.
 
@@ -72,82 +75,72 @@ def build_manifest(
         raise InputError(f"the corpus in {data_root} has no utterance: check that its list is the right one.")
     check_rows(rows)
 
-    first_rows = {row["wav"]: row for row in reversed(rows)}  # many segments may lie in one recording
+    recordings: dict[str, list[Row]] = defaultdict(list)  # many segments may lie in one
+    for row in rows:
+        recordings[row["wav"]].append(row)
 
-    def probe(row: Row) -> AudioHeader | InputError:
+    def measure(group: list[Row]) -> list[Measured | str] | InputError:
         try:
-            return probe_audio(data_root / row["wav"], row["id"])
+            return measure_recording(group, data_root)
         except InputError as error:
-            return InputError(f"{row['place']}, {error}" if "place" in row else str(error))
+            return error
 
     with ThreadPoolExecutor(n_threads) as pool:
-        probing = pool.map(probe, first_rows.values())
-        probed = list(tqdm(probing, total=len(first_rows), desc="recordings", disable=not progress))
-    found = dict(zip(first_rows, probed))
-    bad = [(row, found[row["wav"]]) for row in rows if row is first_rows[row["wav"]]]
-    bad = [(row, error) for row, error in bad if isinstance(error, InputError)]
+        measuring = pool.map(measure, recordings.values())
+        found = list(tqdm(measuring, total=len(recordings), desc="recordings", disable=not progress))
+    bad = [(wav, error) for wav, error in zip(recordings, found) if isinstance(error, InputError)]
     if bad:
         near = NearNames()
-        faults = [
-            f"{error}{near.ask(data_root / row['wav']) if i < SHOWN else ''}" for i, (row, error) in enumerate(bad)
-        ]
-        where = f" (their paths are relative to {data_root})" if len(faults) == len(first_rows) else ""
-        raise InputError(f"{len(faults)} of {len(first_rows)} recordings cannot be used{where}:\n{first_lines(faults)}")
-    headers = [header for row in rows if isinstance(header := found[row["wav"]], AudioHeader)]
-
+        faults = [f"{error}{near.ask(data_root / wav) if i < SHOWN else ''}" for i, (wav, error) in enumerate(bad)]
+        where = f" (their paths are relative to {data_root})" if len(faults) == len(recordings) else ""
+        raise InputError(f"{len(faults)} of {len(recordings)} recordings cannot be used{where}:\n{first_lines(faults)}")
+    measured = {
+        row["id"]: one
+        for group, clips in zip(recordings.values(), found)
+        if not isinstance(clips, InputError)
+        for row, one in zip(group, clips)
+    }
+    faults = [one for row in rows if isinstance(one := measured[row["id"]], str)]
+    if faults:
+        raise InputError(f"{len(faults)} of {len(rows)} segments cannot be used:\n{first_lines(faults)}")
+    clips = [(row, *one) for row in rows if not isinstance(one := measured[row["id"]], str)]
     converted = [
-        (row["id"], header)
-        for row, header in zip(rows, headers)
-        if header.n_channels != 1 or header.sample_rate_hz != sample_rate_hz
+        (row["id"], measures)
+        for row, _, measures in clips
+        if measures.n_channels != 1 or measures.sample_rate_hz != sample_rate_hz
     ]
     if converted:
-        utt_id, header = converted[0]
+        utt_id, measures = converted[0]
         logger.warning(
             "%d of %d recordings are not %d Hz mono and are converted when read (first: %s, %d Hz, %d channels).",
             len(converted),
             len(rows),
             sample_rate_hz,
             utt_id,
-            header.sample_rate_hz,
-            header.n_channels,
+            measures.sample_rate_hz,
+            measures.n_channels,
         )
-    manifest: Manifest = {}
-    faults = []
-    for row, header in zip(rows, headers):
-        try:
-            manifest[row["id"]] = describe_row(row, header, data_root)
-        except InputError as error:
-            faults.append(f"{row['place']}, {error}" if "place" in row else str(error))
-    if faults:
-        raise InputError(f"{len(faults)} of {len(rows)} segments cannot be used:\n{first_lines(faults)}")
-    return manifest
+    return {row["id"]: describe_row(row, entry, data_root) for row, entry, _ in clips}
 
 
-def describe_row(row: Row, header: AudioHeader, data_root: Path) -> dict[str, Any]:
+def describe_row(row: Row, measured: Mapping[str, Any], data_root: Path) -> dict[str, Any]:
     """Make the manifest's entry of a row.
 
     Arguments
     ---------
     row : dict
         The row.
-    header : AudioHeader
-        That of its recording.
+    measured : dict
+        What the entry has from the recording, see `measure_recording`.
     data_root : pathlib.Path
         Absolute folder that the entry's path is relative to.
-
-    Raises
-    ------
-    InputError
-        If the row's segment does not lie within the recording.
     """
-    entry = {"wav": _portable(data_root / row["wav"], data_root), "duration": header.duration_s}
-    if "start" in row or "end" in row:
-        start_s, end_s = row.get("start", 0.0), row.get("end", float("inf"))
-        entry["start"], entry["duration"] = check_segment(row["id"], (start_s, end_s - start_s), header)
-    others = {key: value for key, value in row.items() if key not in (*entry, *COLUMNS, *NOT_KEPT)}
+    known = (*COLUMNS, *NOT_KEPT, "start", "duration", SAMPLES_HASH)
+    others = {key: value for key, value in row.items() if key not in known}
     if "parts" in others:
         others["parts"] = list(others["parts"])  # as JSON will give it back
-    return {**entry, "emo": row["emo"], "speaker": row["speaker"], "group": row["group"], **others}
+    of_row = {key: row[key] for key in ("emo", "speaker", "group")}
+    return {"wav": _portable(data_root / row["wav"], data_root), **measured, **of_row, **others}
 
 
 def segment_of(entry: Mapping[str, Any]) -> Optional[Segment]:
@@ -255,6 +248,18 @@ def fingerprint(manifest: Mapping[str, Mapping[str, Any]]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def samples_fingerprint(manifest: Mapping[str, Mapping[str, Any]]) -> str:
+    """Identify what a corpus's recordings hold, as `fingerprint` identifies what is said of them.
+
+    Example
+    -------
+    >>> samples_fingerprint({"a": {"samples_hash": "x"}}) == samples_fingerprint({"a": {"samples_hash": "y"}})
+    False
+    """
+    text = json.dumps([[utt_id, entry.get(SAMPLES_HASH)] for utt_id, entry in sorted(manifest.items())])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def check_durations(manifest: Manifest, min_s: float, what: str) -> None:
     """Refuse recordings that are too short for what will read them; all are counted, and the first ones named.
 
@@ -350,8 +355,10 @@ def describe_changes(before: Manifest, now: Manifest) -> str:
         if utt_ids:
             parts.append(count(utt_ids, text, utt_ids))
     both = sorted(set(before) & set(now))
-    for field in (*FIELDS, *OPTIONAL_FIELDS):
+    for field in (*FIELDS, *OPTIONAL_FIELDS, SAMPLES_HASH):
         changed = [utt_id for utt_id in both if before[utt_id].get(field) != now[utt_id].get(field)]
+        if field == SAMPLES_HASH:  # manifests of earlier versions have none
+            changed = [utt_id for utt_id in changed if field in before[utt_id] and field in now[utt_id]]
         if changed:
             examples = [f"{utt_id}: {before[utt_id].get(field)}, now {now[utt_id].get(field)}" for utt_id in changed]
             parts.append(count(changed, f"has another {field}", examples))

@@ -1,8 +1,8 @@
 """WaveformStore: a corpus held in memory as it lies on the disk, 16 bits a sample."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 import soundfile
@@ -10,6 +10,8 @@ import soundfile
 from speechbrain_ext.dataio.audio import Segment, read_audio, sample_span
 from speechbrain_ext.dataio.audio_headers import missing_bytes
 from speechbrain_ext.dataio.audio_readers import NO_LENGTH
+from speechbrain_ext.dataio.manifest import segment_of
+from speechbrain_ext.dataio.sample_hash import SAMPLES_HASH, SampleHash
 
 FULL_SCALE = 32768.0
 
@@ -39,20 +41,21 @@ class WaveformStore:
         self._places: dict[Clip, tuple[int, int]] = {}  # clip -> (its first sample here, number of samples)
         self._samples = np.empty(0, np.int16)
 
-    def fill(self, clips: Iterable[Clip]) -> None:
-        """Take recordings, or segments of them, into memory, in place of those before.
+    def fill(self, entries: Iterable[Mapping[str, Any]]) -> None:
+        """Take clips into memory, in place of those before.
 
         Arguments
         ---------
-        clips
-            Path and segment of each; None for a whole recording. What is not mono, of 16 bits and of the sample rate
-            stays on the disk: to hold what was made of it would take four bytes a sample. What cannot be read stays
-            there as well, to be told when it is used.
+        entries
+            Their entries in a manifest, with absolute paths. What is not mono, of 16 bits and of the sample rate stays
+            on the disk: to hold what was made of it would take four bytes a sample. What cannot be read, or has
+            changed, stays there as well, to be told when it is used.
         """
         self._places = {}
         n_samples = 0
         lengths: dict[str, int] = {}
-        for path, segment in dict.fromkeys((str(path), segment) for path, segment in clips):
+        hashes = {(str(entry["wav"]), segment_of(entry)): entry.get(SAMPLES_HASH) for entry in entries}
+        for path, segment in hashes:
             if path not in lengths:
                 lengths[path] = self._frames(path)
             first, n_frames = sample_span(segment, self.sample_rate_hz)
@@ -65,19 +68,26 @@ class WaveformStore:
             start = sample_span(segment, self.sample_rate_hz)[0]
             try:
                 self._samples[first : first + n_frames] = soundfile.read(path, n_frames, start, dtype="int16")[0]
-            except (soundfile.LibsndfileError, RuntimeError, ValueError):  # a truncated FLAC, of fewer samples
+                if expected := hashes[path, segment]:
+                    SampleHash(self.sample_rate_hz, self._held(first, n_frames)).check(expected, path, path)
+            except (soundfile.LibsndfileError, RuntimeError, ValueError):  # an InputError, or a truncated FLAC
                 del self._places[path, segment]
         self.n_bytes = self._samples.nbytes
 
     def read(
-        self, path: str | Path, utt_id: str, max_s: Optional[float] = None, segment: Optional[Segment] = None
+        self,
+        path: str | Path,
+        utt_id: str,
+        max_s: Optional[float] = None,
+        segment: Optional[Segment] = None,
+        samples_hash: Optional[str] = None,
     ) -> np.ndarray:
         """Read a recording, or a segment of one.
 
         Arguments
         ---------
-        path, utt_id, max_s, segment
-            As in `read_audio`.
+        path, utt_id, max_s, segment, samples_hash
+            As in `read_audio`. What is in memory was compared when it was taken there.
 
         Returns
         -------
@@ -90,10 +100,13 @@ class WaveformStore:
             As `read_audio` does.
         """
         if (str(path), segment) not in self._places:
-            return read_audio(path, utt_id, self.sample_rate_hz, max_s, segment)
+            return read_audio(path, utt_id, self.sample_rate_hz, max_s, segment, samples_hash)
         first, n_frames = self._places[str(path), segment]
         if max_s is not None:
             n_frames = min(n_frames, round(max_s * self.sample_rate_hz))
+        return self._held(first, n_frames)
+
+    def _held(self, first: int, n_frames: int) -> np.ndarray:
         return self._samples[first : first + n_frames].astype(np.float32) / np.float32(FULL_SCALE)
 
     def _frames(self, path: str | Path) -> int:

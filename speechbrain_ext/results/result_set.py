@@ -16,10 +16,11 @@ ALLOWANCES = ("incomplete", "mixed", "duplicates")
 SHARED = {
     "corpus": "{} corpora ({})",
     "manifest": "{} versions of the corpus (manifests {})",
+    "samples": "{} contents of the recordings (samples {})",
     "settings": "{} different settings ({})",
     "validation": "{} kinds of validation ({})",
 }
-FINGERPRINTS = ("manifest", "settings")
+FINGERPRINTS = ("manifest", "samples", "settings")
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +149,8 @@ def _check_mixtures(folder: Path, runs: Sequence[TestedRun], allowed: bool) -> l
     for key, note in SHARED.items():
         groups: dict[str, list[Path]] = {}
         for run in runs:
-            groups.setdefault(run.metrics[key], []).append(run.folder)
+            if run.metrics[key]:  # "" is not known
+                groups.setdefault(run.metrics[key], []).append(run.folder)
         if len(groups) > 1:
             short = {value: value[:8] if key in FINGERPRINTS else value for value in sorted(groups)}
             notes.append("mixed: " + note.format(len(groups), _listing(short.values())))

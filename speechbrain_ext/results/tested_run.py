@@ -73,6 +73,7 @@ RULES: dict[str, Rule] = {
     "corpus_faults": (_are_texts, "a list of texts"),
     "fold_cautions": (_are_texts, "a list of texts"),
     "manifest": TEXT,
+    "samples": TEXT,
     "settings": TEXT,
     "hyperparameters": (lambda value: isinstance(value, dict) and _is_shallow(value), "an object of few levels"),
     "validation": TEXT,
@@ -83,7 +84,7 @@ RULES: dict[str, Rule] = {
     "speakers": TEXTS_BY_NAME,
     "versions": TEXTS_BY_NAME,
 }
-ADDED: dict[str, Any] = {"fold_cautions": []}  # what runs of earlier versions lack, as they would say it
+ADDED: dict[str, Any] = {"fold_cautions": [], "samples": ""}  # what runs of earlier versions lack, as they would say it
 
 
 @dataclass(frozen=True, eq=False)

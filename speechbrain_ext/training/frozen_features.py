@@ -15,6 +15,7 @@ from speechbrain_ext.dataio.feature_cache import FeatureCache, samples_key
 from speechbrain_ext.dataio.feature_dataset import FeatureDataset
 from speechbrain_ext.dataio.manifest import segment_of
 from speechbrain_ext.dataio.remembered_hashes import RememberedHashes
+from speechbrain_ext.dataio.sample_hash import SAMPLES_HASH
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.training.cache_settings import cache_folder
 from speechbrain_ext.training.feature_extraction import FeatureExtractor, fill_cache
@@ -121,8 +122,9 @@ def clip_keys(
     what = json.dumps(["clip", reader.store.sample_rate_hz, reader.max_s, reader.fixed_length_s, reader.waveform_scale])
 
     def place(utt_id: str) -> tuple[str, str]:
-        segment = segment_of(manifest[utt_id])
-        return manifest[utt_id]["wav"], f"#{segment}" if segment else ""
+        entry = manifest[utt_id]
+        segment = segment_of(entry)
+        return entry["wav"], f"#{segment}" * bool(segment) + f"#{entry.get(SAMPLES_HASH, '')}"
 
     def key(utt_id: str) -> str:
         wav, part = place(utt_id)
@@ -136,4 +138,4 @@ def clip_keys(
 
 
 def _read(reader: ClipReader, utt_id: str, entry: Mapping[str, Any]) -> torch.Tensor:
-    return reader(utt_id, entry["wav"], segment=segment_of(entry))[0]
+    return reader(utt_id, entry["wav"], segment=segment_of(entry), samples_hash=entry.get(SAMPLES_HASH))[0]

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,14 @@ from speechbrain.utils.distributed import is_distributed_initialized
 from speechbrain_ext.corpora import prepare_corpus
 from speechbrain_ext.corpora.base import PreparedCorpus
 from speechbrain_ext.dataio.folds import Fold, make_fold
-from speechbrain_ext.dataio.manifest import DATA_ROOT, describe_changes, fingerprint, read_manifest, write_manifest
+from speechbrain_ext.dataio.manifest import (
+    DATA_ROOT,
+    describe_changes,
+    fingerprint,
+    read_manifest,
+    samples_fingerprint,
+    write_manifest,
+)
 from speechbrain_ext.device import check_device
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.nnet.class_weights import check_class_weights
@@ -156,6 +163,7 @@ class Run:
             "fold": self.settings["fold"],
             "seed": self.settings["seed"],
             "manifest": fingerprint(self.prepared.manifest),
+            "samples": samples_fingerprint(self.prepared.manifest),
         }
 
     def check(self) -> None:
@@ -167,7 +175,7 @@ class Run:
             Says what the folder holds.
         """
         check_epochs(self.folder, self.settings["number_of_epochs"])
-        check_run_folder(self.folder, self.identity, self.text, RESUMABLE_KEYS, {"manifest": self._what_changed})
+        check_run_folder(self.folder, self.identity, self.text, RESUMABLE_KEYS, self._explain)
 
     def claim(self, n_processes: int = 1) -> None:
         """Take the folder for this run, with its settings and its manifest in it.
@@ -184,9 +192,12 @@ class Run:
         """
         check_epochs(self.folder, self.settings["number_of_epochs"])
         facts = {"corpus_faults": [*self.prepared.faults, *self.prepared.limits], "n_processes": n_processes}
-        explain = {"manifest": self._what_changed}
-        claim_run_folder(self.folder, self.identity, self.text, RESUMABLE_KEYS, facts, explain)
+        claim_run_folder(self.folder, self.identity, self.text, RESUMABLE_KEYS, facts, self._explain)
         write_manifest(self.prepared.manifest, self.folder / MANIFEST_FILE)
+
+    @property
+    def _explain(self) -> dict[str, Callable[[], str]]:
+        return dict.fromkeys(("manifest", "samples"), self._what_changed)
 
     def _what_changed(self) -> str:
         before = read_manifest(self.folder / MANIFEST_FILE)

@@ -15,6 +15,7 @@ from speechbrain_ext.training.hparams_file import (
     plain_settings,
 )
 
+ADDED_IDENTITY = ("samples",)  # what runs of earlier versions do not say
 HINT = "Choose another --output_folder, or delete that one."
 
 
@@ -70,7 +71,7 @@ def check_run_folder(
     if run_file.exists():
         before = read_run(folder)
         for key, value in identity.items():
-            if before.get(key) != value:
+            if before.get(key) != value and (key in before or key not in ADDED_IDENTITY):
                 words = (explain or {}).get(key)
                 what = words() if words else f"{key} is {before.get(key)!r} there, {value!r} now"
                 raise InputError(f"{folder} holds another run: {what}. {HINT}")

@@ -29,6 +29,7 @@ def test_prepare_writes_the_manifest_and_says_what_it_holds(corpus_csv, tmp_path
     assert main(["prepare", str(corpus_csv), str(out)]) == 0
     manifest = read_manifest(out)
     assert list(manifest) == ["u0", "u1", "u2", "u3"]
+    assert manifest["u1"].pop("samples_hash").startswith("16160 samples at 16000 Hz, SHA-256 ")
     assert manifest["u1"] == {
         "wav": "{data_root}/1.wav", "duration": 1.01, "emo": "sad", "speaker": "s1", "group": "g1"
     }  # fmt: skip

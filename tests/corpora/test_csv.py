@@ -143,6 +143,7 @@ def prepare(folder, lines, **kwargs):
 def test_labels_are_read_from_the_data_sorted(recordings, capsys):
     prepared = prepare(recordings, ["b,b.wav,sad,s2,g2", "a,a.wav,joy,s1,g1", "d,deep/d.wav,sad,s1,g1"])
     assert (prepared.emotions, prepared.faults, prepared.copies) == (["joy", "sad"], [], [])
+    assert prepared.manifest["d"].pop("samples_hash").startswith("16000 samples at 16000 Hz, SHA-256 ")
     assert prepared.manifest["d"] == {
         "wav": "{data_root}/deep/d.wav", "duration": 1.0, "emo": "sad", "speaker": "s1", "group": "g1"
     }  # fmt: skip

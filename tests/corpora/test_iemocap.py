@@ -54,6 +54,7 @@ def test_speaker_is_the_one_who_speaks_and_excited_is_happy(tree):
     assert len(manifest) == 2 * 2 * 2 * 5
     assert list(manifest) == sorted(manifest)
     # The dialog's M wears the markers; the turn's F speaks.
+    assert manifest["Ses02M_script01_1b_F001"].pop("samples_hash").startswith("1616 samples at 16000 Hz, SHA-256 ")
     assert manifest["Ses02M_script01_1b_F001"] == {
         "wav": "{data_root}/Session2/sentences/wav/Ses02M_script01_1b/Ses02M_script01_1b_F001.wav",
         "duration": 1616 / 16000,

@@ -1,5 +1,6 @@
 """The manifest: what is written for a corpus, what is refused, and what its fingerprint stands for."""
 
+import hashlib
 import json
 import logging
 import re
@@ -17,6 +18,7 @@ from speechbrain_ext.dataio.manifest import (
     describe_changes,
     fingerprint,
     read_manifest,
+    samples_fingerprint,
     segment_of,
     write_manifest,
 )
@@ -47,6 +49,9 @@ def test_build_manifest_is_sorted_and_complete(tmp_path):
     rows = [row("b", emo="ang", speaker="s2", group="g2"), row("a", "deep/a.wav")]
     manifest = build(iter(rows), tmp_path)
     assert list(manifest) == ["a", "b"]
+    digest = hashlib.sha256(sf.read(tmp_path / "b.wav", dtype="float32")[0]).hexdigest()[:32]
+    assert manifest["b"].pop("samples_hash") == f"4000 samples at 16000 Hz, SHA-256 {digest}"
+    assert manifest["a"].pop("samples_hash").startswith("4000 samples at 8000 Hz, SHA-256 ")
     assert manifest == {
         "a": {"wav": "{data_root}/deep/a.wav", "duration": 0.5, "emo": "sad", "speaker": "s1", "group": "g1"},
         "b": {"wav": "{data_root}/b.wav", "duration": 0.25, "emo": "ang", "speaker": "s2", "group": "g2"},
@@ -299,6 +304,15 @@ def test_short_recordings_are_counted_and_the_first_ones_named():
     assert lines[1:] == [f"u{i:02}: 0.{i:02} s".replace("0.10 s", "0.1 s") for i in range(1, 11)] + ["... and 1 more."]
 
 
+def test_other_samples_of_an_utterance_are_a_change():
+    before, now = ({"a": {**ENTRY, "samples_hash": text}} for text in ("1 samples, SHA-256 0", "1 samples, SHA-256 1"))
+    assert describe_changes(before, now) == (
+        "1 utterance has another samples_hash (a: 1 samples, SHA-256 0, now 1 samples, SHA-256 1)"
+    )
+    assert fingerprint(before) == fingerprint(now)  # runs of earlier versions are resumed by it
+    assert samples_fingerprint(before) != samples_fingerprint(now)
+
+
 @pytest.mark.parametrize(
     ("now", "text"),
     [
@@ -306,6 +320,7 @@ def test_short_recordings_are_counted_and_the_first_ones_named():
         ({"b": ENTRY}, "1 utterance is gone (a)"),
         ({**dict.fromkeys("abcdefg", ENTRY)}, "5 utterances are new (c, d, e, ...)"),
         ({"a": {**ENTRY, "emo": "ang"}, "b": ENTRY}, "1 utterance has another emo (a: sad, now ang)"),
+        ({"a": {**ENTRY, "samples_hash": "x"}, "b": ENTRY}, ""),  # an earlier version's manifest had none
         ({"a": {**ENTRY, "parts": ["test"]}, "b": ENTRY}, "1 utterance has another parts (a: None, now ['test'])"),
         (
             {"a": {**ENTRY, "duration": 2.0}, "b": {**ENTRY, "duration": 1.0, "speaker": "s2"}, "c": ENTRY},
@@ -320,10 +335,10 @@ def test_changes_of_a_corpus_are_counted_with_examples(now, text):
 
 def test_build_manifest_describes_segments_and_reads_their_recording_once(tmp_path, monkeypatch):
     record(tmp_path / "long.wav", duration_s=2.0)
-    probed = []
-    probe = manifest_module.probe_audio
+    measured = []
+    measure = manifest_module.measure_recording
     monkeypatch.setattr(
-        manifest_module, "probe_audio", lambda path, utt_id: probed.append(utt_id) or probe(path, utt_id)
+        manifest_module, "measure_recording", lambda rows, root: measured.append(len(rows)) or measure(rows, root)
     )
     rows = [{**row("a", "long.wav"), "start": 0.25, "end": 1.0}, {**row("b", "long.wav"), "start": 1.5}]
     rows += [{**row("c", "long.wav"), "end": 0.5}]
@@ -335,7 +350,7 @@ def test_build_manifest_describes_segments_and_reads_their_recording_once(tmp_pa
     ]
     assert [segment_of(entry) for entry in manifest.values()] == [(0.25, 0.75), (1.5, 0.5), (0.0, 0.5)]
     assert not any({"end", "place", "id"} & set(entry) for entry in manifest.values())
-    assert probed == ["a"]
+    assert measured == [3]
 
 
 def test_build_manifest_names_all_segments_that_lie_outside(tmp_path):

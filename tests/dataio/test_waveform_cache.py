@@ -31,7 +31,7 @@ def recordings(tmp_path):
 @pytest.mark.parametrize("max_s", [None, 0.1, 9.0])
 def test_samples_are_those_of_read_audio(recordings, max_s):
     store = WaveformStore(16000)
-    store.fill((path, None) for path in recordings)
+    store.fill({"wav": path} for path in recordings)
     for path in recordings:
         wav = store.read(path, "clip", max_s)
         assert wav.dtype == np.float32
@@ -42,7 +42,8 @@ def test_samples_are_those_of_read_audio(recordings, max_s):
 def test_segments_are_held_alone_and_once(recordings, max_s):
     store = WaveformStore(16000)
     segments = [(0.02, 0.03), (0.03, 0.06), (0.0, 0.09)]
-    store.fill((path, segment) for path in [*recordings[:4], recordings[0]] for segment in segments)
+    paths = [*recordings[:4], recordings[0]]
+    store.fill({"wav": path, "start": start, "duration": length} for path in paths for start, length in segments)
     assert store.n_bytes == 2 * 3 * (480 + 960 + 1440)
     for path in recordings:
         for segment in segments:
@@ -53,7 +54,7 @@ def test_segments_are_held_alone_and_once(recordings, max_s):
 
 def test_what_has_16_bits_is_held_and_the_rest_read_each_time(recordings, monkeypatch):
     store = WaveformStore(16000)
-    store.fill((path, None) for path in recordings)
+    store.fill({"wav": path} for path in recordings)
     assert store.n_bytes == 2 * (4000 + 4100 + 4200)
     read = []
     monkeypatch.setattr("speechbrain_ext.dataio.waveform_cache.read_audio", lambda path, *rest: read.append(path))
@@ -64,7 +65,7 @@ def test_what_has_16_bits_is_held_and_the_rest_read_each_time(recordings, monkey
 
 def test_a_waveform_that_is_changed_leaves_the_store_as_it_is(recordings):
     store = WaveformStore(16000)
-    store.fill([(recordings[0], None)])
+    store.fill([{"wav": recordings[0]}])
     store.read(recordings[0], "clip")[:] = 0
     assert np.abs(store.read(recordings[0], "clip")).max() > 0.9
 
@@ -74,7 +75,7 @@ def test_what_does_not_tell_its_length_or_is_cut_stays_on_the_disk(recordings, t
     (tmp_path / "cut.flac").write_bytes((tmp_path / "c.flac").read_bytes()[:-3000])
     store = WaveformStore(16000)
     write_pipe_flac(tmp_path / "pipe.flac")
-    store.fill((str(tmp_path / name), None) for name in ("pipe.flac", "cut.wav", "cut.flac"))
+    store.fill({"wav": str(tmp_path / name)} for name in ("pipe.flac", "cut.wav", "cut.flac"))
     np.testing.assert_allclose(store.read(str(tmp_path / "pipe.flac"), "clip"), make_wave(), atol=1e-4)
     for name in ("cut.wav", "cut.flac"):
         with pytest.raises(InputError, match="clip: .*truncated"):
@@ -84,7 +85,7 @@ def test_what_does_not_tell_its_length_or_is_cut_stays_on_the_disk(recordings, t
 def test_what_cannot_be_read_is_told_when_it_is_used(recordings, tmp_path):
     (tmp_path / "text.wav").write_text("no audio")
     store = WaveformStore(16000)
-    store.fill((path, None) for path in (str(tmp_path / "text.wav"), str(tmp_path / "missing.wav"), recordings[0]))
+    store.fill({"wav": path} for path in (str(tmp_path / "text.wav"), str(tmp_path / "missing.wav"), recordings[0]))
     assert store.n_bytes == 8000
     for name in ("text.wav", "missing.wav"):
         with pytest.raises(InputError, match="clip: .*cannot be (read|opened)"):

@@ -98,6 +98,19 @@ def test_same_sounds_elsewhere_hit_and_changed_ones_miss(train, demo_corpus, enc
     assert encoded() == 1
 
 
+def test_other_content_of_the_same_size_and_time_is_encoded_anew(train, demo_corpus, encoded, tmp_path):
+    copy = shutil.copytree(demo_corpus, tmp_path / "copy")
+    age(copy)
+    rows = results(train("one", data_folder=copy))[1]
+    encoded()
+    path = next(copy.rglob(f"{rows[0]['id']}.wav"))
+    wav, rate = soundfile.read(path)
+    soundfile.write(path, wav[::-1], rate)
+    age(copy)
+    train("changed", data_folder=copy)
+    assert encoded() == 1
+
+
 def test_other_weights_are_another_cache(train, encoded, tmp_path):
     before = posteriors(train("one"))
     assert encoded() == 80

@@ -508,3 +508,32 @@ def test_finished_run_is_tested_on_another_corpus(fit, demo_corpus, tmp_path):
         assert row["predicted"] == ("ang", "sad")[int(shares.argmax())]
     metrics = json.loads((folder / "across" / "mine" / "cross_metrics.json").read_text())
     assert (metrics["left_out"], metrics["not_there"]) == ({"bored": 4}, ["hap", "neu"])
+
+
+def test_a_recording_that_changes_under_a_run_is_named(fit, demo_corpus, tmp_path, monkeypatch):
+    copy = shutil.copytree(demo_corpus, tmp_path / "copy")
+    prepare = train.dataio_prep
+
+    def prepare_then_change(hparams, run):
+        changed = run.manifest[run.fold.train[0]]["wav"]
+        soundfile.write(changed, soundfile.read(changed, dtype="int16")[0][::-1], 16000)
+        return prepare(hparams, run)
+
+    monkeypatch.setattr(train, "dataio_prep", prepare_then_change)
+    with pytest.raises(InputError, match=r"wav has changed since the corpus was prepared: it holds .* the manifest"):
+        fit("fold", "--num_workers=1", data_folder=copy)
+    monkeypatch.setattr(train, "dataio_prep", prepare)
+    metrics = results(fit("fold", "--number_of_epochs=1"))[0]  # copied again as it was
+    assert metrics["samples"] == json.loads((tmp_path / "fold" / "run.json").read_text())["samples"]
+    with pytest.raises(InputError, match="holds another run: the corpus has changed: 1 utterance has another samples_"):
+        fit("fold", data_folder=copy)
+
+
+def test_a_folder_that_an_earlier_version_began_without_hashes_is_resumed(fit, tmp_path):
+    folder = fit("fold", "--number_of_epochs=1")
+    for name in ("manifest.json", "run.json"):
+        text = (folder / name).read_text()
+        (folder / name).write_text(re.sub(r',\s*"samples(_hash)?": "[^"]*"', "", text))
+        assert "samples" in text and "samples" not in (folder / name).read_text()
+    assert results(fit("fold", "--number_of_epochs=2"))[0]["n_epochs"] == 2
+    assert "samples_hash" in (folder / "manifest.json").read_text()
