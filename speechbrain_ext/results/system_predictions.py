@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from speechbrain_ext.corpora.table import read_table
+from speechbrain_ext.corpora.table import kind_of, read_table, text_of
 from speechbrain_ext.corpora.utterance_lists import NAMES
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.results.tested_run import PREDICTIONS_FILE, path_text
@@ -98,8 +98,14 @@ def read_system(path: Path, utterances: Mapping[str, Mapping[str, Any]]) -> Syst
                     f"{', '.join(table.columns)}."
                 )
         for number, fields in table.records:
-            utt_id, predicted = id_of(str(fields[found["id"]])), str(fields[found["predicted"]])
-            true = str(fields[found["true"]] if found["true"] else utterances.get(utt_id, {}).get("emo", ""))
+            for key, name in found.items():
+                if kind := kind_of(fields.get(name)):
+                    raise InputError(f"{table.place(number)}: {name!r} is {kind}. Write the {key} as a text.")
+            utt_id, predicted, true = (text_of(fields.get(found[key])) for key in COLUMNS)
+            if not utt_id:
+                raise InputError(f"{table.place(number)} has no id. Add it, or leave the row out.")
+            utt_id = id_of(utt_id)
+            true = true if found["true"] else str(utterances.get(utt_id, {}).get("emo", ""))
             if utt_id in decided:
                 raise InputError(
                     f"{file}: {utt_id} is predicted twice. Give the seeds of a system apart, each as --predictions."

@@ -82,6 +82,9 @@ def test_confusions_are_counted_by_cluster(tmp_path):
         ("id,predicted,ang,sad\na,ang,1,0\nb,ang,-0.2,1.2\n", "the posteriors of b are -0.2, 1.2"),
         ("id,predicted,ang,sad\na,ang,high,0\nb,ang,1,0\n", "the posteriors in the column 'ang' are not all numbers"),
         ("id,predicted\na\n", "p.csv: .*row 2"),
+        ("id,predicted\n,ang\n", "p.csv, row 2 has no id. Add it, or leave the row out"),
+        ('{"id": "a", "predicted": ["ang"]}', "line 1: 'predicted' is a list. Write the predicted as a text"),
+        ('{"id": "b", "predicted": "ang"}\n{"id": "a"}', "line 2: a is predicted as nothing"),
         ("", "p.csv is empty; needed are the columns id and predicted"),
         (
             "id,predicted,ang,sad\na,ang,80,20\nb,ang,70,30\n",
