@@ -4,11 +4,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Optional
 
-import numpy as np
-
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.results.confusion_metrics import confusion_metrics, group_gaps, metric_intervals
-from speechbrain_ext.results.significance import cluster_counts, mcnemar, paired_bootstrap
+from speechbrain_ext.results.confusion_metrics import confusion_metrics, metric_intervals
+from speechbrain_ext.results.significance import bootstrap_difference, mcnemar
 from speechbrain_ext.results.system_predictions import System
 
 ATTRIBUTES = ("gender", "language", "style")
@@ -34,7 +32,8 @@ def audit_system(system: System, utterances: Mapping[str, Mapping[str, Any]]) ->
         - "metrics": for "WA", "UA", "macro_F1" and "recall <label>" the "value" (None for a label that does not occur),
           and 95% intervals "over_utterances" and "over_speakers" (None where there is none);
         - "groups": for each of gender, language and style a list, for each value: "value", "n_utterances", "WA", "UA"
-          and "gap": by how much it is better than all others, as `group_gaps` says, over utterances and over speakers;
+          and "gap": by how much it is better than all others, as `bootstrap_difference` returns it, over utterances and
+          over speakers;
         - "calibration": None, or the expected calibration error "ECE", the mean "confidence" and the "WA".
     """
     speakers = [str(utterances.get(utt_id, {}).get("speaker", "")) for utt_id in system.ids]
@@ -81,7 +80,7 @@ def _groups(system: System, values: Sequence[Optional[str]], speakers: Sequence[
             gap = {over: _mirrored(found) for over, found in groups[0]["gap"].items()}
         else:
             gap = {
-                "over_utterances": group_gaps(here.confusions(here.ids)[1], others.confusions(others.ids)[1]),
+                "over_utterances": bootstrap_difference(here.counts(here.ids)[1], others.counts(others.ids)[1], False),
                 "over_speakers": _gap_over_speakers(here, others, who.__getitem__) if known else None,
             }
         groups.append(
@@ -111,13 +110,10 @@ def _mirrored(gap: Optional[Mapping[str, Mapping[str, Any]]]) -> Optional[dict[s
 
 def _gap_over_speakers(here: System, others: System, speaker_of: Callable[[str], str]) -> Optional[dict[str, Any]]:
     """Compare two groups over speakers: of different ones, or of the same; None where some are in one group only."""
-    (names_a, a), (names_b, b) = (one.confusions([speaker_of(utt_id) for utt_id in one.ids]) for one in (here, others))
-    if not set(names_a) & set(names_b):
-        return group_gaps(a, b)
-    if names_a != names_b:
+    (names_a, a), (names_b, b) = (one.counts([speaker_of(utt_id) for utt_id in one.ids]) for one in (here, others))
+    if names_a != names_b and set(names_a) & set(names_b):
         return None
-    counts_a, counts_b = ((np.diagonal(one, axis1=1, axis2=2), one.sum(axis=2)) for one in (a, b))  # [K, C] each
-    return paired_bootstrap(counts_a, counts_b)
+    return bootstrap_difference(a, b, paired=names_a == names_b)
 
 
 def _calibration(system: System) -> Optional[dict[str, float]]:
@@ -138,8 +134,8 @@ def compare_systems(a: System, b: System, utterances: Mapping[str, Mapping[str, 
     Returns
     -------
     dict
-        Ready for JSON: "a", "b", "n_utterances", "over_utterances" and "over_speakers" (as `paired_bootstrap` returns
-        them; the latter None where a speaker is not known), "mcnemar".
+        Ready for JSON: "a", "b", "n_utterances", "over_utterances" and "over_speakers" (as `bootstrap_difference`
+        returns them; the latter None where a speaker is not known), "mcnemar".
 
     Raises
     ------
@@ -151,31 +147,24 @@ def compare_systems(a: System, b: System, utterances: Mapping[str, Mapping[str, 
     if not common:
         raise InputError(f"{a.name} and {b.name} have no utterance in common: nothing to compare.")
     labels = sorted({*a.labels, *b.labels})
-    sides = []
-    for system, places in ((a, [i for i, _ in common]), (b, [j for _, j in common])):
-        index = np.array([labels.index(label) for label in system.labels])
-        sides.append((index[system.true[places]], index[system.predicted[places]]))
-    (true, predicted_a), (true_b, predicted_b) = sides
-    ids = [a.ids[i] for i, _ in common]
-    if (true != true_b).any():
-        i = int((true != true_b).argmax())
+    a, b = (one.subset(places).relabelled(labels) for one, places in zip((a, b), zip(*common)))
+    if (a.true != b.true).any():
+        i = int((a.true != b.true).argmax())
         raise InputError(
-            f"{ids[i]} is {labels[true[i]]} in {a.name} and {labels[true_b[i]]} in {b.name}: the truth must be one."
+            f"{a.ids[i]} is {labels[a.true[i]]} in {a.name} and {labels[b.true[i]]} in {b.name}: the truth must be one."
         )
-    speakers = [str(utterances.get(utt_id, {}).get("speaker", "")) for utt_id in ids]
+    speakers = [str(utterances.get(utt_id, {}).get("speaker", "")) for utt_id in a.ids]
 
-    def paired(clusters: Sequence[str]) -> dict[str, Any]:
-        _, *counts_a = cluster_counts(clusters, true, predicted_a, len(labels))
-        _, *counts_b = cluster_counts(clusters, true, predicted_b, len(labels))
-        return paired_bootstrap((counts_a[0], counts_a[1]), (counts_b[0], counts_b[1]))
+    def difference(clusters: Sequence[str]) -> dict[str, Any]:
+        return bootstrap_difference(a.counts(clusters)[1], b.counts(clusters)[1])
 
     return {
         "a": a.name,
         "b": b.name,
-        "n_utterances": len(ids),
-        "over_utterances": paired(ids),
-        "over_speakers": paired(speakers) if all(speakers) else None,
-        "mcnemar": mcnemar(predicted_a == true, predicted_b == true),
+        "n_utterances": len(common),
+        "over_utterances": difference(a.ids),
+        "over_speakers": difference(speakers) if all(speakers) else None,
+        "mcnemar": mcnemar(a.predicted == a.true, b.predicted == b.true),
     }
 
 

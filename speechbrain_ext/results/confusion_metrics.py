@@ -1,7 +1,6 @@
-"""WA, UA, macro-F1 and recalls of confusion counts, with bootstrap intervals, and gaps between groups of utterances."""
+"""WA, UA, macro-F1 and recalls of confusion counts; with bootstrap intervals."""
 
-from collections.abc import Sequence
-from typing import Any, Optional
+from typing import Optional
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -69,47 +68,3 @@ def metric_intervals(
         return confusion_metrics(sums.reshape(-1, n_classes, n_classes)).T  # [B, 3 + C] -> [3 + C, B]
 
     return percentiles([len(counts)], statistic, confidence, n_resamples, seed)
-
-
-def group_gaps(
-    confusions_a: ArrayLike, confusions_b: ArrayLike, confidence: float = 0.95, n_resamples: int = 9999, seed: int = 0
-) -> dict[str, dict[str, Any]]:
-    """Compute by how much a system is better on group a than on group b, which have no cluster in common.
-
-    Each group's clusters are resampled by themselves. Groups that share their clusters, such as two styles of the same
-    speakers, are compared by `paired_bootstrap`.
-
-    Arguments
-    ---------
-    confusions_a, confusions_b : numpy.ndarray
-        The confusion counts of each cluster of a group, [K, C, C].
-    confidence, n_resamples, seed
-        As in `bootstrap_intervals`.
-
-    Returns
-    -------
-    dict
-        As `paired_bootstrap` returns it; the interval is None where a group has fewer than two clusters.
-
-    Example
-    -------
-    >>> right, wrong = [[1, 0], [0, 0]], [[0, 1], [0, 0]]
-    >>> group_gaps([right, right], [right, wrong])["WA"]
-    {'difference': 0.5, 'interval': (0.0, 1.0)}
-    """
-    groups = [np.asarray(one, dtype=float) for one in (confusions_a, confusions_b)]
-
-    def gap(sums: Sequence[np.ndarray]) -> np.ndarray:
-        a, b = (confusion_metrics(one)[..., :2] for one in sums)  # [..., WA and UA]
-        return np.moveaxis(a - b, -1, 0)
-
-    def statistic(*drawn: np.ndarray) -> np.ndarray:
-        sums = (resampled_sums(one, counts.reshape(len(counts), -1)) for one, counts in zip(drawn, groups))
-        return gap([one.reshape(-1, *groups[0].shape[1:]) for one in sums])
-
-    differences = gap([one.sum(axis=0) for one in groups])
-    found = percentiles([len(one) for one in groups], statistic, confidence, n_resamples, seed) or [None, None]
-    return {
-        name: {"difference": float(difference), "interval": interval}
-        for name, difference, interval in zip(("WA", "UA"), differences, found)
-    }

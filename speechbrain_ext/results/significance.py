@@ -139,26 +139,31 @@ def bootstrap_intervals(
     """
     hits, totals = _checked("hits and totals", hits, totals)
 
-    def statistic(sums: np.ndarray) -> np.ndarray:
-        return np.stack(accuracies(*np.split(sums, 2, axis=-1)))  # [B, 2 C] -> [2, B]
-
-    return _intervals(statistic, np.hstack([hits, totals]), confidence, n_resamples, seed)
+    found = percentiles([len(hits)], lambda drawn: _accuracies_of(drawn, hits, totals), confidence, n_resamples, seed)
+    return None if found is None else {name: bounds for name, bounds in zip(("WA", "UA"), found) if bounds}
 
 
-def paired_bootstrap(
-    counts_a: Counts, counts_b: Counts, confidence: float = 0.95, n_resamples: int = 9999, seed: int = 0
+def bootstrap_difference(
+    counts_a: Counts,
+    counts_b: Counts,
+    paired: bool = True,
+    confidence: float = 0.95,
+    n_resamples: int = 9999,
+    seed: int = 0,
 ) -> dict[str, dict[str, Any]]:
-    """Compute by how much system a is better than system b, with percentile bootstrap intervals.
+    """Compute by how much a is better than b, with percentile bootstrap intervals.
 
-    Both systems are evaluated on the same resamples, so that what is hard for both cancels out. An interval without 0
-    is evidence of a difference between these trained models; how much another training of the same system would differ
-    is not in it.
+    Two systems are paired: both are evaluated on the same resamples, so that what is hard for both cancels out. An
+    interval without 0 is evidence of a difference between these trained models; how much another training of the same
+    system would differ is not in it. Two groups of speakers are not paired: each is resampled by itself.
 
     Arguments
     ---------
     counts_a, counts_b : tuple of numpy.ndarray
-        (hits, totals) of each system, [K, C], row by row for the same clusters. The totals may differ, as they do where
-        one system was run with more seeds.
+        (hits, totals) of each, [K, C]; of pairs row by row for the same clusters. The totals may differ, as they do
+        where one system was run with more seeds.
+    paired : bool
+        Whether both have the same clusters.
     confidence, n_resamples, seed
         As in `bootstrap_intervals`.
 
@@ -176,28 +181,29 @@ def paired_bootstrap(
     Example
     -------
     >>> totals = [[2, 2], [2, 2]]
-    >>> paired_bootstrap(([[2, 1], [1, 2]], totals), ([[1, 1], [1, 1]], totals))["WA"]
+    >>> bootstrap_difference(([[2, 1], [1, 2]], totals), ([[1, 1], [1, 1]], totals))["WA"]
     {'difference': 0.25, 'interval': (0.25, 0.25)}
     """
-    hits_a, totals_a = _checked("counts_a", *counts_a)
-    hits_b, totals_b = _checked("counts_b", *counts_b)
-    if hits_a.shape != hits_b.shape:
+    sides = [_checked(name, *counts) for name, counts in (("counts_a", counts_a), ("counts_b", counts_b))]
+    (hits_a, _), (hits_b, _) = sides
+    if hits_a.shape[not paired :] != hits_b.shape[not paired :]:
         raise InputError(
             f"counts_a and counts_b must be of the same clusters and classes, got {hits_a.shape} and {hits_b.shape}."
         )
-    if not len(hits_a):
+    if not len(hits_a) or not len(hits_b):
         raise InputError("counts_a and counts_b hold no cluster: the two systems have none in common.")
 
-    def statistic(sums: np.ndarray) -> np.ndarray:
-        hits_a, totals_a, hits_b, totals_b = np.split(sums, 4, axis=-1)  # [B, 4 C] -> four of [B, C]
-        return np.stack(accuracies(hits_a, totals_a)) - np.stack(accuracies(hits_b, totals_b))  # [2, B]
+    def statistic(*drawn: np.ndarray) -> np.ndarray:
+        a, b = (_accuracies_of(one, *counts) for one, counts in zip(2 * drawn if paired else drawn, sides))
+        return a - b  # [2, B]
 
-    counts = np.hstack([hits_a, totals_a, hits_b, totals_b])
-    differences = statistic(counts.sum(axis=0))
-    intervals = _intervals(statistic, counts, confidence, n_resamples, seed) or {}
+    everything = [np.arange(len(hits))[None] for hits, _ in sides]
+    differences = statistic(*everything[: 1 if paired else 2])[:, 0]
+    sizes = [len(hits_a)] if paired else [len(hits_a), len(hits_b)]
+    intervals = percentiles(sizes, statistic, confidence, n_resamples, seed) or [None, None]
     return {
-        name: {"difference": float(difference), "interval": intervals.get(name)}
-        for name, difference in zip(("WA", "UA"), differences)
+        name: {"difference": float(difference), "interval": interval}
+        for name, difference, interval in zip(("WA", "UA"), differences, intervals)
     }
 
 
@@ -252,14 +258,9 @@ def _checked(name: str, hits: ArrayLike, totals: ArrayLike) -> tuple[np.ndarray,
     return hits, totals
 
 
-def _intervals(
-    statistic: Callable[[np.ndarray], np.ndarray], counts: np.ndarray, confidence: float, n_resamples: int, seed: int
-) -> Optional[dict[str, Interval]]:
-    """Resample the rows of counts [K, M]; take the percentiles of the statistic: sums [B, M] -> (WA, UA) [2, B]."""
-    found = percentiles(
-        [len(counts)], lambda drawn: statistic(resampled_sums(drawn, counts)), confidence, n_resamples, seed
-    )
-    return None if found is None else {name: bounds for name, bounds in zip(("WA", "UA"), found) if bounds}
+def _accuracies_of(drawn: np.ndarray, hits: np.ndarray, totals: np.ndarray) -> np.ndarray:
+    """Compute (WA, UA), [2, B], of the clusters that were drawn, [B, K] of their indices."""
+    return np.stack(accuracies(*np.split(resampled_sums(drawn, np.hstack([hits, totals])), 2, axis=-1)))
 
 
 def resampled_sums(drawn: np.ndarray, counts: np.ndarray) -> np.ndarray:

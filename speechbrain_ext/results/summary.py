@@ -12,10 +12,10 @@ from speechbrain_ext.errors import InputError
 from speechbrain_ext.results.result_set import ResultSet
 from speechbrain_ext.results.significance import (
     accuracies,
+    bootstrap_difference,
     bootstrap_intervals,
     cluster_counts,
     mcnemar,
-    paired_bootstrap,
 )
 from speechbrain_ext.results.tested_run import TestedRun, path_text
 
@@ -96,7 +96,7 @@ def compare(set_a: ResultSet, set_b: ResultSet) -> dict[str, Any]:
     -------
     dict
         Ready for JSON: "n_utterances", "mcnemar" (one dict for each seed that both have: seed, only_a, only_b, p),
-        "over_utterances" and "over_speakers" (as `paired_bootstrap` returns them).
+        "over_utterances" and "over_speakers" (as `bootstrap_difference` returns them).
 
     Raises
     ------
@@ -129,8 +129,8 @@ def compare(set_a: ResultSet, set_b: ResultSet) -> dict[str, Any]:
             for seed in sorted(set(set_a.seeds) & set(set_b.seeds))
             if a.has_all(seed, common) and b.has_all(seed, common)
         ],
-        "over_utterances": paired_bootstrap(a.counts(a.ids, n_classes), b.counts(b.ids, n_classes)),
-        "over_speakers": paired_bootstrap(
+        "over_utterances": bootstrap_difference(a.counts(a.ids, n_classes), b.counts(b.ids, n_classes)),
+        "over_speakers": bootstrap_difference(
             a.counts(a.speakers, n_classes), b.counts([speaker_of[utt_id] for utt_id in b.ids], n_classes)
         ),
     }

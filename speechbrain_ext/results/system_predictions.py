@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Optional
 
@@ -53,12 +53,22 @@ class System:
         np.add.at(counts, (rows, self.true, self.predicted), 1)
         return names.tolist(), counts
 
+    def counts(self, clusters: Sequence[str]) -> tuple[list[str], tuple[np.ndarray, np.ndarray]]:
+        """Count (hits, totals), [K, C], of each of K clusters."""
+        names, confusions = self.confusions(clusters)
+        return names, (np.diagonal(confusions, axis1=1, axis2=2), confusions.sum(axis=2))
+
     def subset(self, chosen: Sequence[int]) -> "System":
         """Keep some of the utterances, by their places."""
         kept = np.asarray(chosen, dtype=np.int64)
         posteriors = None if self.posteriors is None else self.posteriors[kept]
         ids = [self.ids[i] for i in kept]
-        return System(self.name, self.labels, ids, self.true[kept], self.predicted[kept], posteriors)
+        return replace(self, ids=ids, true=self.true[kept], predicted=self.predicted[kept], posteriors=posteriors)
+
+    def relabelled(self, labels: list[str]) -> "System":
+        """Count the classes among others, all of its own and more; posteriors are left out."""
+        index = np.array([labels.index(label) for label in self.labels])
+        return replace(self, labels=labels, true=index[self.true], predicted=index[self.predicted], posteriors=None)
 
 
 def read_system(path: Path, utterances: Mapping[str, Mapping[str, Any]]) -> System:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score, recall_score
 
-from speechbrain_ext.results.confusion_metrics import confusion_metrics, group_gaps, metric_intervals
+from speechbrain_ext.results.confusion_metrics import confusion_metrics, metric_intervals
 from speechbrain_ext.results.significance import bootstrap_intervals
 
 
@@ -45,17 +45,3 @@ def test_resamples_without_a_class_do_not_count_for_its_recall():
 
 def test_one_cluster_has_no_interval():
     assert metric_intervals([[[1, 0], [0, 1]]]) is None
-
-
-def test_gaps_resample_each_group_by_itself():
-    right, wrong = [[1, 0], [0, 0]], [[0, 1], [0, 0]]
-    found = group_gaps([right] * 4, [wrong] * 3)
-    assert found["WA"] == {"difference": 1.0, "interval": (1.0, 1.0)}
-    assert group_gaps([right], [wrong] * 3)["UA"] == {"difference": 1.0, "interval": None}
-
-
-def test_gaps_are_as_wide_as_two_independent_shares():
-    # Two groups of 100 clips, half of them right: the gap's standard error is sqrt(0.25 / 100 * 2) = 0.0707.
-    half = [[[1, 0], [0, 0]], [[0, 1], [0, 0]]] * 50
-    low, high = group_gaps(half, half)["WA"]["interval"]
-    assert low == pytest.approx(-1.96 * 0.0707, abs=0.015) and high == pytest.approx(1.96 * 0.0707, abs=0.015)

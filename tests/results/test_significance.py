@@ -13,10 +13,10 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.results.significance import (
     accuracies,
+    bootstrap_difference,
     bootstrap_intervals,
     cluster_counts,
     mcnemar,
-    paired_bootstrap,
 )
 
 CHOICES = {"n_resamples": 999}
@@ -166,7 +166,7 @@ def test_bootstrap_intervals_are_the_same_in_batches(monkeypatch, cells, sizes):
 
 def test_findings_are_plain_values_that_json_takes():
     counts = [[1, 0], [0, 1]], [[1, 1], [0, 2]]
-    pair = paired_bootstrap(counts, counts, **CHOICES)["UA"]
+    pair = bootstrap_difference(counts, counts, **CHOICES)["UA"]
     values = [*bootstrap_intervals(*counts, **CHOICES)["WA"], pair["difference"], *pair["interval"]]
     assert {type(value) for value in values} == {float}
     assert [type(value) for value in mcnemar(*discordant(1, 5)).values()] == [int, int, float]
@@ -177,14 +177,14 @@ def test_paired_bootstrap_of_identical_systems_is_exactly_zero():
     true, predicted = random_system()
     counts = single_counts(true, true == predicted, 4)
     nothing = {"difference": 0.0, "interval": (0.0, 0.0)}
-    assert paired_bootstrap(counts, counts, **CHOICES) == {"WA": nothing, "UA": nothing}
+    assert bootstrap_difference(counts, counts, **CHOICES) == {"WA": nothing, "UA": nothing}
 
 
 def test_paired_bootstrap_draws_the_same_clusters_for_both():
     """Ten clips of each class from each speaker, one more of each right in a: every draw differs by 1/10."""
     hits = np.random.default_rng(0).integers(0, 9, size=(20, 3))
     totals = np.full((20, 3), 10)
-    found = paired_bootstrap((hits + 1, totals), (hits, totals), **CHOICES)
+    found = bootstrap_difference((hits + 1, totals), (hits, totals), **CHOICES)
     for name in ("WA", "UA"):
         assert found[name]["difference"] == pytest.approx(0.1, abs=1e-12)
         assert found[name]["interval"] == pytest.approx((0.1, 0.1), abs=1e-12)
@@ -193,10 +193,10 @@ def test_paired_bootstrap_draws_the_same_clusters_for_both():
 def test_paired_bootstrap_of_two_clusters_by_hand():
     """Draws aa, ab, bb: WA of the one system 1, 4/6, 1/2 and of the other 1/2, 3/6, 1/2; UA the same way."""
     totals = [[2, 0], [0, 4]]
-    found = paired_bootstrap(([[2, 0], [0, 2]], totals), ([[1, 0], [0, 2]], totals), confidence=0.6)
+    found = bootstrap_difference(([[2, 0], [0, 2]], totals), ([[1, 0], [0, 2]], totals), confidence=0.6)
     assert found["WA"] == {"difference": pytest.approx(1 / 6), "interval": (0.0, 0.5)}
     assert found["UA"] == {"difference": 0.25, "interval": (0.0, 0.5)}
-    middle = paired_bootstrap(([[2, 0], [0, 2]], totals), ([[1, 0], [0, 2]], totals), confidence=0.4)
+    middle = bootstrap_difference(([[2, 0], [0, 2]], totals), ([[1, 0], [0, 2]], totals), confidence=0.4)
     assert middle["WA"]["interval"] == pytest.approx((1 / 6, 1 / 6))
     assert middle["UA"]["interval"] == (0.25, 0.25)
 
@@ -206,7 +206,7 @@ def test_paired_bootstrap_is_narrower_than_two_intervals_where_the_same_clips_ar
     correct = true == predicted
     worse = correct & (np.random.default_rng(5).random(1000) > 0.03)
     a, b = single_counts(true, correct, 4), single_counts(true, worse, 4)
-    low, high = paired_bootstrap(a, b, **CHOICES)["UA"]["interval"]
+    low, high = bootstrap_difference(a, b, **CHOICES)["UA"]["interval"]
     widths = [np.diff(bootstrap_intervals(*counts, **CHOICES)["UA"])[0] for counts in (a, b)]
     assert high - low < 0.5 * math.hypot(*widths)
     assert low > 0  # and so the difference shows
@@ -215,7 +215,7 @@ def test_paired_bootstrap_is_narrower_than_two_intervals_where_the_same_clips_ar
 def test_paired_bootstrap_swaps_its_sign_with_the_systems():
     (true, first), (_, second) = random_system(share=0.8), random_system(share=0.6)
     a, b = (single_counts(true, true == predicted, 4) for predicted in (first, second))
-    there, back = paired_bootstrap(a, b, **CHOICES), paired_bootstrap(b, a, **CHOICES)
+    there, back = bootstrap_difference(a, b, **CHOICES), bootstrap_difference(b, a, **CHOICES)
     for name, score in SCORES.items():
         assert there[name]["difference"] == pytest.approx(score(true, first) - score(true, second), abs=1e-12)
         assert back[name]["difference"] == -there[name]["difference"]
@@ -227,7 +227,21 @@ def test_paired_bootstrap_takes_other_numbers_of_seeds():
     (true, first), (_, second) = random_system(share=0.8), random_system(share=0.6)
     a, b = (single_counts(true, true == predicted, 4) for predicted in (first, second))
     three = tuple(3 * counts for counts in a)
-    assert paired_bootstrap(three, b, **CHOICES) == paired_bootstrap(a, b, **CHOICES)
+    assert bootstrap_difference(three, b, **CHOICES) == bootstrap_difference(a, b, **CHOICES)
+
+
+def test_difference_of_groups_resamples_each_by_itself():
+    right, wrong = ([[1]], [[1]]), ([[0]], [[1]])
+    four, three = ([[1]] * 4, [[1]] * 4), ([[0]] * 3, [[1]] * 3)
+    assert bootstrap_difference(four, three, paired=False)["WA"] == {"difference": 1.0, "interval": (1.0, 1.0)}
+    assert bootstrap_difference(right, wrong, paired=False)["UA"] == {"difference": 1.0, "interval": None}
+
+
+def test_difference_of_groups_is_as_wide_as_two_independent_shares():
+    """Two groups of 100 clips, half of them right: the standard error is sqrt(0.25 / 100 * 2) = 0.0707."""
+    half = [[1], [0]] * 50, [[1]] * 100
+    low, high = bootstrap_difference(half, half, paired=False)["WA"]["interval"]
+    assert low == pytest.approx(-1.96 * 0.0707, abs=0.015) and high == pytest.approx(1.96 * 0.0707, abs=0.015)
 
 
 def discordant(only_a, only_b, both=4, neither=3):
@@ -251,7 +265,7 @@ def test_nothing_to_count_gives_zeros_and_no_interval():
     assert (labels, hits.shape, totals.shape) == ([], (0, 3), (0, 3))
     for n_clusters in (0, 1):
         assert bootstrap_intervals(np.ones((n_clusters, 2)), np.ones((n_clusters, 2))) is None
-    found = paired_bootstrap(([[3, 1]], [[4, 4]]), ([[1, 1]], [[4, 4]]))
+    found = bootstrap_difference(([[3, 1]], [[4, 4]]), ([[1, 1]], [[4, 4]]))
     assert found == {name: {"difference": 0.25, "interval": None} for name in ("WA", "UA")}
     assert set(bootstrap_intervals([[1], [0]], [[1], [1]], n_resamples=2)) == {"WA", "UA"}
 
@@ -288,9 +302,9 @@ ONE, TWO, NONE = ([[1, 0]], [[1, 1]]), ([[1, 0]] * 2, [[1, 1]] * 2), (np.empty((
         (bootstrap_intervals, TWO, {"n_resamples": 1}, "^n_resamples must be a whole number from 2, got 1"),
         (bootstrap_intervals, TWO, {"n_resamples": True}, "^n_resamples must be a whole number from 2, got True"),
         (bootstrap_intervals, TWO, {"n_resamples": 10.5}, "^n_resamples must be a whole number from 2, got 10.5"),
-        (paired_bootstrap, (ONE, TWO), {}, r"same clusters and classes, got \(1, 2\) and \(2, 2\)"),
-        (paired_bootstrap, (NONE, NONE), {}, "hold no cluster"),
-        (paired_bootstrap, (TWO, ([[2, 0]] * 2, [[1, 1]] * 2)), {}, "^counts_b: the hits of a cluster"),
+        (bootstrap_difference, (ONE, TWO), {}, r"same clusters and classes, got \(1, 2\) and \(2, 2\)"),
+        (bootstrap_difference, (NONE, NONE), {}, "hold no cluster"),
+        (bootstrap_difference, (TWO, ([[2, 0]] * 2, [[1, 1]] * 2)), {}, "^counts_b: the hits of a cluster"),
         (mcnemar, ([True], [True, False]), {}, "the same utterances, got 1 and 2"),
         (mcnemar, ([True, False], [0, 1]), {}, r"^correct_b must be a flat array of bool, got int64 of shape \(2,\)"),
         (mcnemar, ([[True]], [[True]]), {}, r"^correct_a must be a flat array of bool, got bool of shape \(1, 1\)"),
