@@ -105,6 +105,8 @@ def _named(fields: Mapping[str, Any], place: str) -> Record:
     record: Record = {}
     for name, others in NAMES.items():
         other, value = next(((one, fields[one]) for one in others if fields.get(one) not in (None, "")), ("", None))
+        if value is None:
+            continue
         if name == "parts" and isinstance(value, list):
             record["parts"] = [str(part) for part in value]
         elif kind_of(value) and name in DECISIVE:

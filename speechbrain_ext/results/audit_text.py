@@ -166,7 +166,7 @@ def _labels(split: Mapping[str, Any]) -> Section:
         shift = fold["label_shift"]
         if shift:
             rows.append(
-                [str(fold["fold"]), _p(shift["p"]), f"{shift['cramers_v']:.2f}", shift["largest"],
+                [str(fold["fold"]), markdown_text.p_text(shift["p"]), f"{shift['cramers_v']:.2f}", shift["largest"],
                  f"{100 * shift['points']:+.1f}"]
             )  # fmt: skip
     if not rows:
@@ -196,8 +196,7 @@ def _corpus(split: Mapping[str, Any]) -> Section:
 def _system(system: Mapping[str, Any]) -> list[Section]:
     speakers = "unknown speakers" if system["n_speakers"] is None else f"{system['n_speakers']} speakers"
     said = [f"{system['n_utterances']} utterances of {speakers}. Intervals: 95%, percentile bootstrap."]
-    if system["n_speakers"] is not None and 2 <= system["n_speakers"] < 5:
-        said.append("Fewer than five speakers: the interval over them says little.")
+    said += markdown_text.few_speakers(system["n_speakers"])
     places = system.get("coverage") or {}
     texts = {
         "not_listed": "predicted utterances are in no list, and are left out",
@@ -237,23 +236,13 @@ def _system(system: Mapping[str, Any]) -> list[Section]:
 
 
 def _comparison(found: Mapping[str, Any]) -> Section:
-    rows = [
-        [name, f"{100 * over['difference']:+.2f}", percent_range(over["interval"], "+"),
-         percent_range(found["over_speakers"][name]["interval"], "+") if found["over_speakers"] else "-"]
-        for name, over in found["over_utterances"].items()
-    ]  # fmt: skip
     test = found["mcnemar"]
     said = [
         f"On {found['n_utterances']} utterances that both have. Right in {found['a']} alone: {test['only_a']}, in "
-        f"{found['b']} alone: {test['only_b']}; McNemar's exact p: {_p(test['p'])}."
+        f"{found['b']} alone: {test['only_b']}; McNemar's exact p: {markdown_text.p_text(test['p'])}."
     ]
-    header = ["", "Difference (points)", "95% over utterances", "95% over speakers"]
-    return Section(f"{found['a']} minus {found['b']}", said, header, rows)
+    return Section(f"{found['a']} minus {found['b']}", said, *markdown_text.difference_table(found))
 
 
 def _interval(over: Optional[Mapping[str, Any]]) -> str:
     return percent_range(over["UA"]["interval"], "+") if over else "-"
-
-
-def _p(value: float) -> str:
-    return f"{value:.4f}" if value >= 1e-4 else "< 0.0001"

@@ -56,6 +56,28 @@ def percent_range(bounds: Optional[Sequence[float]], sign: str = "") -> str:
     return " to ".join(f"{100 * bound:{sign}.2f}" for bound in bounds) if bounds else "-"
 
 
+def p_text(p: float) -> str:
+    """Write the p of a test."""
+    return f"{p:.4f}" if p >= 1e-4 else "< 0.0001"
+
+
+def difference_table(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Lay out a difference with its intervals "over_utterances" and "over_speakers" (or None): header and rows."""
+    over_speakers = found["over_speakers"] or {}
+    rows = [
+        [name, f"{100 * over['difference']:+.2f}", percent_range(over["interval"], "+"),
+         percent_range(over_speakers.get(name, {}).get("interval"), "+")]
+        for name, over in found["over_utterances"].items()
+    ]  # fmt: skip
+    return ["", "Difference (points)", "95% over utterances", "95% over speakers"], rows
+
+
+def few_speakers(n_speakers: Optional[int]) -> list[str]:
+    """Say it where an interval over speakers is over a few."""
+    is_few = n_speakers is not None and 2 <= n_speakers < 5
+    return ["Fewer than five speakers: the interval over them says little."] * is_few
+
+
 def listing(items: Iterable[Any]) -> str:
     """Join with commas."""
     return ", ".join(map(str, items))

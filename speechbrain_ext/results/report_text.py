@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from speechbrain_ext.corpora import get_corpus
+from speechbrain_ext.results import markdown_text
 from speechbrain_ext.results.across_text import across_sections, matrix_sections, trained_apart
 from speechbrain_ext.results.markdown_text import listing, percent, percent_range, setting_text, table
 from speechbrain_ext.results.summary import NAMES
@@ -136,8 +137,7 @@ def _system_sections(system: System, files: Mapping[str, str]) -> list[str]:
             ],
         ),
     ]
-    if 2 <= system["n_speakers"] < 5:
-        sections.append("Fewer than five speakers: the interval over them says little.")
+    sections += markdown_text.few_speakers(system["n_speakers"])
     if system["published"]:
         sections += _published(system)
     sections += [
@@ -221,20 +221,14 @@ def _side_by_side(systems: Sequence[System]) -> list[str]:
 
 def _comparison(found: Mapping[str, Any]) -> list[str]:
     """Write the paired comparison of two systems."""
-    rows = [
-        [name, f"{100 * over['difference']:+.2f}", percent_range(over["interval"], "+"),
-         percent_range(found["over_speakers"][name]["interval"], "+")]
-        for name, over in found["over_utterances"].items()
-    ]  # fmt: skip
     sections = [
         f"## {found['a']} minus {found['b']}, pooled, on the same {found['n_utterances']} utterances",
-        table(["", "Difference (points)", "95% over utterances", "95% over speakers"], rows),
+        table(*markdown_text.difference_table(found)),
     ]
     if not found["mcnemar"]:
         return [*sections, "No seed was run in both over all these utterances: no McNemar test."]
     tests = [
-        [test["seed"], test["only_a"], test["only_b"], f"{test['p']:.4f}" if test["p"] >= 1e-4 else "< 0.0001"]
-        for test in found["mcnemar"]
+        [test["seed"], test["only_a"], test["only_b"], markdown_text.p_text(test["p"])] for test in found["mcnemar"]
     ]
     header = ["Seed", f"right in {found['a']} alone", f"right in {found['b']} alone", "McNemar, exact p"]
     return [*sections, table(header, tests, "rrrr")]
