@@ -15,12 +15,7 @@ from speechbrain_ext.corpora.soft_labels import share_out
 from speechbrain_ext.corpora.sources import check_data_folder, check_no_archive
 from speechbrain_ext.dataio.copies import describe_copies, mark_copies
 from speechbrain_ext.dataio.grouping import regroup
-from speechbrain_ext.dataio.manifest import (
-    SHOWN,
-    Manifest,
-    Row,
-    first_lines,
-)
+from speechbrain_ext.dataio.manifest import SHOWN, Manifest, Row, first_lines
 from speechbrain_ext.dataio.overlaps import describe_overlaps
 from speechbrain_ext.dataio.published_folds import count_published_folds
 from speechbrain_ext.errors import InputError

@@ -83,15 +83,7 @@ def _groups(system: System, values: Sequence[Optional[str]], speakers: Sequence[
                 "over_utterances": bootstrap_difference(here.counts(here.ids)[1], others.counts(others.ids)[1], False),
                 "over_speakers": _gap_over_speakers(here, others, who.__getitem__) if known else None,
             }
-        groups.append(
-            {
-                "value": name,
-                "n_utterances": len(here.ids),
-                "WA": float(WA),
-                "UA": float(UA),
-                "gap": gap,
-            }
-        )
+        groups.append({"value": name, "n_utterances": len(here.ids), "WA": float(WA), "UA": float(UA), "gap": gap})
     return groups
 
 

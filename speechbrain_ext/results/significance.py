@@ -272,11 +272,7 @@ def resampled_sums(drawn: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def percentiles(
-    n_clusters: Sequence[int],
-    statistic: Callable[..., np.ndarray],
-    confidence: float,
-    n_resamples: int,
-    seed: int,
+    n_clusters: Sequence[int], statistic: Callable[..., np.ndarray], confidence: float, n_resamples: int, seed: int
 ) -> Optional[list[Optional[Interval]]]:
     """Draw clusters of each group, [B, K] indices; take the percentiles of each statistic, [S, B], NaN left out."""
     check_number("confidence", confidence, 0, 1, inclusive=False)
