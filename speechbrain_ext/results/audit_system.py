@@ -1,7 +1,7 @@
 """Predictions of any system held against the labels: accuracies with intervals, gaps between groups, calibration."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from speechbrain_ext.errors import InputError
@@ -69,20 +69,17 @@ def _groups(system: System, values: Sequence[Optional[str]], speakers: Sequence[
     names = sorted({value for value in values if value})
     if len(names) < 2:
         return []
+    clusters = {"over_utterances": {utt_id: utt_id for utt_id in system.ids}}
+    clusters["over_speakers"] = dict(zip(system.ids, speakers))
     groups: list[dict[str, Any]] = []
     for name in names:
         here = system.subset([i for i, value in enumerate(values) if value == name])
         others = system.subset([i for i, value in enumerate(values) if value and value != name])
-        who = dict(zip(system.ids, speakers))
         WA, UA = confusion_metrics(here.confusions(["all"] * len(here.ids))[1][0])[:2]
-        known = all(who[utt_id] for utt_id in here.ids + others.ids)
         if groups and len(names) == 2:  # the first one's gap from the other side: one draw for both
             gap = {over: _mirrored(found) for over, found in groups[0]["gap"].items()}
         else:
-            gap = {
-                "over_utterances": bootstrap_difference(here.counts(here.ids)[1], others.counts(others.ids)[1], False),
-                "over_speakers": _gap_over_speakers(here, others, who.__getitem__) if known else None,
-            }
+            gap = {over: _gap(here, others, cluster_of) for over, cluster_of in clusters.items()}
         groups.append({"value": name, "n_utterances": len(here.ids), "WA": float(WA), "UA": float(UA), "gap": gap})
     return groups
 
@@ -100,10 +97,10 @@ def _mirrored(gap: Optional[Mapping[str, Mapping[str, Any]]]) -> Optional[dict[s
     }
 
 
-def _gap_over_speakers(here: System, others: System, speaker_of: Callable[[str], str]) -> Optional[dict[str, Any]]:
-    """Compare two groups over speakers: of different ones, or of the same; None where some are in one group only."""
-    (names_a, a), (names_b, b) = (one.counts([speaker_of(utt_id) for utt_id in one.ids]) for one in (here, others))
-    if names_a != names_b and set(names_a) & set(names_b):
+def _gap(here: System, others: System, cluster_of: Mapping[str, str]) -> Optional[dict[str, Any]]:
+    """Compare two groups of different clusters, or of the same; None where some are in one group only, or unknown."""
+    (names_a, a), (names_b, b) = (one.counts([cluster_of[utt_id] for utt_id in one.ids]) for one in (here, others))
+    if "" in names_a + names_b or (names_a != names_b and set(names_a) & set(names_b)):
         return None
     return bootstrap_difference(a, b, paired=names_a == names_b)
 
