@@ -115,7 +115,7 @@ def export_fold(fold_dir: Path, out_dir: Path, name: Optional[str] = None, onnx:
     }
     bundle_settings = BundleSettings(**json.loads(json.dumps(values)))  # ruamel.yaml has numbers and texts of its own
     card = model_card(metrics, settings, name or out_dir.resolve().name)
-    weights = tested_weights(fold_dir, metrics["tested_epoch"])
+    weights = tested_weights(fold_dir, metrics["tested_epoch"], metrics)
     with tempfile.TemporaryDirectory() as folder:
         weights["encoder"] = whole_encoder(weights["encoder"], settings, Path(folder))
         write_bundle(out_dir, weights, bundle_settings, card, facts, onnx)
@@ -150,9 +150,9 @@ def read_metrics(fold_dir: Path) -> dict[str, Any]:
     return metrics
 
 
-def tested_weights(fold_dir: Path, epoch: int) -> dict[str, Path]:
-    """Find the files of the checkpoint that was tested."""
-    from speechbrain_ext.training.checkpoints import AtomicCheckpointer, check_whole
+def tested_weights(fold_dir: Path, epoch: int, run: Mapping[str, Any]) -> dict[str, Path]:
+    """Find the files of the checkpoint that was tested; it has to be the run's (fold, seed, manifest)."""
+    from speechbrain_ext.training.checkpoints import AtomicCheckpointer, check_owner, check_whole
 
     checkpoint = AtomicCheckpointer(fold_dir / "save").find_checkpoint(
         ckpt_predicate=lambda checkpoint: checkpoint.meta.get("epoch") == epoch
@@ -163,6 +163,7 @@ def tested_weights(fold_dir: Path, epoch: int) -> dict[str, Path]:
             "save/ as well."
         )
     check_whole(checkpoint.path)
+    check_owner(checkpoint, run)
     return {name: checkpoint.paramfiles[name] for name in ("encoder", "f_0", "f_1")}
 
 

@@ -25,6 +25,7 @@ from speechbrain_ext.errors import InputError
 from speechbrain_ext.training.checkpoint_files import find_damage, read_meta, seal_checkpoint
 
 INCOMPLETE = "incomplete"
+OWNER = "run"  # the key in a checkpoint's meta data
 DAMAGED = "damaged-"  # what the name of a checkpoint begins with that was set aside
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ class AtomicCheckpointer(Checkpointer):
     ):
         super().__init__(checkpoints_dir, recoverables, *args, **kwargs)
         self.in_background = in_background
+        self.owner: dict[str, Any] = {}  # what makes the run this one: it is saved in each checkpoint, and compared
         # (the writing of the last checkpoint, in the main process; what is kept beside it)
         self._pending: Optional[tuple[Optional[concurrent.futures.Future], dict[str, Any]]] = None
         self._snapshot = Snapshot()
@@ -186,9 +188,10 @@ verbosity
         Raises
         ------
         InputError
-            If one of its files is missing, or not as it was written.
+            If one of its files is missing, or not as it was written; or if another run has saved it.
         """
         check_whole(checkpoint.path)
+        check_owner(checkpoint, self.owner)
         super().load_checkpoint(checkpoint)
 
     def list_checkpoints(self) -> list[Checkpoint]:
@@ -229,6 +232,7 @@ verbosity
             target = self._new_checkpoint_dirpath() if name is None else self._custom_checkpoint_dirpath(name)
             shutil.rmtree(folder / INCOMPLETE, ignore_errors=True)
         self.checkpoints_dir = folder / INCOMPLETE
+        meta = {**meta, OWNER: self.owner} if self.owner else meta
         try:
             saved = super().save_checkpoint(meta, end_of_epoch, name, logging.DEBUG)
         finally:
@@ -297,6 +301,19 @@ def check_whole(folder: Path) -> None:
         raise InputError(
             f"the checkpoint {folder} is damaged: {damage}. Copy the run's folder again from where it is whole; or run "
             "train.py on it without --test_only, which goes on from the checkpoint before."
+        )
+
+
+def check_owner(checkpoint: Checkpoint, owner: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint of another run: its weights may have been trained on what this run tests."""
+    saved = checkpoint.meta.get(OWNER) or {}  # checkpoints of earlier versions do not say it
+    differing = [key for key in saved if key in owner and saved[key] != owner[key]]
+    if differing:
+        key = differing[0]
+        raise InputError(
+            f"the checkpoint {checkpoint.path} is another run's: {key} is {saved[key]!r} there, {owner[key]!r} here. "
+            "Its weights may know what is tested here. Copy this run's own checkpoints back, or choose another "
+            "--output_folder."
         )
 
 

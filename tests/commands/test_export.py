@@ -121,7 +121,7 @@ def test_the_tested_epoch_is_exported_and_not_the_last(fold, tmp_path):
     for epoch in (1, 2):
         weights = None
         try:
-            weights = export.tested_weights(fold, epoch)
+            weights = export.tested_weights(fold, epoch, metrics)
         except InputError as error:
             assert epoch != metrics["tested_epoch"] and f"no checkpoint of epoch {epoch}" in str(error)
         if epoch == metrics["tested_epoch"]:
@@ -129,7 +129,7 @@ def test_the_tested_epoch_is_exported_and_not_the_last(fold, tmp_path):
             for name, path in weights.items():
                 assert (tmp_path / "exported" / f"{name}.ckpt").read_bytes() == path.read_bytes()
     with pytest.raises(InputError, match="no checkpoint of epoch 7, which was tested"):
-        export.tested_weights(fold, 7)
+        export.tested_weights(fold, 7, metrics)
 
 
 def test_the_bundle_says_what_it_is(fold, tmp_path):
