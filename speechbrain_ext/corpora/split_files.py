@@ -80,7 +80,7 @@ def read_split(words: Sequence[str], corpus: Optional[str] = None) -> Split:
         if folder:
             placed += _add_emobox(split, folder, fold)
             continue
-        for file in _find_lists(path):
+        for file in _find_lists(path, part):
             lists.append((ListPlace(file.as_posix(), part or part_of_path(_inner(file, path)), bool(part)), file))
     folds, split.notes = name_folds([place for place, _ in lists])
     for (place, file), name in zip(lists, folds):
@@ -145,6 +145,7 @@ def _take_apart(word: str) -> tuple[str, Path]:
     """Take "test=a.csv" apart."""
     name, mark, rest = word.partition("=")
     part = part_of_word(name) if mark and not Path(word).exists() else ""
+    word = word.removeprefix("emobox:")  # as --corpus names such a folder
     path = Path(rest if part else word).expanduser()
     if not path.exists():
         hint = f" {name!r} is no part: write train=, valid= or test=." if mark and not part else " Check the path."
@@ -152,8 +153,11 @@ def _take_apart(word: str) -> tuple[str, Path]:
     return part, path
 
 
-def _find_lists(path: Path) -> list[Path]:
-    """Return the lists in a folder, two levels deep: files and folders of Kaldi whose names say which part they are."""
+def _find_lists(path: Path, part: str) -> list[Path]:
+    """Return the lists in a folder, two levels deep: files and folders of Kaldi whose names say which part they are.
+
+    Of a folder that is given as a part, these are only the lists of this part, if it has any.
+    """
     if path.is_file() or is_kaldi(path):
         return [path]
     inner = [found for pattern in ("*", "*/*") for found in sorted(path.glob(pattern))]
@@ -169,7 +173,7 @@ def _find_lists(path: Path) -> list[Path]:
         raise InputError(f"{path} holds EmoBox's folders {', '.join(corpora)}: name one of them.")
     if not lists:
         raise InputError(f"{path} holds no list whose name says train, valid, dev or test. Name each: test=FILE.")
-    return lists
+    return [found for found in lists if part_of_path(found.relative_to(path).as_posix()) == part] or lists
 
 
 def _add(

@@ -120,10 +120,9 @@ def _by_fold(texts: Mapping[str, Sequence[int]], n_folds: int) -> list[str]:
 def _shared(one: Mapping[str, Any]) -> str:
     a, b = one["between"]
     names = listing(one["names"]) + ", ..." * (one["n"] > len(one["names"]))
-    what = one["what"].split(",")[0]
-    how = one["what"].removeprefix(what)
+    what = one["what"] + "," * ("," in one["what"])
     alike = f"; written otherwise there: {listing(one['alike'])}" if one["alike"] else ""
-    return f"{one['n']} of {one['of']} {a} {what}{how} are also in {b} ({names}{alike})"
+    return f"{one['n']} of {one['of']} {a} {what} are also in {b} ({names}{alike})"
 
 
 def _folds(split: Mapping[str, Any]) -> Section:

@@ -62,6 +62,13 @@ def test_a_manifest_with_published_folds_is_read(tmp_path):
     assert split.utterances["a"]["wav"] == "a.wav"
 
 
+def test_a_folder_that_is_a_part_has_its_lists_of_other_parts_left_out(tmp_path):
+    for name in ("a/train.txt", "a/test.txt", "b/train.txt", "b/dev.txt"):
+        write(tmp_path / name, name[:4])
+    split = read_split([f"test={tmp_path / 'a'}", f"train={tmp_path / 'b'}"])
+    assert split.folds == [{"train": ["b/tr"], "valid": [], "test": ["a/te"]}]
+
+
 def test_kaldi_folders_are_parts(tmp_path):
     for part, utt in (("train", "a"), ("test", "b")):
         write(tmp_path / "data" / part / "utt2spk", f"{utt} anna\n")
@@ -87,7 +94,7 @@ def test_emobox_without_label_map_and_one_fold_of_it_are_known(tmp_path):
     split = read_split([str(folder)])
     assert (split.corpus, len(split.folds)) == ("emodb", 2)
     assert split.utterances["emodb-03a01Wa"]["emo"] == "anger" and split.utterances["emodb-03a01Wa"]["speaker"] == "03"
-    second = read_split([str(folder / "fold_2")])
+    second = read_split([f"emobox:{folder / 'fold_2'}"])  # as --corpus writes it
     assert (second.corpus, second.folds) == ("emodb", [split.folds[1]])
 
 

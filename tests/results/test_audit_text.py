@@ -26,7 +26,7 @@ def test_speakers_that_are_written_in_two_ways_are_a_leak_and_are_shown():
 
 def test_a_path_in_two_forms_of_unicode_is_one_recording():
     split = make_split({"train": "a", "test": "b"}, wav=["\u00e9.wav", "e\u0301.wav"])
-    assert "1 of 1 test recordings, by their paths are also in training" in say(split)[0]
+    assert "1 of 1 test recordings, by their paths, are also in training" in say(split)[0]
 
 
 def test_the_verdict_says_whether_all_speakers_are_known():
