@@ -32,9 +32,11 @@ def describe_name(corpus: str, name: str) -> dict[str, str]:
     if corpus not in CORPORA:
         return {}
     module = importlib.import_module(f"speechbrain_ext.corpora.{corpus}")
-    names = getattr(module, "NAMES", None)
-    pattern, describe = (names.scheme, names.describe) if names else (getattr(module, "NAME", ""), None)
-    if not pattern:
+    if hasattr(module, "NAMES"):
+        pattern, describe = module.NAMES.scheme, module.NAMES.describe
+    elif hasattr(module, "NAME"):
+        pattern, describe = module.NAME, module.describe
+    else:
         return {}
     path = PurePosixPath(name.replace("\\", "/"))
     stem = path.with_suffix("").as_posix() if path.suffix[1:].isalnum() and path.name else name
@@ -43,5 +45,5 @@ def describe_name(corpus: str, name: str) -> dict[str, str]:
     match = next((found for found in map(scheme.fullmatch, names) if found), None)
     if not match:
         return {}
-    told = {"id": match["whole"], **(describe or module.describe)(match)}
+    told = {"id": match["whole"], **describe(match)}
     return {key: value for key, value in told.items() if isinstance(value, str)}

@@ -103,7 +103,7 @@ def shared_between(
         For each thing that is known "what" (its title), "n" (how many of the tested ones are shared), "of"
         (how many there are), "names" (the first ones), "alike" (of those that are written in another way in the seen
         part, the first ones: "S1 as s1"). Names count as shared however they are written (see `spelling_key`), unless
-        a part itself has both spellings, as two names.
+        a part itself has several spellings, as it would of several names: then they are "unsure".
     """
     seen, tested = list(seen), list(tested)
     counts = []
@@ -114,25 +114,35 @@ def shared_between(
             {value for utt_id in part if (value := utt_id if key == "id" else utterances[utt_id].get(key))}
             for part in (seen, tested)
         )
-        written, own = ({name: found[0] for name, found in _spellings(key, names).items() if len(found) == 1}
-                        for names in (there, here))  # fmt: skip
-        others = {name: written[spelled] for spelled, name in own.items() if spelled in written}
-        shared = sorted((here & there) | others.keys())
-        alike = [f"{value} as {others[value]}" for value in shared if value not in there]
+        written, own = (_spellings(key, names) for names in (there, here))
+        alike = {name: written[spelled] for spelled, names in own.items() if spelled in written for name in names}
+        alike = {name: others for name, others in alike.items() if name not in there}
+        unsure = sorted(name for name, others in alike.items() if len({name, *others, *own[_key(key, name)]}) > 2)
+        shared = sorted((here & there) | alike.keys() - unsure)
         counts.append(
-            {"key": key, "what": what, "n": len(shared), "of": len(here), "names": shared[:SHOWN],
-             "alike": alike[:SHOWN]}
-        )  # fmt: skip
+            {
+                "key": key,
+                "what": what,
+                "n": len(shared),
+                "of": len(here),
+                "names": shared[:SHOWN],
+                "alike": [f"{name} as {alike[name][0]}" for name in shared if name in alike][:SHOWN],
+                "unsure": unsure,
+            }
+        )
     return counts
 
 
 def _spellings(kind: str, values: Iterable[str]) -> dict[Any, list[str]]:
     """Group names that are one name in several spellings; of ids and paths only the form of accents does not count."""
     found: dict[Any, list[str]] = {}
-    for value in values:
-        key = spelling_key(value) if kind in NAMES else unicodedata.normalize("NFC", value)
-        found.setdefault(key, []).append(value)
+    for value in sorted(values):
+        found.setdefault(_key(kind, value), []).append(value)
     return found
+
+
+def _key(kind: str, value: str) -> Any:
+    return spelling_key(value) if kind in NAMES else unicodedata.normalize("NFC", value)
 
 
 def label_shift(labels: Mapping[str, Sequence[str]]) -> Optional[dict[str, Any]]:
@@ -213,6 +223,12 @@ def _audit_fold(
             {"between": ["validation", "training"], **one, "leak": one["n"] > 0 and one["key"] in same}
             for one in shared_between(utterances, train, valid, n_known, titles)
         ]
+    unsure = [
+        f"Of the {one['between'][0]} {one['what']}, {', '.join(one['unsure'][:SHOWN])} may be some of "
+        f"{one['between'][1]} in another spelling; one part has several spellings, so they count as others."
+        for one in shared
+        if one["unsure"]
+    ]
     labels = {
         part: [utterances[utt_id]["emo"] for utt_id in ids if "emo" in utterances[utt_id]]
         for part, ids in parts.items()
@@ -229,7 +245,7 @@ def _audit_fold(
         },
         "shared": shared,
         "label_shift": label_shift(labels),
-        "cautions": _cautions(parts, labels, utterances),
+        "cautions": [*_cautions(parts, labels, utterances), *unsure],
     }
 
 

@@ -84,7 +84,12 @@ def test_names_are_one_in_all_spellings_unless_a_part_has_both():
     (speaker,) = (one for one in audit_split(split)["folds"][0]["shared"] if one["key"] == "speaker" and one["n"])
     assert (speaker["names"], speaker["alike"]) == (["S01"], ["S01 as s1"])
     assert shared(make_split({"train": "ab", "test": "cd"}, speaker=["ab", "AB", "Ab", "AB"])) == {"speaker": (1, 2)}
-    assert shared(make_split({"train": "ab", "test": "c"}, speaker=["ab", "AB", "Ab"])) == {}
+    split = make_split({"train": "ab", "test": "c"}, speaker=["ab", "AB", "Ab"])
+    assert shared(split) == {}
+    assert audit_split(split)["folds"][0]["cautions"][-1] == (
+        "Of the test speakers, Ab may be some of training or validation in another spelling; one part has several "
+        "spellings, so they count as others."
+    )
 
 
 def test_groups_that_are_the_speakers_are_counted_once():
