@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Optional
 
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.outside_text import CONTROLS
 
 _repr = reprlib.Repr()  # short, whatever the value's size and depth
 _repr.maxstring = _repr.maxlong = 100
 shown = _repr.repr
 
 LONGEST_TEXT = 1000
-JOINERS = dict.fromkeys(map(ord, "\u200c\u200d"))  # within words, in Persian and Hindi for instance
 
 
 class Rule(NamedTuple):
@@ -68,7 +68,7 @@ def mapping_of(rule: Rule) -> Rule:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= LONGEST_TEXT and value.translate(JOINERS).isprintable()
+    return isinstance(value, str) and len(value) <= LONGEST_TEXT and not CONTROLS.search(value)
 
 
 TEXT = Rule(f"a printable text of at most {LONGEST_TEXT} characters", _is_text)

@@ -10,6 +10,7 @@ from typing import Optional
 
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.openmp import wait_briefly
+from speechbrain_ext.outside_text import guard_terminal
 
 # Each name is a module of this room. It has DESCRIPTION, add_arguments(parser) and run(options), which returns the exit
 # status; where other words belong to train.py, it also has read_options(parser, words), which takes them apart.
@@ -41,6 +42,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     int
         The exit status: 0, 1 if something could not be done, 2 for a wrong command line.
     """
+    guard_terminal()
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv and argv[0] in COMMANDS:
         return run_command(argv[0], argv[1:], f"speechbrain-ext {argv[0]}")
@@ -88,6 +90,7 @@ def run_command(name: str, words: Sequence[str], prog: str, fixed: Sequence[str]
     int
         The exit status.
     """
+    guard_terminal()
     wait_briefly()
     module = importlib.import_module(f"speechbrain_ext.commands.{name}")  # only now: its imports may take seconds
     parser = argparse.ArgumentParser(

@@ -37,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("recordings", metavar="FILE|FOLDER|-", nargs="+", help="what to classify")
     parser.add_argument("--out", help="write to this .csv, .json or .jsonl instead of printing CSV")
+    parser.add_argument(
+        "--excel", action="store_true", help="write a CSV that a spreadsheet can open: no text in it is a formula"
+    )
     parser.add_argument("--batch_size", type=int, default=16, help="recordings at a time (default: %(default)s)")
     parser.add_argument("--max_s", type=float, default=120.0, help="refuse longer ones (default: %(default)s s)")
     parser.add_argument("--device", help="such as cpu or cuda:0; default: a GPU where there is one")
@@ -63,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
     from speechbrain_ext.inference.prediction_file import PredictionFile, check_format, check_labels, format_predictions
 
     if options.out:
-        check_format(options.out)
+        check_format(options.out, options.excel)
     with tempfile.TemporaryDirectory() as scratch:
         piped = Path(scratch) / "recording"
         paths = list(dict.fromkeys(path for given in options.recordings for path in _paths(given, piped)))
@@ -71,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
         model = sha256_of(classifier.bundle.folder / BUNDLE_FILE)[:12]
         emotions = list(classifier.hparams.emotions)
         check_labels(emotions)
-        out = PredictionFile(options.out, paths, emotions, model) if options.out else None
+        out = PredictionFile(options.out, paths, emotions, model, options.excel) if options.out else None
         done = out.predictions if out else {}
         todo = [path for path in paths if path not in done]
         if len(todo) < len(paths):
@@ -85,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
                 out.write()
     predictions = [done[path] for path in paths]
     if not out:
-        print(format_predictions(predictions, emotions, model, ".csv"), end="")
+        print(format_predictions(predictions, emotions, model, ".csv", options.excel), end="")
     silent = sum(prediction.error is None and prediction.predicted is None for prediction in predictions)
     if silent:
         print(f"{silent} of {len(predictions)}: no speech found. They have no `predicted` emotion.", file=sys.stderr)

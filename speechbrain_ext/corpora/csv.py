@@ -10,10 +10,12 @@ from typing import Any
 
 from speechbrain_ext.corpora.base import Corpus
 from speechbrain_ext.corpora.columns import KNOWN, TIMES, check_columns
+from speechbrain_ext.corpora.labels import one_line
 from speechbrain_ext.corpora.soft_labels import number_cure, read_labels
 from speechbrain_ext.corpora.table import SHARE, Fault, kind_of, read_table, text_of
 from speechbrain_ext.dataio.rows import COLUMNS, Row, RowErrors
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.outside_text import CONTROLS
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -67,11 +69,12 @@ def _read_row(row: Row, fields: Mapping[str, Any], columns: Sequence[str], attri
     unclear = set()  # of these another sentence is said than that they are empty
     for column in (name for name in COLUMNS if name in columns or name in ("emo", "speaker", "wav")):
         row[column] = text_of(fields.get(column))
+        row[column] = one_line(row[column]) if column == "emo" else row[column]
         kind = kind_of(fields.get(column))
         if kind:
             faults.append(f"the field {column!r} is {kind}. Write a text.")
             unclear.add(column)
-        elif re.search(r"[\x00-\x1f\x7f]", row[column]):
+        elif CONTROLS.search(row[column]):
             faults.append(f"the field {column!r} holds a line break or the like: {row[column]!r}. Correct it.")
             row[column] = ""
             unclear.add(column)

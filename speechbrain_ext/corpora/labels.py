@@ -1,6 +1,7 @@
 """What emotions are called, and which of a corpus's labels a user means by a list of them."""
 
 import difflib
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ RESERVED = ("id", "true", "predicted", "path", "speech", "duration_s", "model", 
 
 
 def check_reserved(labels: Sequence[str], source: str | Path) -> None:
-    """Refuse labels that are called as a column of the files that will hold predictions.
+    """Refuse labels that are called as a column of the files with predictions, or cannot stand in a YAML file.
 
     Raises
     ------
@@ -25,6 +26,11 @@ def check_reserved(labels: Sequence[str], source: str | Path) -> None:
             raise InputError(
                 f"{source}: the label {label!r} is also a column of the files with predictions "
                 f"({', '.join(RESERVED)}). Call it otherwise."
+            )
+        if re.fullmatch(r"\(.*\)", label):
+            raise InputError(
+                f"{source}: the label {label!r} is in parentheses, which YAML files of SpeechBrain take for a tuple. "
+                "Call it otherwise."
             )
 
 
@@ -79,6 +85,17 @@ def find_labels(
     return [label for label in labels if label is not None]
 
 
+def one_line(label: str) -> str:
+    r"""Return a label without line breaks and spaces around them: one space stands for each.
+
+    Example
+    -------
+    >>> one_line(" not\r\n  happy ")
+    'not happy'
+    """
+    return " ".join(line.strip() for line in label.splitlines() if line.strip())
+
+
 def match_label(label: str, emotions: Sequence[str], merged: Sequence[tuple[str, str]] = ()) -> str:
     """Return what a corpus calls a label that others write as a word or with capitals; the label itself for none.
 
@@ -95,7 +112,7 @@ def match_label(label: str, emotions: Sequence[str], merged: Sequence[tuple[str,
 def _is_label(label: str, emo: Any) -> bool:
     """Tell whether an emotion means a label: YAML reads 03 as the number 3, and true and null as no text."""
     if isinstance(emo, str):  # accents come in two forms that look the same
-        return unicodedata.normalize("NFC", label) == unicodedata.normalize("NFC", emo)
+        return unicodedata.normalize("NFC", label) == unicodedata.normalize("NFC", one_line(emo))
     if isinstance(emo, bool) or emo is None:
         return label.lower() == {True: "true", False: "false", None: "null"}[emo]
     try:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from speechbrain_ext.corpora.labels import one_line
 from speechbrain_ext.corpora.sources import check_no_archive
 from speechbrain_ext.errors import InputError
 
@@ -159,7 +160,7 @@ def kind_of(value: Any) -> str:
 def _names(fields: Iterable[str]) -> list[str]:
     """Return names in lower case, but for what follows "emo:", which is a label."""
     names = [field.strip(' "\t\r') for field in fields]
-    return [f"{SHARE}{name[4:].strip()}" if name[:4].lower() == SHARE else name.lower() for name in names]
+    return [f"{SHARE}{one_line(name[4:])}" if name[:4].lower() == SHARE else name.lower() for name in names]
 
 
 class _Twice(NamedTuple):

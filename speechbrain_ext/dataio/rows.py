@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Optional
 
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.outside_text import CONTROLS
 
 COLUMNS = ("id", "wav", "emo", "speaker", "group")
 SHOWN = 10  # of a list of faults
@@ -46,7 +47,7 @@ class RowErrors(InputError):
 
 
 def check_rows(rows: Sequence[Row]) -> None:
-    """Refuse rows in which an id stands twice or a field is empty; all such rows are named.
+    """Refuse rows in which an id stands twice, or a field is empty or holds control characters; all are named.
 
     Arguments
     ---------
@@ -65,12 +66,15 @@ def check_rows(rows: Sequence[Row]) -> None:
         before = first.setdefault(row["id"], row)
         empty = [field for field in COLUMNS if not row[field]]
         faults += [f"{_name(row)}: the field {field!r} is empty. Fill it in." for field in empty]
+        held = [field for field in COLUMNS if CONTROLS.search(str(row[field]))]
+        held += [f"label {label}" for label in row.get("labels", ()) if CONTROLS.search(label)]
+        faults += [f"{_name(row)}: the field {field!r} holds control characters. Rename it." for field in held]
         is_twice = before is not row and bool(row["id"])
         if is_twice:
             faults.append(
                 f"{row['id']}: the id stands twice ({_place(before)} and {_place(row)}). Leave one of them out."
             )
-        if not empty and not is_twice:
+        if not (empty or held or is_twice):
             usable.append(row)
     if faults:
         raise RowErrors("", faults, usable, n_faulty=len(rows) - len(usable))

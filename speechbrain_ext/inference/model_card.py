@@ -10,6 +10,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from speechbrain_ext.corpora.base import Corpus, get_corpus
 from speechbrain_ext.dataio.folds import PUBLISHED
 from speechbrain_ext.lobes.filterbank_encoder import MODEL_TYPE
+from speechbrain_ext.outside_text import escape_markdown
 
 PAPER = "https://arxiv.org/abs/2305.06273"
 VALIDATIONS = {
@@ -71,7 +72,9 @@ def model_card(metrics: Mapping[str, Any], settings: Mapping[str, Any], name: st
             )
         ],
     )
-    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_text(metrics, settings, corpus, name)}"))
+    # Labels, groups and sentences about the corpus come from outside.
+    shown = {key: escape_markdown(value) for key, value in metrics.items()}
+    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_text(shown, settings, corpus, name)}"))
 
 
 def title_of(corpus: Corpus, faults: Sequence[str]) -> str:

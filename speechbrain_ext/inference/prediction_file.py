@@ -14,6 +14,7 @@ import filelock
 from speechbrain_ext.atomic_write import atomic_write
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.recordings import Prediction
+from speechbrain_ext.outside_text import escape_formula, printable, unescape_formula
 
 FORMATS = (".csv", ".json", ".jsonl")
 SYNC_S = 5.0
@@ -35,6 +36,8 @@ class PredictionFile:
         The emotions, in the order of the posteriors.
     model
         What tells the model from others; it stands in every row.
+    excel
+        As in `format_predictions`.
 
     Raises
     ------
@@ -43,12 +46,14 @@ class PredictionFile:
         recordings.
     """
 
-    def __init__(self, path: str | Path, recordings: Sequence[str], emotions: Sequence[str], model: str) -> None:
-        self.path = Path(path)
-        check_format(path)
+    def __init__(
+        self, path: str | Path, recordings: Sequence[str], emotions: Sequence[str], model: str, excel: bool = False
+    ) -> None:
+        self.path, self.excel = Path(path), excel
+        check_format(path, excel)
         check_labels(emotions)
         self.recordings, self.emotions, self.model = list(recordings), list(emotions), model
-        self._names = {_name(path) for path in recordings}
+        self._names = {_name(path): path for path in recordings}
         self.partial = self.path.with_name(self.path.name + ".partial")
         self.predictions: dict[str, Prediction] = {}
         for source, rows in ((self.path, self._rows()), (self.partial, self._partial_rows())):
@@ -89,7 +94,7 @@ class PredictionFile:
         self._journal.close()
         predictions = [self.predictions[path] for path in self.recordings]
         with atomic_write(self.path) as file:
-            file.write(format_predictions(predictions, self.emotions, self.model, self.path.suffix))
+            file.write(format_predictions(predictions, self.emotions, self.model, self.path.suffix, self.excel))
         self.partial.unlink()
 
     def _line(self, prediction: Prediction) -> str:
@@ -104,9 +109,11 @@ class PredictionFile:
                 text = file.read()
             if self.path.suffix.lower() == ".csv":
                 reader = csv.DictReader(io.StringIO(text, newline=""))
-                if text and reader.fieldnames != list(_to_row(Prediction(""), self.emotions, self.model)):
+                columns = list(_to_row(Prediction(""), self.emotions, self.model))
+                if text and reader.fieldnames != [escape_formula(name) if self.excel else name for name in columns]:
                     raise self._foreign(f"other columns ({', '.join(reader.fieldnames or ())})")
-                return list(reader)
+                reader.fieldnames = columns
+                return [{key: unescape_formula(row[key]) for key in row} if self.excel else row for row in reader]
             rows = _lines(text) if self.path.suffix.lower() == ".jsonl" else json.loads(text)
             if not isinstance(rows, list):
                 raise self._foreign("no list")
@@ -131,7 +138,9 @@ class PredictionFile:
             posteriors = None if error else tuple(float(row[emo]) for emo in self.emotions)
             duration_s = None if error else float(row["duration_s"])
             speech = None if row["speech"] in (None, "") else float(row["speech"])
-            prediction = Prediction(path, duration_s, row["predicted"] or None, posteriors, error or None, speech)
+            prediction = Prediction(
+                self._names.get(path, path), duration_s, row["predicted"] or None, posteriors, error or None, speech
+            )
         except (KeyError, TypeError, ValueError) as error:
             model = row.get("model") if isinstance(row, dict) else None
             if not model or model == self.model:
@@ -156,13 +165,17 @@ def check_labels(emotions: Sequence[str]) -> None:
             )
 
 
-def check_format(path: str | Path) -> None:
-    """Refuse a file whose ending names no format."""
+def check_format(path: str | Path, excel: bool = False) -> None:
+    """Refuse a file whose ending names no format, or no format of spreadsheets."""
     if Path(path).suffix.lower() not in FORMATS:
         raise InputError(f"--out must end in {', '.join(FORMATS)}, got {str(path)!r}.")
+    if excel and Path(path).suffix.lower() != ".csv":
+        raise InputError(f"--excel writes .csv, and --out is {str(path)!r}. Leave one of them out.")
 
 
-def format_predictions(predictions: Sequence[Prediction], emotions: Sequence[str], model: str, ending: str) -> str:
+def format_predictions(
+    predictions: Sequence[Prediction], emotions: Sequence[str], model: str, ending: str, excel: bool = False
+) -> str:
     """Write predictions as text.
 
     Arguments
@@ -175,6 +188,8 @@ def format_predictions(predictions: Sequence[Prediction], emotions: Sequence[str
         What tells the model from others.
     ending
         ".csv", ".json" or ".jsonl".
+    excel
+        Whether a spreadsheet may open the CSV: texts that it would take for formulas get an apostrophe.
 
     Returns
     -------
@@ -187,10 +202,10 @@ def format_predictions(predictions: Sequence[Prediction], emotions: Sequence[str
     if ending.lower() == ".jsonl":
         return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     stream = io.StringIO()
-    columns = list(_to_row(Prediction(""), emotions, model))
-    writer = csv.DictWriter(stream, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    header = {column: column for column in _to_row(Prediction(""), emotions, model)}
+    writer = csv.writer(stream, lineterminator="\n")
+    for row in (header, *rows):
+        writer.writerow(map(escape_formula, row.values()) if excel else row.values())
     return stream.getvalue()
 
 
@@ -200,8 +215,8 @@ def _lines(text: str) -> list[dict]:
 
 
 def _name(path: str) -> str:
-    """Write a path as text that every file can hold and give back."""
-    return path.encode("utf-8", "backslashreplace").decode().replace("\r", "\\r")
+    """Write a path as text that every file can hold and give back, and that is safe to look at."""
+    return printable(path, "\n\t")
 
 
 def _to_row(prediction: Prediction, emotions: Sequence[str], model: str) -> dict:
@@ -213,7 +228,7 @@ def _to_row(prediction: Prediction, emotions: Sequence[str], model: str) -> dict
         "speech": prediction.speech if prediction.speech is None else round(prediction.speech, 3),
         "duration_s": prediction.duration_s if prediction.duration_s is None else round(prediction.duration_s, 3),
         "model": model,
-        "error": prediction.error,
+        "error": prediction.error and printable(prediction.error, "\n\t"),
     }
 
 

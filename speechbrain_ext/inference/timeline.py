@@ -21,6 +21,7 @@ from speechbrain_ext.dataio.audio_stream import cut_windows, read_blocks, resamp
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
 from speechbrain_ext.inference.recordings import check_length
 from speechbrain_ext.inference.speech_detector import MIN_SPEECH_S, SpeechDetector, speech_shares
+from speechbrain_ext.outside_text import escape_formula
 
 ENVELOPE_STRETCHES = 2000
 LONGEST_WINDOW_S = 300.0
@@ -325,14 +326,18 @@ def write_csv(timeline: Timeline, path: str | Path) -> None:
 
 
 def format_csv(timeline: Timeline) -> str:
-    """Write a row for each window: start_s, end_s, its emotion (none without speech), posteriors, share of speech."""
+    """Write a row for each window: start_s, end_s, its emotion (none without speech), posteriors, share of speech.
+
+    Emotions that a spreadsheet would take for formulas have an apostrophe before them.
+    """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["start_s", "end_s", "emotion", *timeline.emotions, "speech"])
+    emotions = [escape_formula(emotion) for emotion in timeline.emotions]
+    writer.writerow(["start_s", "end_s", "emotion", *emotions, "speech"])
     shares = timeline.speech_of(timeline.starts_s, timeline.ends_s)
     for start_s, end_s, row, share in zip(timeline.starts_s, timeline.ends_s, timeline.posteriors, shares):
         is_spoken = timeline.is_speech is None or share * (end_s - start_s) >= MIN_SPEECH_S
-        emotion = timeline.emotions[row.argmax()] if is_spoken else ""
+        emotion = emotions[row.argmax()] if is_spoken else ""
         speech = "" if timeline.is_speech is None else f"{share:.3f}"
         writer.writerow([f"{start_s:.4f}", f"{end_s:.4f}", emotion, *(f"{value:.6f}" for value in row), speech])
     return stream.getvalue()

@@ -12,8 +12,9 @@ from speechbrain_ext.corpora.base import PreparedCorpus
 from speechbrain_ext.errors import InputError, parse_numbers
 from speechbrain_ext.launch.encoder_grid import rows_with_runs
 from speechbrain_ext.launch.plan import PlannedRun, plan_folds
+from speechbrain_ext.outside_text import escape_markdown
 from speechbrain_ext.results.comparability import published_results
-from speechbrain_ext.results.markdown_text import escape_markdown, percent, table, to_html
+from speechbrain_ext.results.markdown_text import percent, table, to_html
 from speechbrain_ext.results.plots import plot_bars, plot_sweep
 from speechbrain_ext.results.result_set import read_result_set
 from speechbrain_ext.results.summary import NAMES, Decisions

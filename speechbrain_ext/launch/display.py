@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,6 +13,7 @@ from rich.live import Live
 from rich.table import Column, Table
 from rich.text import Text
 
+from speechbrain_ext.outside_text import guard_terminal, printable
 from speechbrain_ext.results.tested_run import METRICS_FILE
 from speechbrain_ext.training.history import EPOCHS_FILE
 
@@ -65,7 +67,8 @@ class RunDisplay:
 
     def __init__(self, runs: list[WatchedRun], console: Console | None = None) -> None:
         self.runs = {run.name: run for run in runs}
-        self.console = console or Console()
+        # It draws by control characters, which a guarded stream does not write.
+        self.console = console or Console(file=getattr(sys.stdout, "stream", None))
         self.started_s, self.n_epochs_seen = self.console.get_time(), 0
         for run in runs:  # epochs that are there at the start are no news
             run.read()
@@ -75,6 +78,7 @@ class RunDisplay:
     def __enter__(self) -> "RunDisplay":
         if self.live:
             self.live.start(refresh=True)
+            guard_terminal()  # what is printed meanwhile goes through the display
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -97,7 +101,7 @@ class RunDisplay:
         for name, run in ((name, run) for name, run in self.runs.items() if name == changed or new[name]):
             labels = ", ".join(f"{heading} {value}" for heading, value in run.labels.items())
             news = [cell for cell in run._cells() if cell and (name == changed or cell != run.state)]
-            self.console.print(Text(f"{labels}: {', '.join(news)} | {self._summary()}"), soft_wrap=True)
+            self.console.print(Text(printable(f"{labels}: {', '.join(news)} | {self._summary()}")), soft_wrap=True)
 
     def _summary(self) -> str:
         counts = Counter(KIND_OF[run.state] for run in self.runs.values())
@@ -114,6 +118,6 @@ class RunDisplay:
         columns = [Column(heading, no_wrap=True) for heading in (*headings, "state", "epoch", "scores")]
         table = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for run in sorted(self.runs.values(), key=lambda run: KINDS.index(KIND_OF[run.state])):
-            cells = [Text(str(cell)) for cell in (*(run.labels.get(key, "") for key in headings), *run._cells())]
-            table.add_row(*cells, style="red" if run.state == "failed" else "")
+            cells = (*(run.labels.get(key, "") for key in headings), *run._cells())
+            table.add_row(*(Text(printable(str(cell))) for cell in cells), style="red" if run.state == "failed" else "")
         return Group(Text(self._summary(), no_wrap=True, overflow="ellipsis"), table)

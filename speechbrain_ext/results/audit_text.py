@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
+from speechbrain_ext.outside_text import escape_markdown, printable
 from speechbrain_ext.results import markdown_text
-from speechbrain_ext.results.markdown_text import escape_markdown, listing, percent, percent_range
+from speechbrain_ext.results.markdown_text import listing, percent, percent_range
 
 SIZES = ("train", "valid", "test")
 SHOWN = 10
@@ -68,25 +69,14 @@ def to_terminal(sections: Sequence[Section]) -> str:
 
 def to_markdown(sections: Sequence[Section], title: str, made: str) -> str:
     """Write sections as Markdown that shows every text as it is."""
-    parts = [f"# {escape_markdown(printable(title))}"]
+    parts = [f"# {escape_markdown(title)}"]
     for section in sections:
-        parts += [f"## {escape_markdown(printable(section.title))}"]
-        parts += [escape_markdown(printable(text)) for text in section.sentences]
+        parts += [f"## {escape_markdown(section.title)}"]
+        parts += [escape_markdown(text) for text in section.sentences]
         if section.rows:
-            cells = [[escape_markdown(printable(str(cell))) for cell in row] for row in [section.header, *section.rows]]
+            cells = [[escape_markdown(str(cell)) for cell in row] for row in [section.header, *section.rows]]
             parts.append(markdown_text.table(cells[0], cells[1:]))
     return "\n\n".join([*parts, made]) + "\n"
-
-
-def printable(text: str) -> str:
-    r"""Write control characters, and those that turn a line around, as escapes.
-
-    Example
-    -------
-    >>> print(printable("a\x1b[31mb\nc\u202ed"))
-    a\x1b[31mb\nc\u202ed
-    """
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def _verdict(split: Mapping[str, Any]) -> Section:

@@ -9,7 +9,6 @@ from typing import Any, Optional
 
 import markdown
 
-MARKS = r"""[&<>"'`*\[\]\\|#~$]|(?<![^\W_])_|_(?![^\W_])"""  # what Markdown would take for its own
 STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
@@ -33,17 +32,6 @@ code { font-size: .9em; }
   td:first-child:not([style]) { min-width: 8.5rem; }
 }
 """
-
-
-def escape_markdown(value: Any) -> Any:
-    """Write all texts in nested data so that Markdown shows them as they are: names come from outside."""
-    if isinstance(value, dict):
-        return {escape_markdown(key): escape_markdown(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [escape_markdown(one) for one in value]
-    if not isinstance(value, str):
-        return value
-    return re.sub(MARKS, lambda found: f"&#{ord(found[0])};", " ".join(value.split()))
 
 
 def percent(value: Optional[float], digits: int = 2) -> str:

@@ -10,10 +10,11 @@ from speechbrain_ext import __version__
 from speechbrain_ext.atomic_write import atomic_write, write_json
 from speechbrain_ext.corpora import Corpus, get_corpus
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.outside_text import escape_markdown
 from speechbrain_ext.results.across_corpora import summarise_across
 from speechbrain_ext.results.across_text import trained_apart
 from speechbrain_ext.results.comparability import cautions, published_results
-from speechbrain_ext.results.markdown_text import escape_markdown, listing, to_html
+from speechbrain_ext.results.markdown_text import listing, to_html
 from speechbrain_ext.results.plots import plot_confusion, plot_folds
 from speechbrain_ext.results.report_text import name_and_notes, summary_lines, to_markdown
 from speechbrain_ext.results.result_set import ResultSet, read_result_set

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import ruamel.yaml
 
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.outside_text import guard_terminal
 from speechbrain_ext.training.hparams_file import WIRING, did_you_mean, hparams_text, load_hparams
 
 # Keys whose values are taken as they are typed: a path may look like YAML of another kind (`run #3`, `[x]`, `1e3`).
@@ -129,6 +130,7 @@ def answer_early(words: Sequence[str], about: str) -> None:
     """
     from speechbrain_ext.training.settings import complete_settings  # only now: audiomentations takes a second
 
+    guard_terminal()
     asks = {"-h", "--help"} & set(words)
     try:
         if not words or asks:

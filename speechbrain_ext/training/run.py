@@ -30,6 +30,7 @@ from speechbrain_ext.dataio.manifest import (
 from speechbrain_ext.device import check_device
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.nnet.class_weights import check_class_weights
+from speechbrain_ext.outside_text import guard_terminal
 from speechbrain_ext.training.command_line import read_command_line
 from speechbrain_ext.training.distributed import (
     gather,
@@ -306,6 +307,7 @@ def end_in_a_sentence(main: Any, words: Sequence[str], name: str = "train.py") -
     int
         The exit status: 0, 1, or 130 for an interrupted program.
     """
+    guard_terminal()
     alone = "LOCAL_RANK" not in os.environ  # else torchrun ends its processes, and those wait for each other
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt if alone else signal.SIG_DFL)
