@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Optional
 
 from speechbrain_ext.commands.predict import add_precision_argument
-from speechbrain_ext.errors import InputError, check_number
+from speechbrain_ext.errors import InputError, check_number, check_whole_number
 
 DEMO_CORPUS = "demo_corpus"  # where `make demo` leaves it
 N_EXAMPLES = 4
@@ -41,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max_total_mb", type=float, default=1000.0, help="all uploads together (default: %(default)s MB)"
     )
     parser.add_argument(
+        "--workers", type=int, help="recordings at a time (default: one a core, at most 4; one on a GPU)"
+    )
+    parser.add_argument(
         "--allow_host",
         action="append",
         default=[],
@@ -59,6 +62,8 @@ def run(options: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C or SIGTERM. Returns the exit status."""
     for key in ("max_mb", "max_total_mb"):
         check_number(f"--{key}", getattr(options, key), 0, float("inf"), inclusive=False)
+    if options.workers is not None:
+        check_whole_number("--workers", options.workers, 1)
     from speechbrain_ext.device import check_device  # only now: torch takes seconds
     from speechbrain_ext.inference.classifier import load_classifier
     from speechbrain_ext.web.page import import_gradio
@@ -80,6 +85,7 @@ def run(options: argparse.Namespace) -> int:
         model,
         options.allow_host,
         options.max_total_mb,
+        options.workers,
     )
     with page as url, _end_signals() as ended:
         print(f"The page is at {url} - Ctrl-C ends it.", flush=True)

@@ -5,6 +5,7 @@ import dataclasses
 import logging
 import math
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
@@ -19,12 +20,14 @@ from speechbrain_ext.inference.recordings import Prediction, classify_recordings
 from speechbrain_ext.inference.speech_detector import SpeechDetector
 from speechbrain_ext.inference.timeline import SAY_NO_SPEECH, Timeline, format_csv, make_timeline, moment_posteriors
 from speechbrain_ext.inference.timeline_plot import clock, plot_timeline
+from speechbrain_ext.web.runs import Stopped
 
 logger = logging.getLogger(__name__)
 
 WHOLE_S = 8.0  # longer recordings get a timeline: an emotion seldom lasts that long
 LONGEST_S = 1800.0  # a small file can hold days of silence
 WINDOW_S, HOP_S = 4.0, 1.0
+STOPPED = "<p>Stopped.</p>"
 NOTHING = "There is nothing to recognise yet. Record speech, upload a file or choose an example first."
 # The field's abbreviations; other labels are shown as they are.
 WORDS = {
@@ -38,6 +41,7 @@ WORDS = {
     "sad": "sadness",
     "sur": "surprise",
 }
+DRAWING = threading.Lock()  # matplotlib's settings hold for the whole process
 
 
 def answer(
@@ -58,7 +62,7 @@ def answer(
     path
         The recording, in any format that `open_audio` reads; None if none was chosen.
     progress
-        Called during a long recording with (the seconds that are done, the recording's seconds).
+        Called during a long recording with (the seconds that are done, the recording's seconds); may raise `Stopped`.
     detector
         Looks for speech; without any there is no emotion. By default nobody looks.
     model
@@ -83,12 +87,16 @@ def answer(
         heard_s = min((limit_s for limit_s in limits_s if limit_s is not None), default=math.inf)
         if duration_s > min(WHOLE_S, heard_s):
             window_s = min(WINDOW_S, heard_s)
-            timeline = make_timeline(classifier, path, window_s, HOP_S, progress=progress, detector=detector)
+            # A CPU is as fast window by window, and stops soon.
+            n_windows = 1 if classifier.device == "cpu" else 16
+            timeline = make_timeline(classifier, path, window_s, HOP_S, n_windows, progress=progress, detector=detector)
             return format_timeline(timeline, name)
         (prediction,) = classify_recordings(classifier, {path: duration_s}, detector=detector)
         if prediction.error:
             raise InputError(prediction.error)
         return format_prediction(prediction, list(classifier.hparams.emotions), model)
+    except Stopped:
+        return STOPPED
     except InputError as error:
         # Its text names the utterance, here the file, and then the file with its folder, the server's own affair.
         return format_error(str(error).replace(f"{name}: {path}", name).replace(str(path), name))
@@ -131,7 +139,7 @@ def format_prediction(prediction: Prediction, emotions: Sequence[str], model: st
         _headline(emotions, prediction.posteriors, "")
         + f"<p>{escape(heard)}</p>"
         + _bars("Probabilities", emotions, prediction.posteriors)
-        + _download(format_predictions([row], emotions, model, ".csv"), f"{Path(name).stem}.csv")
+        + _download(format_predictions([row], emotions, model, ".csv", excel=True), f"{Path(name).stem}.csv")
     )
 
 
@@ -204,7 +212,8 @@ def _picture(timeline: Timeline, name: str, theme: str) -> str:
     """Write the picture for one theme; the page shows the one that fits."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "timeline.png"
-        plot_timeline(timeline, path, name, dark=theme == "dark")
+        with DRAWING:
+            plot_timeline(timeline, path, name, dark=theme == "dark")
         picture = base64.b64encode(path.read_bytes()).decode()
     return (
         f'<img class="{theme}" src="data:image/png;base64,{picture}" '

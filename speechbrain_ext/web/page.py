@@ -7,7 +7,8 @@ from typing import Any
 
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.speech_detector import make_detector
-from speechbrain_ext.web.answer import LONGEST_S, answer, say
+from speechbrain_ext.web.answer import LONGEST_S, STOPPED, answer, say
+from speechbrain_ext.web.runs import Runs
 
 TITLE = "Speech emotion recognition"
 LIMITS = (
@@ -115,7 +116,9 @@ def describe_model(classifier: Any, model: str) -> str:
     return f"<p>Model: <b>{escape(model)}</b>{corpus}. It tells apart: {emotions}.</p>"
 
 
-def build_page(classifier: Any, max_mb: float = 50.0, examples: Sequence[str] = (), model: str = "") -> Any:
+def build_page(
+    classifier: Any, max_mb: float = 50.0, examples: Sequence[str] = (), model: str = "", n_workers: int = 1
+) -> Any:
     """Build the page; `serve_page` makes it and serves it.
 
     Arguments
@@ -128,6 +131,8 @@ def build_page(classifier: Any, max_mb: float = 50.0, examples: Sequence[str] = 
         Recordings that are offered as examples.
     model
         The model's name, which stands on the page and in the CSV.
+    n_workers
+        How many recordings are classified at a time; further visitors wait in a queue.
 
     Returns
     -------
@@ -136,12 +141,24 @@ def build_page(classifier: Any, max_mb: float = 50.0, examples: Sequence[str] = 
     """
     gradio = import_gradio()
     detector = make_detector(classifier) if classifier else None
+    runs = Runs()
 
-    def recognise(path: str, progress: Any = gradio.Progress()) -> str:  # noqa: B008  (Gradio looks for it there)
-        def show(done_s: float, duration_s: float) -> None:
-            progress(done_s / duration_s, desc="Listening")
+    # Gradio looks for parameters of this type, and for this default value.
+    def recognise(
+        path: str,
+        request: gradio.Request,  # type: ignore[name-defined]
+        progress: Any = gradio.Progress(),  # noqa: B008
+    ) -> str:
+        with runs.begin(request.session_hash) as check:
 
-        return answer(classifier, path, show, detector, model)
+            def show(done_s: float, duration_s: float) -> None:
+                check()
+                progress(done_s / duration_s, desc="Listening")
+
+            return answer(classifier, path, show, detector, model)
+
+    def stop_runs(request: gradio.Request) -> None:  # type: ignore[name-defined]
+        runs.stop(request.session_hash)
 
     with gradio.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(KEPT_S, KEPT_S)) as page:
         gradio.Markdown(f"# {TITLE}\n{LIMITS}")
@@ -159,28 +176,41 @@ def build_page(classifier: Any, max_mb: float = 50.0, examples: Sequence[str] = 
             elem_id="speech",
         )
         gradio.HTML('<p role="alert" class="error" id="refused" hidden></p>', elem_id="refusal")
-        button = gradio.Button("Recognise", variant="primary", elem_id="recognise")
+        with gradio.Row():
+            button = gradio.Button("Recognise", variant="primary", elem_id="recognise", scale=4)
+            stop = gradio.Button("Stop recognising", variant="stop", interactive=False, min_width=80)
         found = gradio.HTML(elem_id="answer")
-        heard = {"api_visibility": "private", "concurrency_id": "classifier", "concurrency_limit": 1}
-        button.click(recognise, speech, found, **heard)
+        private = {"api_visibility": "private"}
+        heard = {**private, "concurrency_id": "classifier", "concurrency_limit": n_workers}
+        button.click(None, None, stop, js=_set_able(True), **private)  # at once: events of one click come in order
+        started = [button.click(recognise, speech, found, **heard)]
         # An answer to another recording would mislead.
         for event in (speech.upload, speech.clear, speech.start_recording):
-            event(None, None, found, js="() => ''", api_visibility="private")
+            event(None, None, found, js="() => ''", **private)
         # A recording is sent after it was stopped: until it is there, there is nothing to recognise.
-        for event, ready in ((speech.start_recording, "false"), (speech.change, "true"), (speech.clear, "true")):
-            able = f"() => ({{__type__: 'update', interactive: {ready}}})"
-            event(None, None, button, js=able, api_visibility="private")
+        for event, ready in ((speech.start_recording, False), (speech.change, True), (speech.clear, True)):
+            event(None, None, button, js=_set_able(ready), **private)
         if examples:
             gradio.Markdown("## Examples")
             with gradio.Row():
                 for path in examples:
                     example = gradio.Button(Path(path).name, elem_classes="example", size="sm", min_width=300)
-                    chosen = example.click(
-                        lambda path=path: (path, ""), None, [speech, found], api_visibility="private"
-                    )
-                    chosen.then(recognise, speech, found, **heard)
+                    example.click(None, None, stop, js=_set_able(True), **private)
+                    chosen = example.click(lambda path=path: (path, ""), None, [speech, found], **private)
+                    started.append(chosen.then(recognise, speech, found, **heard))
+        for run in started:
+            run.then(None, None, stop, js=_set_able(False), **private)
+        # What waits is taken out of the queue; what runs ends at its next window.
+        stop.click(stop_runs, cancels=started, queue=False, **private)
+        stop.click(None, None, found, js=f"() => '{STOPPED}'", **private)
+        stop.click(None, None, stop, js=_set_able(False), **private)
     page.queue(max_size=WAITING)
     return page
+
+
+def _set_able(able: bool) -> str:
+    """Write the script that lets a button be clicked, or not."""
+    return f"() => ({{__type__: 'update', interactive: {str(able).lower()}}})"
 
 
 def page_style(max_mb: float = 50.0) -> dict[str, Any]:

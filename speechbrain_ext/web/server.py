@@ -7,9 +7,13 @@ import socket
 from collections.abc import Iterator, Sequence
 from typing import Any, Optional
 
+import torch
+
 from speechbrain_ext.errors import InputError, check_number
 from speechbrain_ext.web.guard import PageGuard, own_hosts, upload_folder
 from speechbrain_ext.web.page import build_page, import_gradio, page_style, translations
+
+MOST_WORKERS = 4
 
 
 @contextlib.contextmanager
@@ -22,6 +26,7 @@ def serve_page(
     model: str = "",
     allow_hosts: Sequence[str] = (),
     max_total_mb: float = 1000.0,
+    n_workers: Optional[int] = None,
 ) -> Iterator[str]:
     """Serve the page until the block ends. What visitors have uploaded is deleted then.
 
@@ -44,6 +49,8 @@ def serve_page(
         Names, beside those of this machine, under which browsers may ask for the page; "*" for any.
     max_total_mb
         Largest size of all uploads together in megabytes.
+    n_workers
+        How many recordings are classified at a time, by default as `count_workers` says. They share the cores.
 
     Yields
     ------
@@ -58,12 +65,13 @@ def serve_page(
     import_gradio()
     check_address(host, port)
     examples = [os.path.abspath(path) for path in examples]
-    with upload_folder() as uploads, _gradio_settings(uploads):
+    n_workers = n_workers or count_workers(classifier)
+    with upload_folder() as uploads, _gradio_settings(uploads), _share_cores(n_workers):
         from starlette.middleware import Middleware  # comes with gradio
 
         hosts = own_hosts(host, allow_hosts)
         guard = Middleware(PageGuard, hosts=hosts, folder=uploads, max_bytes=round(max_total_mb * 1e6))
-        page = build_page(classifier, max_mb, examples, model)
+        page = build_page(classifier, max_mb, examples, model, n_workers)
         try:
             _, url, _ = page.launch(
                 server_name=host,
@@ -90,6 +98,11 @@ def serve_page(
             page.close(verbose=False)
 
 
+def count_workers(classifier: Any) -> int:
+    """Choose how many recordings are classified at a time: one on a GPU, else one a core, and at most four."""
+    return min(MOST_WORKERS, _n_cores()) if str(getattr(classifier, "device", "cpu")) == "cpu" else 1
+
+
 def check_address(host: str, port: Optional[int]) -> None:
     """Refuse a host and port at which no page can be served; an InputError says why."""
     if port is not None:
@@ -107,6 +120,21 @@ def check_address(host: str, port: Optional[int]) -> None:
             f"the page cannot be served at {where}: {error.strerror}. --host has to be an IPv4 address or name of this "
             "machine."
         ) from error
+
+
+def _n_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def _share_cores(n_workers: int) -> Iterator[None]:
+    """Let each thread that is started in the block compute on its share of the cores."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(min(n_threads, max(1, _n_cores() // n_workers)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 @contextlib.contextmanager

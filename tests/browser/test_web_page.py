@@ -6,12 +6,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 
 import pytest
 from matplotlib.image import imread
 from playwright.sync_api import expect
 
 from speechbrain_ext.web.answer import NOTHING
+from speechbrain_ext.web.runs import Runs
 
 TIMES = re.compile(r"(\d\d):(\d\d\.\d)")
 # The contrast of WCAG 2: every piece of text with the first opaque background behind it.
@@ -312,3 +314,38 @@ def test_command_serves_this_machine_alone_and_ends_cleanly(bundle, root, tmp_pa
     assert (process.returncode, out) == (0, "The page is closed, and what was uploaded is deleted.\n")
     assert "Traceback" not in err
     assert not list(tmp_path.glob("speechbrain-ext-web-*"))
+
+
+@pytest.fixture
+def held(classifier, monkeypatch):
+    """Let each recording's first window wait; (entered: Semaphore, gate: Event, calls: list)."""
+    classify, entered, gate, calls = classifier.classify_batch, threading.Semaphore(0), threading.Event(), []
+
+    def wait_and_classify(wavs, wav_lens):
+        calls.append(len(wavs))
+        entered.release()
+        assert gate.wait(60)
+        return classify(wavs, wav_lens)
+
+    monkeypatch.setattr(classifier, "classify_batch", wait_and_classify)
+    return entered, gate, calls
+
+
+def test_what_a_visitor_stops_ends_at_the_next_window(visit, recordings, held, monkeypatch):
+    entered, gate, calls = held
+    stopped, stop_runs = threading.Event(), Runs.stop
+    monkeypatch.setattr(Runs, "stop", lambda runs, visitor: [stop_runs(runs, visitor), stopped.set()])
+    page = visit()
+    stop = page.get_by_role("button", name="Stop recognising")
+    expect(stop).to_be_disabled()
+    upload(page, recordings["long.wav"])
+    page.get_by_role("button", name="Recognise").click()
+    assert entered.acquire(timeout=30)
+    stop.click()
+    expect(page.locator("#answer")).to_have_text("Stopped.")
+    expect(stop).to_be_disabled()
+    assert stopped.wait(30)
+    gate.set()
+    recognise(page)
+    expect(stop).to_be_disabled()
+    assert len(calls) == 1 + 17  # of 20 s: one window of 4 s each second

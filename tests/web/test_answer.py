@@ -32,6 +32,7 @@ def make_classifier(emotions=("ang", "sad"), **hparams):
     return SimpleNamespace(
         hparams=SimpleNamespace(sample_rate=RATE_HZ, emotions=emotions, **hparams),
         mods=SimpleNamespace(embedding_model=model),
+        bundle=SimpleNamespace(about={}),
         device="cpu",
         inference_ctx=contextlib.nullcontext(),
         classify_batch=classify_batch,

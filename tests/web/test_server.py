@@ -1,15 +1,23 @@
 """The page's server without a browser: what it contacts, hands out and keeps."""
 
+import json
 import os
 import socket
 import sys
+import threading
 
 import httpx
+import numpy as np
+import psutil
 import pytest
+import soundfile as sf
+import torch
 
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.web.guard import LOCK
-from speechbrain_ext.web.server import check_address, serve_page
+from speechbrain_ext.web.page import WAITING
+from speechbrain_ext.web.server import check_address, count_workers, serve_page
+from tests.web.test_answer import make_classifier
 
 CONTACTED = []  # once there, an audit hook stays
 sys.addaudithook(
@@ -103,3 +111,93 @@ def test_check_address_refuses_what_cannot_be_served():
             check_address("127.0.0.1", port)
     with pytest.raises(InputError, match="cannot be served at 192.0.2.1: .* address or name of this machine"):
         check_address("192.0.2.1", None)  # kept for documentation, nobody's
+
+
+class Visitors:
+    """Many visitors of one page, each of whom has uploaded the same recording."""
+
+    def __init__(self, client, recording):
+        self.client, self.recording = client, recording
+        config = client.get("/config").json()
+        buttons = {part["id"]: part["props"].get("value") for part in config["components"] if part["type"] == "button"}
+        events = [event for event in config["dependencies"] if event["backend_fn"] and event["targets"]]
+        self.fn_index = next(event["id"] for event in events if buttons.get(event["targets"][0][0]) == "Recognise")
+
+    def ask(self, visitor):
+        """Upload, and join the queue."""
+        (path,) = self.client.post("/gradio_api/upload", files={"files": ("a.wav", self.recording)}).json()
+        data = [{"path": path, "meta": {"_type": "gradio.FileData"}}]
+        body = {"data": data, "fn_index": self.fn_index, "session_hash": visitor}
+        return self.client.post("/gradio_api/queue/join", json=body)
+
+    def answer(self, visitor):
+        """Wait for the answer."""
+        with self.client.stream("GET", "/gradio_api/queue/data", params={"session_hash": visitor}) as lines:
+            for line in lines.iter_lines():
+                message = json.loads(line.removeprefix("data: ") or "{}")
+                if message.get("msg") == "process_completed":
+                    return message["output"]["data"][0]
+
+
+def make_fast_classifier():
+    """Make a stand-in for whose rate nobody looks for speech."""
+    classifier = make_classifier()
+    classifier.hparams.sample_rate = 8000
+    return classifier
+
+
+def test_50_at_once_are_answered_two_at_a_time_or_told_to_come_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    sf.write(tmp_path / "a.wav", np.full(960_000, 0.5), 192_000)
+    classifier = make_fast_classifier()
+    classify, inside, gate, most = classifier.classify_batch, threading.Semaphore(0), threading.Event(), []
+
+    def wait_and_classify(wavs, wav_lens):
+        most.append(1)
+        inside.release()
+        assert gate.wait(60)
+        most.append(-1)
+        return classify(wavs, wav_lens)
+
+    classifier.classify_batch = wait_and_classify
+    with serve_page(classifier, n_workers=2) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+        visitors = Visitors(client, (tmp_path / "a.wav").read_bytes())
+        before = psutil.Process().memory_info().rss
+        answers = {}
+        for i in range(50):
+            answers[f"visitor{i}"] = visitors.ask(f"visitor{i}")
+            if i < 2:  # both work at the same time
+                assert inside.acquire(timeout=60)
+        waiting = [visitor for visitor, answer in answers.items() if answer.status_code == 200]
+        refused = [answer for answer in answers.values() if answer.status_code == 503]
+        assert (len(waiting), len(refused)) == (2 + WAITING, 28)
+        assert all("Queue is full" in answer.json()["detail"] for answer in refused)
+        gate.set()
+        assert all("Anger (ang): 100.0%" in visitors.answer(visitor) for visitor in waiting)
+        n_bytes = psutil.Process().memory_info().rss - before
+    assert max(np.cumsum(most)) == 2
+    assert n_bytes < 50e6  # the uploads are 96 MB
+
+
+def test_count_workers_leaves_a_gpu_to_one(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(3)), raising=False)
+    assert count_workers(make_classifier()) == 3
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(64)), raising=False)
+    assert count_workers(make_classifier()) == 4
+    classifier = make_classifier()
+    classifier.device = "cuda:0"
+    assert count_workers(classifier) == 1
+
+
+def test_serve_page_shares_the_cores_among_its_workers(tmp_path, monkeypatch):
+    threads, classifier = [], make_fast_classifier()
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    classify = classifier.classify_batch
+    classifier.classify_batch = lambda *batch: [threads.append(torch.get_num_threads()), classify(*batch)][1]
+    sf.write(tmp_path / "a.wav", np.full(8_000, 0.5), 16_000)
+    torch.set_num_threads(8)
+    with serve_page(classifier, n_workers=3) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+        visitors = Visitors(client, (tmp_path / "a.wav").read_bytes())
+        visitors.ask("visitor")
+        assert "Anger" in visitors.answer("visitor")
+    assert threads == [2] and torch.get_num_threads() == 8
