@@ -17,7 +17,7 @@ def page(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("uploads")))
         with serve_page(None, allow_hosts=["Emotions.example.org"], max_total_mb=0.01) as url:
-            with httpx.Client(base_url=url, trust_env=False) as client:
+            with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
                 yield client
 
 

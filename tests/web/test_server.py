@@ -36,7 +36,7 @@ def served(tmp_path, monkeypatch):
     example.parent.mkdir()
     example.write_bytes(b"RIFF of a kind")
     with serve_page(None, max_mb=0.01, examples=[str(example)]) as url:
-        with httpx.Client(base_url=url, trust_env=False) as client:
+        with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
             yield client, example
 
 
