@@ -17,53 +17,34 @@ def read_labels(fields: Mapping[str, Any], emo: str) -> dict[str, Any]:
     fields : dict
         The fields; those that are called "emo:" and a label are shares.
     emo : str
-        The label that was given, "" for none.
+        The label that was given, "" for none; it decides between equals.
 
     Returns
     -------
     dict
-        "emo", "labels" (label -> count or share) and, where there are equals, "tied"; empty where no share is given.
+        "emo", "labels" (label -> count or share, above 0) and, where the largest are equal and the first in
+        alphabetical order was taken, "tied" (these); empty where no share is given.
 
     Raises
     ------
     ValueError
-        As `read_shares` and `find_truth`.
+        With a sentence as each argument: on each share that is no number from 0, that all are 0, or that `emo` is not
+        the largest.
 
     Example
     -------
-    >>> read_labels({"id": "a", "emo:ang": "2", "emo:sad": "1"}, "")
-    {'emo': 'ang', 'labels': {'ang': 2.0, 'sad': 1.0}}
+    >>> read_labels({"id": "a", "emo:sad": "2", "emo:ang": 2, "emo:hap": ""}, "")
+    {'emo': 'ang', 'labels': {'sad': 2.0, 'ang': 2.0}, 'tied': ['ang', 'sad']}
     """
-    shares = read_shares({name[len(SHARE) :]: value for name, value in fields.items() if name.startswith(SHARE)})
+    shares = _read_shares({name[len(SHARE) :]: value for name, value in fields.items() if name.startswith(SHARE)})
     if not shares:
         return {}
-    emo, tied = find_truth(shares, emo)
+    emo, tied = _find_truth(shares, emo)
     return {"emo": emo, "labels": shares, **({"tied": tied} if tied else {})}
 
 
-def read_shares(fields: Mapping[str, Any]) -> dict[str, float]:
-    """Read how many annotators, or which share of them, chose each label; those that nobody chose are left out.
-
-    Arguments
-    ---------
-    fields : dict
-        Label -> text or number; "" and None are none.
-
-    Returns
-    -------
-    dict
-        Label -> count or share, above 0.
-
-    Raises
-    ------
-    ValueError
-        With a sentence as each argument: on each that is no number from 0, or that all are 0.
-
-    Example
-    -------
-    >>> read_shares({"ang": "2", "hap": "", "sad": "0"})
-    {'ang': 2.0}
-    """
+def _read_shares(fields: Mapping[str, Any]) -> dict[str, float]:
+    """Read how many annotators, or which share of them, chose each label; those that nobody chose are left out."""
     given = {label: value for label, value in fields.items() if value is not None and value != ""}
     shares, faults = {}, []
     for label, value in given.items():
@@ -93,32 +74,8 @@ def number_cure(value: Any) -> str:
     return f"Write {value.strip().replace(',', '.')} with a point." if is_comma else "Correct it."
 
 
-def find_truth(shares: Mapping[str, float], emo: str = "") -> tuple[str, list[str]]:
-    """Find the label with the largest share.
-
-    Arguments
-    ---------
-    shares : dict
-        Label -> count or share.
-    emo : str
-        The label that was given; it decides between equals.
-
-    Returns
-    -------
-    tuple
-        (the label, the equals that it was chosen from: the first in alphabetical order). The list is empty where
-        nothing was to choose.
-
-    Raises
-    ------
-    ValueError
-        With a sentence, if the label that was given is not the largest.
-
-    Example
-    -------
-    >>> find_truth({"sad": 2, "ang": 2, "hap": 1})
-    ('ang', ['ang', 'sad'])
-    """
+def _find_truth(shares: Mapping[str, float], emo: str) -> tuple[str, list[str]]:
+    """Return the label with the largest share, and the equals that it was chosen from; `emo` decides between these."""
     largest = sorted(label for label, share in shares.items() if share == max(shares.values()))
     if emo and emo not in largest:
         raise ValueError(

@@ -1,20 +1,18 @@
 """Split files of anyone's work: which utterance is in which part of which fold, and what is known about it."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
 from speechbrain_ext.corpora.base import CORPORA
-from speechbrain_ext.corpora.emobox import read_metadata, registered_name
+from speechbrain_ext.corpora.emobox import FOLD, read_metadata, registered_name
 from speechbrain_ext.corpora.fold_names import ListPlace, in_order, name_folds, part_of_path
 from speechbrain_ext.corpora.known_names import describe_name
 from speechbrain_ext.corpora.utterance_lists import LISTS, PART_WORDS, Record, is_kaldi, part_of_word, read_list
 from speechbrain_ext.dataio.manifest import DATA_ROOT, UNKNOWN_SPEAKER
 from speechbrain_ext.errors import InputError
 
-EMOBOX_FOLD = re.compile(r"fold_(\d+)")
 PLACES = ("part", "fold", "parts")  # where an utterance is, not what it is
 
 
@@ -107,9 +105,11 @@ def read_split(words: Sequence[str], corpus: Optional[str] = None) -> Split:
 
 def _find_emobox(path: Path) -> tuple[Optional[Path], Optional[str]]:
     """Return EmoBox's folder that a path is, or is a fold of, and that fold; (None, None) for others."""
-    for folder, fold in ((path, None), (path.absolute().parent, EMOBOX_FOLD.fullmatch(path.absolute().name))):
-        if path.is_dir() and (folder / f"{folder.absolute().name}.jsonl").is_file() and (folder / "fold_1").is_dir():
-            return (path, None) if fold is None and folder is path else (folder, fold[1]) if fold else (None, None)
+    path = path.absolute()
+    fold = FOLD.fullmatch(path.name)
+    folder = path.parent if fold else path
+    if path.is_dir() and (folder / f"{folder.name}.jsonl").is_file() and (folder / "fold_1").is_dir():
+        return folder, fold and fold[1]
     return None, None
 
 

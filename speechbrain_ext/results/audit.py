@@ -48,8 +48,12 @@ def audit_split(split: Split, audio: Sequence[Path] = ()) -> dict[str, Any]:
         - "audio": as `compare_recordings` returns it;
         - "published": None, or "complete" and "differences" (sentences), by the registry's counts;
         - "folds": for each "fold" (from 1), "sizes", "speakers" and "unknown_speakers" (of how many utterances nothing
-          says who speaks) of each part, "shared" (see `shared_between`), "label_shift" (see `label_shift`), "cautions"
-          (sentences);
+          says who speaks) of each part, "shared", "label_shift" (see `label_shift`), "cautions" (sentences);
+        - "shared", of two parts: for each thing that is known "what" (its title), "n" (how many of the tested ones are
+          shared), "of" (how many there are), "names" (the first ones), "alike" (of those that are written in another
+          way in the seen part, the first ones: "S1 as s1"). Names count as shared however they are written (see
+          `spelling_key`), unless a part itself has several spellings, as it would of several names: then they are
+          "unsure";
         - "leak": whether a test part shares anything with what is trained or validated on.
     """
     utterances, found = compare_recordings(split.utterances, split.roots, audio)
@@ -77,35 +81,14 @@ def audit_split(split: Split, audio: Sequence[Path] = ()) -> dict[str, Any]:
     }
 
 
-def shared_between(
+def _shared_between(
     utterances: Utterances,
-    seen: Iterable[str],
-    tested: Iterable[str],
+    seen: Sequence[str],
+    tested: Sequence[str],
     n_known: Mapping[str, int],
-    titles: Mapping[str, str] = SHARED,
+    titles: Mapping[str, str],
 ) -> list[dict[str, Any]]:
-    """Count what two parts share.
-
-    Arguments
-    ---------
-    utterances : dict
-        {id: {speaker, group, ...}}.
-    seen, tested : list of str
-        Ids of the two parts.
-    n_known : dict
-        How many utterances have each key: nothing is said of what nobody has.
-    titles : dict
-        What to call each key.
-
-    Returns
-    -------
-    list of dict
-        For each thing that is known "what" (its title), "n" (how many of the tested ones are shared), "of"
-        (how many there are), "names" (the first ones), "alike" (of those that are written in another way in the seen
-        part, the first ones: "S1 as s1"). Names count as shared however they are written (see `spelling_key`), unless
-        a part itself has several spellings, as it would of several names: then they are "unsure".
-    """
-    seen, tested = list(seen), list(tested)
+    """Count what two parts share, of each thing that is known of any utterance."""
     counts = []
     for key, what in titles.items():
         if key != "id" and not n_known[key]:
@@ -215,13 +198,13 @@ def _audit_fold(
     train, valid, test = parts["train"], parts["valid"], parts["test"]
     shared = [
         {"between": ["test", "training or validation"], **one, "leak": one["n"] > 0}
-        for one in shared_between(utterances, train + valid, test, n_known, titles)
+        for one in _shared_between(utterances, train + valid, test, n_known, titles)
     ]
     if valid:
         same = ("id", "wav", "content")  # of new speakers a validation part need not be
         shared += [
             {"between": ["validation", "training"], **one, "leak": one["n"] > 0 and one["key"] in same}
-            for one in shared_between(utterances, train, valid, n_known, titles)
+            for one in _shared_between(utterances, train, valid, n_known, titles)
         ]
     unsure = [
         f"Of the {one['between'][0]} {one['what']}, {', '.join(one['unsure'][:SHOWN])} may be some of "
