@@ -34,7 +34,7 @@ class PublishedCounts:
         """Return (True, what is missing or differs): the names of the files say that it is this corpus."""
         faults = []
         emotions = Counter(row["emo"] for row in rows)
-        speakers = Counter(row["speaker"] for row in rows)
+        speakers = Counter(row["speaker"] for row in rows if row["speaker"])
         n_expected = sum(self.emotions.values())
         if len(rows) != n_expected:
             faults.append(f"{len(rows)} utterances found, {n_expected} expected")

@@ -18,6 +18,7 @@ def rows(**n):
             {"ang_s1": 2, "sad_s1": 1, "sad_s3": 2},
             ["2 of ang, 3 expected", "3 of sad, 2 expected", "speaker s2 is missing", "speaker s3 is unknown"],
         ),
+        ({"ang_s1": 3, "sad_": 2}, ["speaker s2 is missing"]),  # nothing says who spoke
         ({"ang_s1": 2, "ang_s2": 1, "sad_s2": 2}, ["2 of speaker s1, 3 expected", "3 of speaker s2, 2 expected"]),
     ],
 )
