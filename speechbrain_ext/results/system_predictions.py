@@ -177,18 +177,20 @@ def _read_posteriors(
 
 
 def _path_finder(utterances: Mapping[str, Mapping[str, Any]]) -> Callable[[str], str]:
-    """Return what finds an utterance's id by the end of its recording's path; ids, and what is not found, stay."""
+    """Return what finds an id by the end of its path, with or without the ending; ids, and what is not found, stay."""
     by_name: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for utt_id, one in utterances.items():
-        by_name[PurePosixPath(one.get("wav", "")).name].append((utt_id, f"/{one.get('wav', '')}"))
+        path = PurePosixPath(one.get("wav", ""))
+        for written in (path, path.with_suffix("") if path.suffix else path):
+            by_name[written.name].append((utt_id, f"/{written}"))
 
     def find(given: str) -> str:
         if given in utterances:
             return given
         path = "/" + given.replace("\\", "/").removeprefix("./")
         near = by_name.get(PurePosixPath(path).name, ())
-        found = [utt_id for utt_id, wav in near if wav.endswith(path) or path.endswith(wav)]
-        return found[0] if len(found) == 1 else given
+        found = {utt_id for utt_id, wav in near if wav.endswith(path) or path.endswith(wav)}
+        return found.pop() if len(found) == 1 else given
 
     return find
 
