@@ -11,6 +11,7 @@ from typing import Optional
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.openmp import wait_briefly
 from speechbrain_ext.outside_text import guard_terminal
+from speechbrain_ext.storage import describe_fault
 
 # Each name is a module of this room. It has DESCRIPTION, add_arguments(parser) and run(options), which returns the exit
 # status; where other words belong to train.py, it also has read_options(parser, words), which takes them apart.
@@ -110,7 +111,7 @@ def run_command(name: str, words: Sequence[str], prog: str, fixed: Sequence[str]
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (InputError, OSError) as error:
-        print(f"{prog}: {error}", file=sys.stderr)
+        print(f"{prog}: {describe_fault(error) or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as interrupt:  # what it says is how to resume
         print(f"{prog}: interrupted. {interrupt}".rstrip(), file=sys.stderr)

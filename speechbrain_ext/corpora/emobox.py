@@ -15,7 +15,7 @@ from typing import Any, Optional
 
 from speechbrain_ext.corpora.base import CORPORA, Corpus, get_corpus
 from speechbrain_ext.corpora.known_names import describe_name
-from speechbrain_ext.corpora.sources import check_data_folder
+from speechbrain_ext.corpora.sources import check_data_folder, read_text
 from speechbrain_ext.dataio.manifest import UNKNOWN_SPEAKER, Row, first_lines
 from speechbrain_ext.dataio.published_folds import PARTS
 from speechbrain_ext.errors import InputError
@@ -157,7 +157,7 @@ def _find_parts(fold: Path) -> dict[str, Path]:
 def _read_lines(path: Path) -> Iterable[dict[str, Any]]:
     seen = set()
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"EmoBox's metadata cannot be read: {error}. Get {path.name} again.") from error
     for number, line in enumerate(lines, start=1):
@@ -185,7 +185,7 @@ def _read_lines(path: Path) -> Iterable[dict[str, Any]]:
 def _map_labels(records: Iterable[dict[str, Any]], path: Path) -> dict[str, str]:
     """Find what each label is called in EmoBox's label map, which may write it with other capitals."""
     try:
-        label_map = json.loads(path.read_text(encoding="utf-8-sig"))
+        label_map = json.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise InputError(f"EmoBox's label map cannot be read: {error}. Get {path} again.") from error
     if not isinstance(label_map, dict) or not all(isinstance(label, str) for label in label_map.values()):

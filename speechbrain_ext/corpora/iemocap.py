@@ -14,7 +14,7 @@ from typing import Optional
 from speechbrain_ext.corpora.base import Corpus, PublishedResult
 from speechbrain_ext.corpora.file_names import GENDERS
 from speechbrain_ext.corpora.published_counts import PublishedCounts
-from speechbrain_ext.corpora.sources import check_data_folder, is_archive
+from speechbrain_ext.corpora.sources import check_data_folder, is_archive, read_text
 from speechbrain_ext.dataio.manifest import Row, first_lines
 from speechbrain_ext.errors import InputError
 
@@ -96,7 +96,7 @@ def read_rows(data_folder: Path) -> list[Row]:
     faults: list[str] = []
     for path in annotations:
         wav_folder = path.relative_to(data_folder).parents[2] / "sentences" / "wav"
-        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        lines = read_text(path, "replace").splitlines()
         turns = [(number, line) for number, line in enumerate(lines, start=1) if TIMES.match(line)]
         if not turns:
             faults.append(f"{path} holds no turn: copy it again from the corpus.")

@@ -13,7 +13,7 @@ from pathlib import Path
 from speechbrain_ext.corpora.base import Corpus
 from speechbrain_ext.corpora.file_names import ENDINGS, list_files
 from speechbrain_ext.corpora.published_counts import PublishedCounts
-from speechbrain_ext.corpora.sources import check_data_folder
+from speechbrain_ext.corpora.sources import check_data_folder, read_text
 from speechbrain_ext.dataio.manifest import Row
 from speechbrain_ext.errors import InputError
 
@@ -70,7 +70,7 @@ def describe(name: re.Match[str]) -> Row:
 
 
 def _read_list(data_folder: Path, path: Path, part: str, clips: dict[str, Path]) -> list[Row]:
-    text = (data_folder / path).read_text(encoding="utf-8-sig", errors="replace")
+    text = read_text(data_folder / path, "replace")
     rows = []
     for number, line in enumerate(csv.DictReader(io.StringIO(text)), start=2):
         place = f"{path.name}, row {number}"

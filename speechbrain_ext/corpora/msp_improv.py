@@ -12,7 +12,7 @@ from typing import Optional
 from speechbrain_ext.corpora.base import Corpus
 from speechbrain_ext.corpora.file_names import ENDINGS, GENDERS, list_files
 from speechbrain_ext.corpora.published_counts import PublishedCounts
-from speechbrain_ext.corpora.sources import check_data_folder
+from speechbrain_ext.corpora.sources import check_data_folder, read_text
 from speechbrain_ext.dataio.manifest import Row
 from speechbrain_ext.errors import InputError
 
@@ -50,7 +50,7 @@ def read_rows(data_folder: Path) -> list[Row]:
             f"{data_folder} holds no Evaluation.txt, which has MSP-IMPROV's labels: copy it from the corpus there."
         )
     wavs = {path.stem.partition("-IMPROV-")[2]: path for path in files if path.suffix.lower() in ENDINGS}
-    text = (data_folder / lists[0]).read_text(encoding="utf-8-sig", errors="replace")
+    text = read_text(data_folder / lists[0], "replace")
     rows = []
     for line in LINE.finditer(text):
         name = re.fullmatch(NAME, line["name"])

@@ -9,7 +9,7 @@ import io
 from pathlib import Path
 
 from speechbrain_ext.corpora.base import Corpus
-from speechbrain_ext.corpora.sources import check_data_folder
+from speechbrain_ext.corpora.sources import check_data_folder, read_text
 from speechbrain_ext.dataio.manifest import Row, first_lines
 from speechbrain_ext.errors import InputError
 
@@ -40,7 +40,7 @@ def read_rows(data_folder: Path) -> list[Row]:
     if path is None:
         raise InputError(f"{data_folder} holds no Labels/{LISTS[0]}. Give the folder that holds Labels and Audios.")
     audio = next((name for name in ("Audios", "Audio", "Wav") if (data_folder / name).is_dir()), "Audios")
-    reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig", errors="replace")))
+    reader = csv.DictReader(io.StringIO(read_text(path, "replace")))
     missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
     if missing:
         raise InputError(f"{path} lacks the columns {', '.join(missing)}: it is not MSP-Podcast's list of labels.")

@@ -4,8 +4,21 @@ import glob
 from pathlib import Path
 
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.storage import check_regular
 
 ARCHIVES = (".tar", ".gz", ".tgz", ".bz2", ".xz", ".zip", ".7z", ".rar")
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a list; a named pipe is refused, unless the command line has opened it, as <(cut -f 1 list) does."""
+    if path.parent != Path("/dev/fd"):
+        check_regular(path)
+    return path.read_bytes()
+
+
+def read_text(path: Path, errors: str = "strict") -> str:
+    """Read a list in UTF-8, with or without a byte order mark, with newlines alone."""
+    return read_bytes(path).decode("utf-8-sig", errors).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def check_no_archive(path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from speechbrain_ext.corpora.labels import one_line
-from speechbrain_ext.corpora.sources import check_no_archive
+from speechbrain_ext.corpora.sources import check_no_archive, read_bytes
 from speechbrain_ext.errors import InputError
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
@@ -88,7 +88,7 @@ def _read_text(path: Path) -> str:
             f"{path} is a folder, and a list is needed." + (f" Did you mean {inner}?" if inner else " Give a file.")
         )
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
     except FileNotFoundError as error:
         near = difflib.get_close_matches(path.name, [found.name for found in path.parent.glob("*.*")], n=1)
         hint = f"Did you mean {path.parent / near[0]}?" if near else "Check the path."

@@ -9,6 +9,7 @@ from typing import Any
 
 from speechbrain_ext.corpora.columns import KNOWN, SIMILAR
 from speechbrain_ext.corpora.soft_labels import read_labels
+from speechbrain_ext.corpora.sources import read_text
 from speechbrain_ext.corpora.table import fields_of, kind_of, read_table, text_of
 from speechbrain_ext.errors import InputError
 
@@ -122,7 +123,7 @@ def _named(fields: Mapping[str, Any], place: str) -> Record:
 
 def _read_json(path: Path) -> Iterable[Record]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
         content = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant) if text.strip() else []
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as JSON: {error}.") from error
@@ -198,7 +199,7 @@ def _pairs(path: Path, what: str) -> dict[str, str]:
 
 def _lines_of(path: Path) -> Iterable[tuple[str, str]]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as text in UTF-8: {error}.") from error
     for line in lines:

@@ -2,8 +2,6 @@
 
 import contextlib
 import itertools
-import os
-import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +18,7 @@ from speechbrain_ext.dataio.audio_headers import (
 )
 from speechbrain_ext.dataio.lfs_pointer import is_lfs_pointer
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.storage import check_regular
 
 NO_LENGTH = 2**63 - 1  # libsndfile's answer where a FLAC's header does not tell
 LARGEST_RATE_HZ = 384_000  # recorders stop there; a header of a few bytes can claim more than memory holds
@@ -202,8 +201,7 @@ def open_audio(path: str | Path, utt_id: str) -> Iterator[AudioReader]:
     """
     try:
         str(path).encode()
-        if not stat.S_ISREG(os.stat(path).st_mode):  # a named pipe would keep the reader waiting for ever
-            raise InputError(f"{utt_id}: {path} is no regular file. Leave it out.")
+        check_regular(path, f"{utt_id}: ")
         with open(path, "rb") as file:
             is_empty = not file.read(1)
     except OSError as error:

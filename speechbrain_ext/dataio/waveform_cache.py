@@ -12,6 +12,8 @@ from speechbrain_ext.dataio.audio_headers import missing_bytes
 from speechbrain_ext.dataio.audio_readers import NO_LENGTH
 from speechbrain_ext.dataio.manifest import segment_of
 from speechbrain_ext.dataio.sample_hash import SAMPLES_HASH, SampleHash
+from speechbrain_ext.errors import InputError
+from speechbrain_ext.storage import check_regular
 
 FULL_SCALE = 32768.0
 
@@ -112,8 +114,9 @@ class WaveformStore:
     def _frames(self, path: str | Path) -> int:
         """Return the samples of a recording that can be held; 0 where it cannot."""
         try:
+            check_regular(path)
             info = soundfile.info(str(Path(path)))
-        except (soundfile.LibsndfileError, RuntimeError):
+        except (soundfile.LibsndfileError, RuntimeError, OSError, InputError):
             return 0
         fits = info.subtype == "PCM_16" and info.channels == 1 and info.samplerate == self.sample_rate_hz
         return info.frames if fits and info.frames < NO_LENGTH and not missing_bytes(path) else 0

@@ -22,6 +22,7 @@ from speechbrain.utils.distributed import ddp_barrier, ddp_broadcast, if_main_pr
 
 from speechbrain_ext.atomic_write import sync
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.storage import describe_fault
 from speechbrain_ext.training.checkpoint_files import find_damage, read_meta, seal_checkpoint
 
 INCOMPLETE = "incomplete"
@@ -133,7 +134,8 @@ verbosity
         try:
             self.wait()
         except (OSError, RuntimeError) as error:  # torch has the latter for a full disk
-            logger.warning("The last checkpoint could not be written (%s). This one is written at once.", error)
+            fault = describe_fault(error, self.checkpoints_dir) or error
+            logger.warning("The last checkpoint could not be written (%s) This one is written at once.", fault)
             in_background = False
         if not in_background:
             self.save_checkpoint(meta, end_of_epoch, name, verbosity)
@@ -175,7 +177,8 @@ verbosity
     def close(self) -> None:
         """Let the thread end what it is writing, and log what went wrong; each process may call it by itself."""
         if self._pending and self._pending[0] and (error := self._pending[0].exception()):
-            logger.error("The last checkpoint could not be written: %s", error)
+            fault = describe_fault(error, self.checkpoints_dir) or error
+            logger.error("The last checkpoint could not be written: %s", fault)
 
     def recover_if_possible(self, *args: Any, **kwargs: Any) -> Optional[Checkpoint]:
         """Load a checkpoint; arguments and return value are those of `Checkpointer.recover_if_possible`."""

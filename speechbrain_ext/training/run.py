@@ -1,9 +1,9 @@
 """One run: its settings, corpus and fold, read and checked before a model is built, and the folder it works in."""
 
 import contextlib
-import errno
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
@@ -31,6 +31,7 @@ from speechbrain_ext.device import check_device
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.nnet.class_weights import check_class_weights
 from speechbrain_ext.outside_text import guard_terminal
+from speechbrain_ext.storage import describe_fault
 from speechbrain_ext.training.command_line import read_command_line
 from speechbrain_ext.training.distributed import (
     gather,
@@ -266,7 +267,8 @@ def run_context(words: Sequence[str]) -> Iterator[tuple[Run, Any]]:
                     f"see what was written to {run.folder}."
                 )
         on_main(lambda: (run.folder / "env.log").write_text(environment(), encoding="utf-8"))
-        yield run, run_opts
+        with _in_a_sentence(run.folder):
+            yield run, run_opts
     if is_distributed_initialized():
         torch.distributed.destroy_process_group()
 
@@ -279,15 +281,22 @@ def _claimed_run(hparams_file: Path, overrides: Mapping[str, Any], run_opts: Any
         overrides = {**overrides, "output_folder": f"{settings['output_folder']}/debug"}
     run = Run.read(hparams_file, overrides)
     with contextlib.ExitStack() as stack:
-        try:
+        with _in_a_sentence(run.folder):
             stack.enter_context(hold_run_folder(run.folder))
             run.claim(processes_of(run.folder, world_size_and_rank()[0], run_opts["test_only"]))
-        except OSError as error:
-            raise InputError(
-                f"output_folder {run.folder} cannot be written: {error.strerror or error}. Choose another "
-                "--output_folder, or make room there."
-            ) from error
         yield run
+
+
+@contextlib.contextmanager
+def _in_a_sentence(folder: Path) -> Iterator[None]:
+    """Say what a file system refuses, and that nothing is lost by it."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        fault = describe_fault(error, folder)
+        if fault is None:
+            raise
+        raise InputError(f"{fault} What was saved stays, and the same command then resumes the run.") from error
 
 
 def end_in_a_sentence(main: Any, words: Sequence[str], name: str = "train.py") -> int:
@@ -309,25 +318,37 @@ def end_in_a_sentence(main: Any, words: Sequence[str], name: str = "train.py") -
     """
     guard_terminal()
     alone = "LOCAL_RANK" not in os.environ  # else torchrun ends its processes, and those wait for each other
+    logging.raiseExceptions = False  # a line that a full disk leaves no room for is no traceback
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _interrupt if alone else signal.SIG_DFL)
     try:
         main(words)
         return 0
     except InputError as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        # A DataLoader's worker puts its traceback before the sentence.
+        text = str(error).rpartition("errors.InputError: ")[2].rstrip()
+        print(f"{name}: {text}", file=sys.stderr)
         return 1
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
-            raise
-        print(f"{name}: {error}. What was saved before stays; the same command resumes the run.", file=sys.stderr)
-        return 1
-    except (KeyboardInterrupt, RuntimeError) as error:
+    except (KeyboardInterrupt, RuntimeError, OSError) as error:
         # A DataLoader may notice first that its worker has got the signal as well.
-        if isinstance(error, RuntimeError) and "is killed by signal: Terminated" not in str(error):
+        if isinstance(error, KeyboardInterrupt) or "is killed by signal: Terminated" in str(error):
+            print(f"{name}: interrupted. The same command resumes the run.", file=sys.stderr)
+            return 130
+        text = describe_fault(error) or _lost_worker(error)
+        if not text:
             raise
-        print(f"{name}: interrupted. The same command resumes the run.", file=sys.stderr)
-        return 130
+        print(f"{name}: {text} The same command resumes the run.", file=sys.stderr)
+        return 1
+
+
+def _lost_worker(error: BaseException) -> str:
+    """Say that a process that reads has died; "" for other errors."""
+    if not re.match(r"DataLoader worker \(pid\S* [\d, ]+\) (is killed by signal|exited unexpectedly)", str(error)):
+        return ""
+    return (
+        f"{str(error).splitlines()[0].rstrip('. ')}: there was too little memory, or too little in /dev/shm. "
+        "Make room, or set --num_workers lower."
+    )
 
 
 def _interrupt(*_: Any) -> None:

@@ -94,7 +94,7 @@ def test_a_script_has_its_own_name_and_adds_words(monkeypatch, capsys):
     "error, status, text",
     [
         (KeyboardInterrupt(), 130, "speechbrain-ext predict: interrupted."),
-        (PermissionError(13, "Permission denied", "out.csv"), 1, "Permission denied: 'out.csv'"),
+        (PermissionError(13, "Permission denied", "out.csv"), 1, "out.csv is not yours to use: permission denied."),
     ],
 )
 def test_an_interrupt_or_a_refusing_disk_is_told_without_a_traceback(monkeypatch, capsys, error, status, text):

@@ -537,3 +537,20 @@ def test_a_folder_that_an_earlier_version_began_without_hashes_is_resumed(fit, t
         assert "samples" in text and "samples" not in (folder / name).read_text()
     assert results(fit("fold", "--number_of_epochs=2"))[0]["n_epochs"] == 2
     assert "samples_hash" in (folder / "manifest.json").read_text()
+
+
+@pytest.mark.parametrize("n_bytes", [40_000, 500])
+def test_a_file_that_cannot_be_written_ends_a_run_in_a_sentence_and_loses_nothing(fit, tmp_path, n_bytes):
+    """A limit on the size of files stands for a full disk: the checkpoint, and the first file, do not fit."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, limits[1]))
+    try:
+        with pytest.raises(InputError) as error:
+            fit("fold")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert re.match(rf"{tmp_path}/fold\S* cannot be written", str(error.value))
+    assert str(error.value).endswith(". What was saved stays, and the same command then resumes the run.")
+    if n_bytes > 500:
+        assert results(fit("fold")) == results(fit("whole"))

@@ -13,8 +13,11 @@ from importlib.metadata import version
 import numpy as np
 import pytest
 import soundfile
+from torch.utils.data import DataLoader
 
 from recipes.IEMOCAP import train
+from speechbrain_ext.dataio.clip_reader import ClipReader
+from speechbrain_ext.dataio.waveform_cache import WaveformStore
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.training.run import Run, end_in_a_sentence
 from tests.corpora.emobox_folder import UTTERANCES, write_emobox
@@ -114,8 +117,14 @@ def test_an_interrupted_run_says_that_the_same_command_resumes_it(root, demo_cor
     ("error", "status", "text"),
     [
         (InputError("fold must be 1."), 1, "train.py: fold must be 1.\n"),
-        (OSError(errno.ENOSPC, "No space left on device"), 1, "No space left on device. What was saved before stays"),
-        (OSError(errno.EROFS, "Read-only file system", "x"), 1, "Read-only file system: 'x'. What was saved before"),
+        (OSError(errno.ENOSPC, "No space left on device", "x"), 1, "train.py: x cannot be written: the disk is full. "),
+        (OSError(errno.EROFS, "Read-only file system", "x"), 1, "x cannot be written: the file system is read-only. "),
+        (RuntimeError("basic_ios::clear: iostream error"), 1, "A file cannot be written to the end: the disk is full"),
+        (
+            RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that x"),
+            1,
+            "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that x: there was too little",
+        ),
         (KeyboardInterrupt(), 130, "train.py: interrupted. The same command resumes the run.\n"),
     ],
 )
@@ -127,6 +136,26 @@ def test_a_refusal_a_full_disk_and_an_interrupt_are_sentences(capsys, monkeypatc
 
     assert end_in_a_sentence(main, []) == status
     assert text in capsys.readouterr().err
+
+
+def test_what_a_worker_refuses_is_a_sentence(capsys, monkeypatch):
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    reader = ClipReader(WaveformStore(16000))
+    dataset = Gone([("utt7", "gone.wav")], reader)
+    assert end_in_a_sentence(lambda _: next(iter(DataLoader(dataset, num_workers=1))), []) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("train.py: utt7: the recording cannot be opened: [Errno 2]") and len(said.splitlines()) == 1
+
+
+class Gone(list):
+    """A dataset of recordings."""
+
+    def __init__(self, clips, reader):
+        super().__init__(clips)
+        self.reader = reader
+
+    def __getitem__(self, index):
+        return self.reader(*super().__getitem__(index))
 
 
 def test_other_faults_keep_their_traceback(monkeypatch):
