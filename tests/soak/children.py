@@ -12,6 +12,7 @@ from pathlib import Path
 
 TRACEBACK = "Traceback (most recent call last)"
 LIMIT_S = 300.0  # a command takes seconds, here on two cores; one that takes so long hangs
+WATCH_S = 0.1
 CRASHED = 70  # the exit status of a command that let an exception through
 
 
@@ -87,8 +88,8 @@ def run(words, log, kill_after_s=None, limit_s=LIMIT_S) -> Ended:
     return run_action(lambda: run_command([str(word) for word in words]), log, kill_after_s, limit_s)
 
 
-def run_action(action, log, kill_after_s=None, limit_s=LIMIT_S) -> Ended:
-    """Run a function in a process of its own, as `run` does a command."""
+def run_action(action, log, kill_after_s=None, limit_s=LIMIT_S, watch=None) -> Ended:
+    """Run a function in a process of its own, as `run` does a command; `watch` is called with its id again and again."""
     Path(log).unlink(missing_ok=True)  # a process that is killed at once has written nothing
     begun = time.monotonic()
     pid = start(action, log)
@@ -103,7 +104,9 @@ def run_action(action, log, kill_after_s=None, limit_s=LIMIT_S) -> Ended:
             os.kill(pid, signal.SIGKILL)
             _, status = os.waitpid(pid, 0)
             break
-        time.sleep(0.002)
+        if watch:
+            watch(pid)
+        time.sleep(0.002 if watch is None else WATCH_S)
     end_group(pid)
     text = Path(log).read_text(encoding="utf-8", errors="replace") if Path(log).exists() else ""
     return Ended(os.waitstatus_to_exitcode(status), text, time.monotonic() - begun, hung)
