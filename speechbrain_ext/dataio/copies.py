@@ -43,12 +43,15 @@ def find_copies(manifest: Manifest, data_root: str | Path, n_threads: int = 8) -
         return read_audio(wav, utt_id, RATE_HZ, segment=segment)
 
     def find_hash(utt_id: str) -> str:
-        return manifest[utt_id].get(SAMPLES_HASH) or str(SampleHash(RATE_HZ, read(utt_id)))
+        return str(SampleHash(RATE_HZ, read(utt_id)))
 
     alike = group_equal(sorted(manifest), [manifest[utt_id]["duration"] for utt_id in sorted(manifest)])
     utt_ids = [utt_id for members in alike for utt_id in members]
+    hashes = {utt_id: manifest[utt_id].get(SAMPLES_HASH) for utt_id in utt_ids}
+    unknown = [utt_id for utt_id, found in hashes.items() if not found]
     with ThreadPoolExecutor(n_threads) as pool:
-        groups = group_equal(utt_ids, list(pool.map(find_hash, utt_ids)))
+        hashes.update(zip(unknown, pool.map(find_hash, unknown)))
+        groups = group_equal(utt_ids, list(hashes.values()))
         are_silent = pool.map(lambda members: not read(members[0]).any(), groups)
         # Of silence only the file itself is the same recording.
         parts = [group_equal(m, list(map(place, m))) if silent else [m] for m, silent in zip(groups, are_silent)]

@@ -6,6 +6,7 @@ attributes of the speaker or the utterance, as texts. `samples_hash` says which 
 was prepared; each reading is checked against it. Manifests of earlier versions lack it.
 """
 
+import functools
 import hashlib
 import json
 import logging
@@ -140,7 +141,7 @@ def describe_row(row: Row, measured: Mapping[str, Any], data_root: Path) -> dict
     if "parts" in others:
         others["parts"] = list(others["parts"])  # as JSON will give it back
     of_row = {key: row[key] for key in ("emo", "speaker", "group")}
-    return {"wav": _portable(data_root / row["wav"], data_root), **measured, **of_row, **others}
+    return {"wav": _portable(row["wav"], data_root), **measured, **of_row, **others}
 
 
 def segment_of(entry: Mapping[str, Any]) -> Optional[Segment]:
@@ -383,8 +384,9 @@ class NearNames:
         return f" Did you mean {path.parent / near[0]}?" if near else ""
 
 
-def _portable(path: Path, data_root: Path) -> str:
-    path = Path(os.path.abspath(path))
+@functools.lru_cache(maxsize=1024)  # many segments may lie in one recording
+def _portable(wav: str | Path, data_root: Path) -> str:
+    path = Path(os.path.abspath(data_root / wav))
     try:
         return f"{DATA_ROOT}/{path.relative_to(data_root).as_posix()}"
     except ValueError:

@@ -89,7 +89,7 @@ def run(words, log, kill_after_s=None, limit_s=LIMIT_S) -> Ended:
 
 
 def run_action(action, log, kill_after_s=None, limit_s=LIMIT_S, watch=None) -> Ended:
-    """Run a function in a process of its own, as `run` does a command; `watch` is called with its id again and again."""
+    """Run a function in a process of its own, as `run` does; `watch` is given its id again and again."""
     Path(log).unlink(missing_ok=True)  # a process that is killed at once has written nothing
     begun = time.monotonic()
     pid = start(action, log)

@@ -26,7 +26,7 @@ PER_RECORDING = 1000  # segments of 0.05 s at 8 kHz
 
 
 class Memory:
-    """The memory of a process and of what it has started, as it was seen again and again, in MB."""
+    """The memory of a process, as it was seen again and again, in MB."""
 
     def __init__(self):
         self.seen_mb = []
@@ -34,9 +34,7 @@ class Memory:
     def __call__(self, pid) -> None:
         """Look once."""
         try:
-            process = psutil.Process(pid)
-            family = [process, *process.children(recursive=True)]
-            self.seen_mb.append(sum(one.memory_info().rss for one in family) / 1e6)
+            self.seen_mb.append(psutil.Process(pid).memory_info().rss / 1e6)
         except psutil.NoSuchProcess:
             pass
 
@@ -82,8 +80,8 @@ def load_predict(shop: Workshop, seed: int, n: int, outcome: Outcome) -> None:
     outcome.n += n
     outcome.notes.append(
         f"predict over {n:,} files of 0.3 to 0.5 s, {n_broken:,} of them broken and named in their rows: "
-        f"{n / ended.seconds:.0f} files/s with a tiny model and the detector of speech, at most {max(memory.seen_mb):.0f} "
-        f"MB, {memory.growth:.2f} times as much at the end as in the first fifth"
+        f"{n / ended.seconds:.0f} files/s with a tiny model and the detector of speech, at most "
+        f"{max(memory.seen_mb):.0f} MB, {memory.growth:.2f} times as much at the end as in the first fifth"
     )
 
 
@@ -99,12 +97,14 @@ def load_runs(shop: Workshop, n: int, outcome: Outcome) -> None:
         outcome.found("tracebacks", f"run_loso.py with {n} runs ended with {ended.status}: {ended.text[-1500:]}")
     elif len(done_s) != n // 2 * 2:
         outcome.found("lost", f"{len(done_s)} of {n} runs have results")
+    elif memory.growth > GROWTH:
+        outcome.found("silent", f"run_loso.py with {n} runs: its memory grew by a factor of {memory.growth:.2f}")
     else:
         half = len(done_s) // 2
         first_s, last_s = (done_s[half] - done_s[0]) / half, (done_s[-1] - done_s[half]) / max(1, half - 1)
         outcome.notes.append(
             f"run_loso.py with {len(done_s)} runs queued: all done in {ended.seconds:.0f} s, {first_s:.1f} s a run in "
-            f"the first half and {last_s:.1f} s in the second, at most {max(memory.seen_mb):.0f} MB with its run"
+            f"the first half and {last_s:.1f} s in the second, at most {max(memory.seen_mb):.0f} MB without its runs"
         )
     outcome.n += n
 

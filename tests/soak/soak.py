@@ -18,14 +18,15 @@ from tests.soak.bad_inputs import run_bad_inputs
 from tests.soak.faults import run_faults
 from tests.soak.fuzz import run_fuzz
 from tests.soak.kills import run_kills
+from tests.soak.load import run_load
 from tests.soak.outcome import Outcome, make_table
 from tests.soak.workshop import Workshop
 
-KINDS = ("kills", "faults", "bad_inputs", "fuzz")
+KINDS = ("kills", "faults", "bad_inputs", "load", "fuzz")
 # What a run of full length has at least, however slow the machine is.
 FLOORS = {"kills": 50, "faults": 50, "fuzz": 1_000_000}
 FULL_MINUTES = 10.0
-SHARES = {"kills": 0.5, "faults": 0.35}  # of the time, one after the other; fuzzing runs beside them
+SHARES = {"kills": 0.4, "faults": 0.2}  # of the time; the load takes the rest, and fuzzing runs beside them
 BEGIN, END = "<!-- soak: begin -->\n", "<!-- soak: end -->"
 MOST_SHOWN = 20
 
@@ -78,6 +79,8 @@ def run_trials(shop, chosen, seed, minutes, short, outcomes) -> None:
             outcomes.append(run_faults(shop, seed, SHARES["faults"] * minutes, floors["faults"]))
         if "bad_inputs" in chosen:
             outcomes.append(run_bad_inputs(shop, seed, 10 if short else None))
+        if "load" in chosen and not short:
+            outcomes.append(run_load(shop, seed, min(1.0, minutes / FULL_MINUTES)))
         if fuzzing:
             os.waitpid(fuzzing, 0)
             outcomes.append(read_outcome(shop.folder / "fuzz.json", shop.folder / "fuzz.log"))
