@@ -1,53 +1,22 @@
 """Ways in which what is tested could reach what is trained: each is refused in a sentence, or changes nothing."""
 
-import csv
 import json
 import shutil
 import sys
 
-import numpy as np
 import pytest
 import soundfile
 import torch
 
-from recipes.IEMOCAP import train
 from speechbrain_ext.commands.main import main as command
 from speechbrain_ext.corpora import prepare_corpus
 from speechbrain_ext.dataio.folds import make_fold
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.training.run import Run
-from tests.recipes.fold_reading import TINY, assert_same_weights, newest_checkpoint, save_source
+from tests.noise_corpus import OPTIONS, Corpus, train_fold
+from tests.recipes.fold_reading import assert_same_weights, newest_checkpoint, save_source
 
-EMOTIONS = ("ang", "sad")
-OPTIONS = [TINY, "--num_layers=2", "--max_train_s=0.5", "--number_of_epochs=2", "--batch_size=4", "--noprogressbar"]
 BALANCES = ["--class_weights=balanced", "--logit_adjustment=1", "--balanced_sampling=True", "--mixup_prob=1"]
-
-
-class Corpus:
-    """Recordings of noise by four speakers in a CSV; fold 1 tests on the first."""
-
-    def __init__(self, folder):
-        self.folder, self.path = folder, folder / "corpus.csv"
-        folder.mkdir()
-        self.rows = []
-        for k in range(24):
-            self.record(f"{k:02}.wav", seed=k)
-            speaker = f"s{k // 6}"
-            self.rows.append({"wav": f"{k:02}.wav", "emo": EMOTIONS[k % 2], "speaker": speaker, "group": speaker})
-        self.save()
-
-    def record(self, name, seed):
-        noise = np.random.default_rng(seed).uniform(-0.5, 0.5, 5000 + 100 * (seed % 24))
-        soundfile.write(self.folder / name, noise, 16000)
-
-    def save(self):
-        with open(self.path, "w", newline="") as file:
-            writer = csv.DictWriter(file, sorted(set().union(*self.rows)), restval="")
-            writer.writeheader()
-            writer.writerows(self.rows)
-
-    def of_speaker(self, speaker):
-        return [row for row in self.rows if row["speaker"] == speaker]
 
 
 @pytest.fixture
@@ -56,21 +25,10 @@ def corpus(tmp_path):
 
 
 @pytest.fixture
-def fit(root, tmp_path, monkeypatch):
+def fit(tmp_path, monkeypatch):
     """Return a function that trains a fold of a corpus and returns its folder."""
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-
-    def run(name, corpus, *options, yaml="demo.yaml", small=OPTIONS):
-        given = [
-            f"--corpus_csv={corpus.path}",
-            "--corpus=csv",
-            "--data_folder=null",
-            f"--output_folder={tmp_path / name}",
-        ]
-        train.main([str(root / "hparams" / yaml), *given, *small, *options])
-        return tmp_path / name
-
-    return run
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the experiment folder sets its own
+    return lambda name, *args, **kwargs: train_fold(tmp_path / name, *args, **kwargs)
 
 
 def weights(folder):

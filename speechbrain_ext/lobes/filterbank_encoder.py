@@ -158,6 +158,10 @@ class FilterbankEncoder(nn.Module):
         """
         n_samples = num_samples(wavs, wav_lens)
         n_frames = self.frame_lengths(n_samples)
+        for part in (self.network.asp_bn, self.statistics_norm, self.last_layer):
+            for norm in part.modules():
+                if isinstance(norm, nn.BatchNorm1d):  # a clip alone has no statistics: the running ones serve
+                    norm.train(self.training and len(wavs) > 1)
         with torch.no_grad():
             feats, own = self._features(wavs, n_samples, n_frames)  # [B, F, M], [B, F]
             statistics = _statistics(feats, own)  # [B, 4 M]

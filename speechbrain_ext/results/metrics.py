@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from speechbrain_ext.errors import InputError
 from speechbrain_ext.training.distributed import gather
 
 
@@ -56,7 +57,17 @@ class EmotionMetrics:
         -------
         torch.Tensor
             The decisions: class indices, [B].
+
+        Raises
+        ------
+        InputError
+            If a log-posterior is NaN: that decides nothing.
         """
+        if log_posteriors.isnan().any():
+            raise InputError(
+                "log-posteriors are NaN in evaluation. Use --eval_precision=fp32; if it is, the weights are of no use: "
+                "lower lr, and train anew in another --output_folder."
+            )
         decisions = log_posteriors.argmax(dim=1)
         self.counts.update(decisions, targets)
         return decisions

@@ -1,6 +1,7 @@
 """FoldBrain: what training needs so that a resumed run, or one of several processes, ends as an uninterrupted one."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Optional
 
 import speechbrain as sb
@@ -9,11 +10,14 @@ from speechbrain.utils.checkpoints import ckpt_recency
 from speechbrain.utils.distributed import ddp_all_reduce, if_main_process
 from speechbrain.utils.train_logger import FileTrainLogger
 
+from speechbrain_ext.atomic_write import write_json
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.seeding import derive_seed
 from speechbrain_ext.training.distributed import world_size_and_rank
 from speechbrain_ext.training.history import write_epochs
 from speechbrain_ext.training.wait_meter import WaitMeter
+
+NONFINITE_FILE = "nonfinite_batch.json"
 
 
 class FoldBrain(sb.Brain):
@@ -24,6 +28,8 @@ class FoldBrain(sb.Brain):
     """
 
     schedulers: dict[str, Any]
+    batch_ids: list[str]
+    has_finite_loss: bool = True
     train_loss: float
     tested_epoch: int
 
@@ -54,12 +60,45 @@ class FoldBrain(sb.Brain):
     def fit_batch(self, batch: Any) -> torch.Tensor:
         """Make a step; return the mean loss over all processes, so that they log and save the same."""
         self.wait_meter.begin_batch()
+        self.batch_ids = list(batch.id)
         loss = super().fit_batch(batch)  # on the CPU: the device has done all of its work then
         n_processes, _ = world_size_and_rank()
         if n_processes > 1:
             loss = ddp_all_reduce(loss.to(self.device), torch.distributed.ReduceOp.SUM).cpu() / n_processes
         self.wait_meter.end_batch()
         return loss
+
+    def check_loss_isfinite(self, loss: torch.Tensor) -> None:
+        """Stop at a loss that is not finite, once `nonfinite_patience` is used up, and say which clips it is of."""
+        self.has_finite_loss = bool(loss.isfinite())
+        try:
+            super().check_loss_isfinite(loss)
+        except ValueError as error:
+            raise self._refuse_step("loss", loss) from error
+
+    def optimizers_step(self) -> None:
+        """Make a step with finite gradients; with fp16, GradScaler leaves out the others itself."""
+        gradients = [p.grad for p in self.modules.parameters() if p.grad is not None]
+        if not (self.scaler.is_enabled() or self.skip_nonfinite_grads):
+            largest = torch.nn.utils.get_total_norm(gradients, norm_type=float("inf"))
+            if not largest.isfinite():
+                if self.has_finite_loss:
+                    raise self._refuse_step("gradient", largest)
+                self.modules.zero_grad(set_to_none=True)  # the loss had patience left
+                return
+        super().optimizers_step()
+
+    def _refuse_step(self, what: str, value: torch.Tensor) -> InputError:
+        """Save the ids of the batch, and word the error."""
+        place = {"epoch": self.hparams.epoch_counter.current, "step": self.step}
+        path = Path(self.hparams.output_folder) / NONFINITE_FILE
+        write_json({**place, "what": what, "value": str(value.item()), "ids": self.batch_ids}, path)
+        shown = ", ".join(self.batch_ids[:3]) + ", ..." * (len(self.batch_ids) > 3)
+        return InputError(
+            f"the {what} of epoch {place['epoch']}, step {self.step} is not finite ({value.item()}), with the clips "
+            f"{shown}: {path} lists all. No weight has got it. Look at these clips; lower lr, and train anew in "
+            "another --output_folder; or resume, to see whether it comes again."
+        )
 
     def mix(self, wavs: Any, wav_lens: Any, targets: Any, partner: Any, shard: Any) -> tuple:
         """Mix clips with their partners; of several processes, each uses its slice of the single-process draws."""
