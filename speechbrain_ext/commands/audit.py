@@ -42,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--audio", metavar="FOLDER", action="append", default=[], type=Path,
                         help="where the recordings are that the lists name")  # fmt: skip
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write everything that was found")
-    parser.add_argument("--html", metavar="FILE", type=Path, help="write a page for the browser")
+    parser.add_argument("--json", metavar="FILE.json", type=Path, help="write everything that was found")
+    parser.add_argument("--html", metavar="FILE.html", type=Path, help="write a page for the browser")
 
 
 def run(options: argparse.Namespace) -> int:
