@@ -1,18 +1,16 @@
 #!/usr/bin/env python3
-"""Memory and time of loading 22 of a checkpoint's 24 layers: ours against all layers and truncation, a process each.
+"""Memory and time of loading the first half of a checkpoint's layers, for every family of encoders, a process each.
 
-python benchmarks/load.py                   # 24 layers of width 512, random weights, 0.3 GB on disk
-python benchmarks/load.py --size large      # HuBERT-Large, 1.3 GB
+python benchmarks/load.py                             # 6 of 12 layers of width 1024: 0.3 GB of 0.6 are kept
+python benchmarks/load.py --families whisper wavlm
 
-"all" is transformers' `HubertModel.from_pretrained` with the layers above the 22nd cut off afterwards, which is what
-one does without TruncatedHuBERT; "fewer" is the same with `num_hidden_layers=22` in the configuration. Memory is the
-largest resident set (VmHWM) minus what was resident before loading. Weights may come as pages of a mapped file, which
-are resident only once they are read: so each weight that is kept is read once, as moving it to a GPU would.
+Memory is the largest resident set (VmHWM) minus what was resident before loading. Weights may come as pages of a
+mapped file, which are resident only once they are read: so each weight that is kept is read once, as moving it to a GPU
+would.
 """
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,110 +18,94 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout runs without being installed
-from benchmarks import ours, peers, timing  # first: it says how OpenMP's threads wait
+from benchmarks import timing  # first: it says how OpenMP's threads wait
+from benchmarks.families import SIZES, make_config
 
 # isort: split
 import torch
 import transformers
 
 from speechbrain_ext.atomic_write import write_json
-from speechbrain_ext.errors import check_whole_number
-from speechbrain_ext.lobes.truncated_encoder import TruncatedHuBERT
+from speechbrain_ext.errors import InputError, check_whole_number
+from speechbrain_ext.lobes import TruncatedEncoder
+from speechbrain_ext.lobes.families import MODEL_TYPES, get_family
+from speechbrain_ext.lobes.pretrained import transformers_class
 from speechbrain_ext.versions import versions
 
-WIDE = {"hidden_size": 512, "num_attention_heads": 8, "intermediate_size": 2048, "conv_dim": [256] * 7}
 FORMATS = {"safetensors": "model.safetensors", "bin": "pytorch_model.bin"}
-RIVALS = {"ours": "TruncatedHuBERT", "all": "all layers, then cut", "fewer": "from_pretrained with fewer layers"}
+N_KEPT, N_WRITTEN = 6, 12
+# Whisper's checkpoints hold a decoder as well, of which nothing is read.
+DECODER = {"decoder_layers": 1, "decoder_attention_heads": 2, "vocab_size": 100}
+DECODER |= {f"{kind}_token_id": 0 for kind in ("pad", "bos", "eos", "decoder_start")}
 
 
-def load(rival, folder, n_layers):
-    """Load an encoder as a rival does."""
-    if rival == "ours":
-        return TruncatedHuBERT(source=folder, num_layers=n_layers)
-    if rival == "fewer":
-        return transformers.HubertModel.from_pretrained(folder, num_hidden_layers=n_layers)
-    model = transformers.HubertModel.from_pretrained(folder)
-    model.encoder.layers = model.encoder.layers[:n_layers]
-    return model
+def make_whole(model_type, size):
+    """Build the model of transformers' of which a family's checkpoints are, with weights that nobody has set."""
+    decoder = DECODER if model_type == "whisper" else {}
+    config = transformers_class(get_family(model_type).config_class)(
+        **make_config(model_type, size, N_WRITTEN), **decoder
+    )
+    with torch.device("meta"):
+        return whole_class(model_type)(config).to_empty(device="cpu")
 
 
-def child(rival, folder, n_layers):
-    """Load in this process, and print what it took as JSON."""
-    transformers.utils.logging.set_verbosity_error()
-    tiny, n_tiny = ours.sizes("tiny")
-    TruncatedHuBERT(config=tiny, num_layers=n_tiny)  # modules that are imported late are not the loading's
+def whole_class(model_type):
+    """Return the class of transformers that reads a family's whole checkpoint."""
+    return transformers_class("WhisperModel" if model_type == "whisper" else get_family(model_type).model_class)
+
+
+def write_checkpoint(folder, model_type, size, file_format="safetensors"):
+    """Write a checkpoint folder with weights of no meaning."""
+    model = make_whole(model_type, size)
+    model.save_pretrained(folder)
+    if file_format == "bin":
+        torch.save(model.state_dict(), Path(folder) / FORMATS["bin"])
+        (Path(folder) / "model.safetensors").unlink()
+
+
+def measure_load(folder):
+    """Load, and read each weight once: seconds, the peak of this process's memory, and the bytes that are kept."""
     timing.forget_highest_resident()
-    before = timing.resident()
-    start = time.perf_counter()
-    model = load(rival, folder, n_layers)
+    before, start = timing.resident(), time.perf_counter()
+    model = TruncatedEncoder(folder, num_layers=N_KEPT, waveform_scale=None)
     for weight in model.parameters():
         weight.detach().sum()
     seconds = time.perf_counter() - start
     n_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
-    peak, after = timing.resident("VmHWM") - before, timing.resident() - before
-    print(json.dumps({"seconds": seconds, "peak_bytes": peak, "after_bytes": after, "n_bytes": n_bytes}))
+    return {"seconds": seconds, "peak_bytes": timing.resident("VmHWM") - before, "n_bytes": n_bytes}
 
 
-def write_checkpoint(folder, config, file_format):
-    """Write a checkpoint folder with random weights."""
-    kept = {**peers.SHIPPED, **{key: value for key, value in config.items() if key != "model_type"}}
-    model = transformers.HubertModel(transformers.HubertConfig(**kept))
-    peers.save_checkpoint(model, folder)
-    if file_format == "bin":
-        torch.save(model.state_dict(), Path(folder) / FORMATS["bin"])
-        (Path(folder) / FORMATS["safetensors"]).unlink()
+def child(model_type, folder):
+    """Be a process that loads; print what it took as JSON."""
+    transformers.utils.logging.set_verbosity_error()
+    with tempfile.TemporaryDirectory() as tiny:  # modules that are imported late are not the loading's
+        write_checkpoint(tiny, model_type, "tiny")
+        measure_load(tiny)
+    print(json.dumps(measure_load(folder)))
 
 
-def run_children(folder, n_layers, repeats):
-    """Load by turns, a process each: rival -> what `child` printed, a round each."""
-    runs = {rival: [] for rival in RIVALS}
-    for repeat in range(repeats):
-        for rival in list(RIVALS) if repeat % 2 == 0 else list(RIVALS)[::-1]:
-            command = [sys.executable, __file__, "--child", rival, str(folder), "--layers", str(n_layers)]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            runs[rival].append(json.loads(done.stdout.splitlines()[-1]))
-    return runs
+def measure(options):
+    """Load each family from both formats: family -> format -> what `measure_load` returned in each process."""
+    found = {}
+    for model_type in options.families:
+        found[model_type] = {}
+        for file_format in FORMATS:
+            with tempfile.TemporaryDirectory() as folder:
+                write_checkpoint(folder, model_type, options.size, file_format)
+                command = [sys.executable, __file__, "--child", model_type, folder]
+                runs = [subprocess.run(command, check=True, stdout=subprocess.PIPE) for _ in range(options.repeats)]
+            found[model_type][file_format] = [json.loads(run.stdout.splitlines()[-1]) for run in runs]
+    return found
 
 
-def measure(config, n_layers, repeats):
-    """Load from both formats; return everything that is written."""
-    formats = {}
-    for file_format in FORMATS:
-        with tempfile.TemporaryDirectory() as folder:
-            write_checkpoint(folder, config, file_format)
-            runs = run_children(folder, n_layers, repeats)
-        needed = runs["ours"][0]["n_bytes"]
-        found = {
-            rival: {key: [run[key] for run in every] for key in ("seconds", "peak_bytes", "after_bytes")}
-            for rival, every in runs.items()
-        }
-        for row in found.values():
-            row["of_needed"] = [peak / needed for peak in row["peak_bytes"]]
-            row["ratio"] = [a / b for a, b in zip(row["peak_bytes"], found["ours"]["peak_bytes"])]
-        formats[file_format] = found
-    return {
-        "n_layers": n_layers,
-        "of_layers": config["num_hidden_layers"],
-        "width": config["hidden_size"],
-        "needed_bytes": needed,
-        "machine": timing.machine(),
-        "versions": versions(),
-        "formats": formats,
-    }
-
-
-def table(result):
+def table(found):
     """Write the result as Markdown."""
-    lines = [
-        "| file | loading | peak, MB | peak / bytes of what is kept | peak / ours | resident after, MB | s |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for file_format, found in result["formats"].items():
-        for rival, row in found.items():
-            cells = [FORMATS[file_format], RIVALS[rival], timing.spread([n / 1e6 for n in row["peak_bytes"]], ".0f")]
-            cells += [timing.spread(row["of_needed"], ".2f"), timing.spread(row["ratio"], ".2f")]
-            cells.append(f"{statistics.median(row['after_bytes']) / 1e6:.0f}")
-            cells.append(timing.spread(row["seconds"], ".2f"))
+    lines = ["| family | file | kept, MB | peak / bytes of what is kept | s |", "|---|---|---|---|---|"]
+    for model_type, formats in found.items():
+        for file_format, runs in formats.items():
+            cells = [model_type, FORMATS[file_format], f"{runs[0]['n_bytes'] / 1e6:.0f}"]
+            cells.append(timing.spread([run["peak_bytes"] / run["n_bytes"] for run in runs], ".2f"))
+            cells.append(timing.spread([run["seconds"] for run in runs], ".2f"))
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -131,25 +113,24 @@ def table(result):
 def main(argv):
     """Run the benchmark."""
     parser = timing.command_line(__doc__)
-    parser.add_argument("--size", help=f"{', '.join(ours.SIZES)}; default: width 512")
-    parser.add_argument("--layers", metavar="N", type=int, help="how many are kept")
+    parser.add_argument("--size", default="large", choices=list(SIZES), help="default: %(default)s")
+    parser.add_argument("--families", nargs="+", default=list(MODEL_TYPES), help="default: all")
     parser.add_argument("--repeats", metavar="N", type=int, default=3)
-    parser.add_argument("--child", nargs=2, metavar=("RIVAL", "FOLDER"), help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs=2, metavar=("FAMILY", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.child:
-        return child(*options.child, options.layers)
+        return child(*options.child)
     check_whole_number("--repeats", options.repeats, 1)
-    config, n_layers = ours.sizes(options.size or "large", **({} if options.size else WIDE))
-    result = measure(config, options.layers or n_layers, options.repeats)
-    found = result["versions"]
+    if set(options.families) - set(MODEL_TYPES):
+        raise InputError(f"--families may name {', '.join(MODEL_TYPES)}, got {' '.join(options.families)}.")
+    found, here, installed = measure(options), timing.machine(), versions()
     print(
-        f"{result['n_layers']} of {result['of_layers']} layers of width {result['width']}: "
-        f"{result['needed_bytes'] / 1e6:.0f} MB of weights. "
-        f"{result['machine']['cpu']}; torch {found['torch']}, transformers {found['transformers']}. Median (lowest to "
-        f"highest) of {options.repeats} processes each.\n\n{table(result)}"
+        f"{N_KEPT} of {N_WRITTEN} layers of width {SIZES[options.size][0]}. {here['cpu']}; torch {installed['torch']}, "
+        f"transformers {installed['transformers']}. Median (lowest to highest) of {options.repeats} processes each."
+        f"\n\n{table(found)}"
     )
     if options.json:
-        write_json(result, options.json)
+        write_json({"size": options.size, "machine": here, "versions": installed, "measured": found}, options.json)
 
 
 if __name__ == "__main__":
