@@ -5,7 +5,7 @@ from typing import Any, Optional
 import torch
 from speechbrain.dataio.dataio import length_to_mask
 from torch import nn
-from torch.nn.utils.parametrize import is_parametrized
+from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from speechbrain_ext.dataio.audio import SHORTEST_S, WAVEFORM_SCALES
 from speechbrain_ext.dataio.waveform_scale import num_samples, scale_waveforms
@@ -88,8 +88,10 @@ class EmbeddingModel(nn.Module):
         if precision not in HALF_PRECISIONS:
             raise InputError(f"precision must be one of {', '.join(HALF_PRECISIONS)}, got {precision!r}.")
         self.half_precision = HALF_PRECISIONS[precision]
-        for module in self.encoder.modules():
-            if isinstance(module, (nn.Linear, nn.Conv1d)) and not is_parametrized(module):  # autocast rounds the others
+        for module in list(self.encoder.modules()):
+            if isinstance(module, (nn.Linear, nn.Conv1d)):
+                if is_parametrized(module, "weight"):  # weight-normed: the kernel is computed once as well
+                    remove_parametrizations(module, "weight")
                 module.to(self.half_precision)
 
     @property

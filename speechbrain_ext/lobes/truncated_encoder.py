@@ -17,6 +17,7 @@ from speechbrain_ext.lobes.feature_encoder import raise_malloc_threshold
 from speechbrain_ext.lobes.frames import Frames
 from speechbrain_ext.lobes.layer import compute_layer
 from speechbrain_ext.lobes.lora import add_lora
+from speechbrain_ext.lobes.onednn_linear import use_onednn
 from speechbrain_ext.lobes.pooling import AttentivePooling, LayerSum
 from speechbrain_ext.lobes.preprocessor import SCALES, find_waveform_scale
 from speechbrain_ext.lobes.pretrained import (
@@ -188,6 +189,7 @@ class TruncatedEncoder(EncoderCheckpoint):
         if freeze:
             self.model.requires_grad_(False)
             self.model.eval()
+        use_onednn(self.model)
 
     def train(self, mode: bool = True) -> "TruncatedEncoder":
         """Set training mode, unless the whole encoder is frozen."""
