@@ -235,7 +235,7 @@ def check_weight_file(path: Path) -> None:
         # On "meta" no weight is read: from an archive, the pickle alone.
         torch.load(path, map_location="meta", weights_only=True, mmap=zipfile.is_zipfile(path) or None)
     except UNREADABLE as error:
-        if isinstance(error, UnpicklingError) and (named := re.search(r"Unsupported \w+: GLOBAL (\S+)", str(error))):
+        if isinstance(error, UnpicklingError) and (named := re.search(r"GLOBAL (\S+)", str(error))):
             raise InputError(
                 f"{path} would run code when it is loaded ({named[1]}), and is not loaded. Use a checkpoint with "
                 "model.safetensors, or one whose file holds nothing but weights."

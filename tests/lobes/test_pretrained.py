@@ -1,6 +1,7 @@
 """Checkpoints as TruncatedHuBERT reads them: of every kind, whole or broken."""
 
 import json
+import os
 import socket
 import threading
 import time
@@ -127,13 +128,13 @@ def test_config_that_cannot_be_read_is_refused(tmp_path, content, message):
 
 
 class Attack:
-    """Unpickled, it leaves a file."""
+    """Unpickled, it leaves a file or a folder."""
 
-    def __init__(self, path):
-        self.path = path
+    def __init__(self, path, function):
+        self.path, self.function = path, function
 
     def __reduce__(self):
-        return open, (str(self.path), "w")
+        return self.function, (str(self.path), "w") if self.function is open else (str(self.path),)
 
 
 @pytest.fixture
@@ -186,11 +187,12 @@ def test_pickle_in_either_format_is_read_and_a_half_one_refused(checkpoint, zipp
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_pickle_with_code_is_refused_and_not_run(checkpoint, tmp_path, zipped):
+@pytest.mark.parametrize("function", [open, os.mkdir])  # of os, PyTorch says it in other words
+def test_pickle_with_code_is_refused_and_not_run(checkpoint, tmp_path, zipped, function):
     folder, path = checkpoint("pytorch_model.bin")
-    torch.save({"weight": Attack(tmp_path / "run")}, path, _use_new_zipfile_serialization=zipped)
+    torch.save({"weight": Attack(tmp_path / "run", function)}, path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(
-        InputError, match=rf"{path} would run code when it is loaded \(io.open\), and is not"
+        InputError, match=rf"{path} would run code when it is loaded \((io.open|posix.mkdir)\), and is not"
     ) as refusal:
         TruncatedHuBERT(folder, num_layers=2)
     assert "weights_only" not in str(refusal.value)
