@@ -15,13 +15,9 @@ ATTRIBUTES = ("text", "gender", "language", "style", "age", "session", "dialogue
 KNOWN = (*REQUIRED, "id", "group", *TIMES, *ATTRIBUTES)
 # What entries of a manifest call otherwise, or measure.
 NOT_READ = {
-    "duration": "lengths are measured",
-    "length": "lengths are measured",
-    "labels": "",
-    "parts": "",
-    "place": "",
+    **dict.fromkeys(("duration", "length"), "lengths are measured"),
+    **dict.fromkeys(("labels", "parts", "place", "number", "tied", "copy_of", "samples_hash"), ""),
 }
-NOT_READ |= {"number": "", "tied": "", "copy_of": "", "samples_hash": ""}
 # What others call the columns, for "did you mean".
 SIMILAR = {
     "wav": ("path", "file", "filename", "file_name", "audio", "recording"),
