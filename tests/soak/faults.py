@@ -25,15 +25,12 @@ class Victim:
         return [path for path in found if (self.whole / path).stat().st_size and path.suffix not in (".png", ".log")]
 
 
-def prepare(shop: Workshop) -> list[Victim]:
-    """Make what is damaged, and list the commands that read it; each works on `shop/damaged`."""
-    golden, place, out = shop.folder / "golden", shop.folder / "damaged", shop.folder / "out"
-    whole = shop.folder / "whole"
+def make_unfinished(shop: Workshop, whole: Path) -> None:
+    """Make a run that is to be resumed, and files of answers as a kill and as the end leave them."""
     half = whole / "half"
     children.run(shop.train_words(half, "--number_of_epochs=4"), shop.log)
     for name in ("test_metrics.json", "predictions.csv", "confusion.png", "curves.png"):
         (half / name).unlink(missing_ok=True)
-    n_done = 40
     for name, ending in (("journal", ".csv.partial"), ("csv", ".csv"), ("jsonl", ".jsonl")):
         folder = whole / name
         folder.mkdir()
@@ -42,9 +39,18 @@ def prepare(shop: Workshop) -> list[Victim]:
         if name == "journal":  # as a kill leaves it
             children.run(shop.predict_words(shop.bundle, folder / "lines.jsonl"), shop.log)
             lines = (folder / "lines.jsonl").read_text().splitlines(keepends=True)
-            (folder / "answers.csv.partial").write_text("".join(lines[:n_done]))
+            (folder / "answers.csv.partial").write_text("".join(lines[: len(lines) // 2]))
             (folder / "answers.csv").unlink()
             (folder / "lines.jsonl").unlink()
+
+
+def prepare(shop: Workshop, only=None) -> list[Victim]:
+    """Make what is damaged, and list the commands that read it, or some of them; each works on `shop/damaged`."""
+    golden, place, out = shop.folder / "golden", shop.folder / "damaged", shop.folder / "out"
+    whole = shop.folder / "whole"
+    half = whole / "half"
+    if only is None:
+        make_unfinished(shop, whole)
 
     def printed():
         return {"printed": "\n".join(line for line in shop.log.read_text().splitlines() if str(place) not in line)}
@@ -68,7 +74,7 @@ def prepare(shop: Workshop) -> list[Victim]:
                of_file(answers.with_suffix(".jsonl"))),
         Victim("cache", golden / "features", shop.frozen_words(frozen, place), lambda: fold_bytes(frozen)),
     ]  # fmt: skip
-    return [victim for victim in found if victim.whole.is_dir()]
+    return [victim for victim in found if victim.whole.is_dir() and victim.name in (only or (victim.name,))]
 
 
 def choose_damage(path: Path, rng: random.Random) -> tuple[str, bytes]:
@@ -79,12 +85,12 @@ def choose_damage(path: Path, rng: random.Random) -> tuple[str, bytes]:
     return rng.choice(simple if rng.random() < 0.5 else kinds[:N_GENERAL] if rng.random() < 0.5 else others)
 
 
-def run_faults(shop: Workshop, seed: int, minutes: float, at_least: int = 0) -> Outcome:
+def run_faults(shop: Workshop, seed: int, minutes: float, at_least: int = 0, only=None) -> Outcome:
     """Damage files for some minutes, or until there were enough."""
     outcome = Outcome("faults", "damaged files of run folders, manifests, caches, bundles and answers")
     rng = random.Random(f"faults {seed}")
     deadline = time.monotonic() + 60 * minutes
-    victims = prepare(shop)
+    victims = prepare(shop, only)
     place, out, again = (shop.folder / name for name in ("damaged", "out", "frozen_again"))
 
     def run(victim, name=None, damaged=b""):

@@ -11,7 +11,8 @@ from speechbrain_ext.corpora.fold_names import ListPlace, name_folds
 from speechbrain_ext.corpora.known_names import describe_name
 from speechbrain_ext.inference.prediction_file import format_predictions
 from speechbrain_ext.inference.recordings import Prediction
-from speechbrain_ext.results.markdown_text import escape_markdown, table
+from speechbrain_ext.outside_text import escape_markdown
+from speechbrain_ext.results.markdown_text import table
 from speechbrain_ext.web.answer import format_error, format_prediction
 from speechbrain_ext.web.guard import PageGuard, own_hosts
 

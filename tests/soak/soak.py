@@ -27,6 +27,7 @@ KINDS = ("kills", "faults", "bad_inputs", "load", "fuzz")
 FLOORS = {"kills": 50, "faults": 50, "fuzz": 1_000_000}
 FULL_MINUTES = 10.0
 SHARES = {"kills": 0.4, "faults": 0.2}  # of the time; the load takes the rest, and fuzzing runs beside them
+SHORT = ("train", "export", "predict")
 BEGIN, END = "<!-- soak: begin -->\n", "<!-- soak: end -->"
 MOST_SHOWN = 20
 
@@ -42,7 +43,7 @@ def soak(minutes, seed=None, only=None, page=None, short=False) -> int:
     outcomes = []
     with tempfile.TemporaryDirectory(prefix="speechbrain-ext-soak-") as folder:
         shop = Workshop(Path(folder) / "shop")
-        shop.make_golden(short)
+        shop.make_golden(SHORT if short else None)
         run_trials(shop, chosen, seed, minutes, short, outcomes)
     table = make_table(outcomes)
     words = f"make soak MINUTES={minutes:g} SEED={seed}" + (f' ARGS="--only {only}"' if only else "")

@@ -1,15 +1,55 @@
 """The soak finds what it looks for; short, seeded versions of its trials."""
 
+import logging
 import random
 import signal
 import time
 
 import pytest
+import torch
 
 from speechbrain_ext.errors import InputError
 from tests.soak import children, fuzz, soak
-from tests.soak.fuzz_readers import Reader
+from tests.soak.bad_inputs import run_bad_inputs
+from tests.soak.faults import run_faults
+from tests.soak.fuzz_readers import Reader, make_readers
+from tests.soak.kills import run_kills
 from tests.soak.outcome import Outcome, make_table
+from tests.soak.workshop import Workshop
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    if torch.cuda.is_available():
+        pytest.skip("a process that has used a GPU cannot be forked")
+    shop = Workshop(tmp_path_factory.mktemp("soak") / "shop")
+    shop.make_golden(soak.SHORT, warm=False)
+    return shop
+
+
+def test_killed_commands_end_with_the_bytes_of_one_never_killed(shop):
+    outcome = run_kills(shop, seed=1, minutes=0, at_least=2)
+    assert outcome.n >= 2 and not outcome.findings
+
+
+def test_damaged_files_give_the_same_bytes_or_a_sentence(shop):
+    outcome = run_faults(shop, seed=1, minutes=0, at_least=6, only=("export", "predict"))
+    assert outcome.n >= 6 and not outcome.findings
+
+
+def test_bad_inputs_are_refused_with_their_sentence(shop):
+    assert not run_bad_inputs(shop, seed=1, n_most=8).findings
+
+
+def test_fuzzed_inputs_are_read_or_refused(shop, tmp_path):
+    logging.disable(logging.CRITICAL)
+    golden, faults = shop.folder / "golden", []
+    before = signal.signal(signal.SIGPROF, fuzz.too_slow)
+    for reader in make_readers(tmp_path / "fuzz", golden / "bundle", golden / "fold"):
+        faults += [f"{reader.name} {k}: {fault}" for k in range(30) if (fault := fuzz.try_case(reader, 1, k))]
+    signal.signal(signal.SIGPROF, before)
+    logging.disable(logging.NOTSET)
+    assert not faults
 
 
 @pytest.fixture

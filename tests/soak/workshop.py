@@ -74,13 +74,15 @@ class Workshop:
         """Return the command that classifies many recordings."""
         return ["predict", bundle, recordings or self.wavs, "--out", out, "--batch_size", "4", "--device", "cpu"]
 
-    def make_golden(self, short: bool = False) -> None:
-        """Run everything once without a fault; note how long each takes, and import here what they have imported.
+    def make_golden(self, names=None, warm=True) -> None:
+        """Run the commands once without a fault, and note how long each takes.
 
         Arguments
         ---------
-        short : bool
-            Leave out the cached features and what is trained on them.
+        names : list of str, optional
+            Which of them; by default all.
+        warm : bool
+            Whether they are run twice, so that they take as long as the following ones.
         """
         golden = self.folder / "golden"
         self.bundle = golden / "bundle"
@@ -88,20 +90,17 @@ class Workshop:
             "train": self.train_words(golden / "fold"),
             "export": ["export", golden / "fold", self.bundle],
             "predict": self.predict_words(self.bundle, golden / "answers.csv"),
+            "features": self.frozen_words(golden / "frozen", golden / "features"),
+            "loso": self.loso_words(golden / "loso", golden / "loso_features"),
         }
-        if not short:
-            commands["features"] = self.frozen_words(golden / "frozen", golden / "features")
-            commands["loso"] = self.loso_words(golden / "loso", golden / "loso_features")
-        actions = [lambda words=words: children.run_command([str(word) for word in words])
-                   for words in commands.values()]  # fmt: skip
-        children.import_what_they_import(actions, self.folder)
-        shutil.rmtree(golden)
-        self.seconds = {}
-        for name, words in commands.items():
-            ended = children.run(words, self.log)
-            if ended.status:
-                raise RuntimeError(f"{name} failed without a fault:\n{ended.text}")
-            self.seconds[name] = ended.seconds
+        for run in (children.run_and_import, children.run)[: 2 if warm else 1]:
+            shutil.rmtree(golden, ignore_errors=True)
+            self.seconds = {}
+            for name in names or commands:
+                ended = run(commands[name], self.log)
+                if ended.status:
+                    raise RuntimeError(f"{name} failed without a fault:\n{ended.text}")
+                self.seconds[name] = ended.seconds
 
 
 def fold_bytes(folder: Path) -> dict[str, bytes]:
