@@ -22,7 +22,7 @@ from speechbrain_ext.openmp import wait_briefly  # noqa: E402
 from speechbrain_ext.training.command_line import answer_early  # noqa: E402
 
 wait_briefly()
-if __name__ == "__main__":
+if __name__ == "__main__" and "speechbrain" not in sys.modules:
     answer_early(sys.argv[1:], __doc__)  # what follows takes seconds to import
 
 import speechbrain as sb  # noqa: E402
@@ -66,8 +66,9 @@ class EmotionBrain(FoldBrain):
     def compute_objectives(self, predictions, batch, stage):
         """Compute the joint loss (eq. 6), and count decisions outside training."""
         log_posteriors, emb, targets = predictions
-        recognition_loss = self.hparams.recognition_loss(log_posteriors, targets)
-        loss = recognition_loss + self.hparams.lambda_c * self.modules.center_loss(emb, targets)
+        loss = self.hparams.recognition_loss(log_posteriors, targets)
+        if self.hparams.lambda_c:
+            loss = loss + self.hparams.lambda_c * self.modules.center_loss(emb, targets)
         if stage == sb.Stage.TRAIN and shard_of(batch):
             loss = loss * shard_of(batch).weight
         if stage != sb.Stage.TRAIN:

@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> int:
     folder = results_folder(options, "ablations", Path(hparams_file).stem)
     settings, _ = read_settings(hparams_file, line.overrides)
     if settings["cache_features"]:
-        warm_up(train_script)
+        warm_up(train_script, [hparams_file, *words])
         if not settings["feature_cache"]:
             words = [*words, f"--feature_cache={folder / 'features'}"]  # one for all rows
     runs: list[PlannedRun] = []

@@ -117,7 +117,7 @@ def run(options: argparse.Namespace) -> int:
 
     settings, _ = complete_settings(line.hparams_file, line.overrides)
     if settings["cache_features"]:
-        warm_up(train_script)  # while this process imports and plans
+        warm_up(train_script, [options.hparams_file, *options.train_words])  # while this process imports and plans
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: runs are ended before their starter
     from speechbrain_ext.launch.plan import plan_folds, print_report, run_all  # only now: its imports take seconds
 

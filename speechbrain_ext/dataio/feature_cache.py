@@ -7,7 +7,7 @@ import logging
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import filelock
 import numpy as np
@@ -132,26 +132,28 @@ class FeatureCache:
         """Return a clip's features, [frames F, layers K, D], float16, mapped from the disk."""
         return self._features[clip]
 
-    def add(self, features: Mapping[str, torch.Tensor]) -> None:
+    def add(self, features: Mapping[str, torch.Tensor], utt_ids: Optional[Mapping[str, str]] = None) -> None:
         """Add the features of clips as one shard.
 
         Arguments
         ---------
         features : dict
             Clip's key -> features [frames F, layers K, D]. They are rounded to half precision.
+        utt_ids : dict, optional
+            Clip's key -> what an error calls it.
 
         Raises
         ------
         InputError
-            If a feature is beyond half precision (65504) or not finite.
-        OSError
-            If there is no room; the cache stays as it was.
+            If a feature is beyond half precision (65504) or not finite, or if there is no room; the cache stays as it
+            was.
         """
         half = {clip: one.to("cpu", torch.float16) for clip, one in features.items()}
         for clip, one in half.items():
             if not one.isfinite().all():
+                name = (utt_ids or {}).get(clip, clip)
                 raise InputError(
-                    f"the features of the clip {clip} are beyond half precision, or not finite (largest magnitude "
+                    f"the features of {name} are beyond half precision, or not finite (largest magnitude "
                     f"{features[clip].abs().max():g}): they cannot be cached. Use --cache_features=False."
                 )
         stacked = torch.cat(list(half.values()))  # [sum of F, K, D]
@@ -159,8 +161,13 @@ class FeatureCache:
         clips = json.dumps(list(half))
         about = {"clips": clips, "encoder": self.key, "crc32": str(_checksum(stacked, n_frames, clips))}
         name = hashlib.sha256(clips.encode()).hexdigest()[:16]
-        with atomic_write(self.folder / f"{name}.safetensors", binary=True) as file:
-            file.write(save({"features": stacked, "n_frames": n_frames}, about))
+        for left_behind in self.folder.glob(f".{name}.safetensors.*.tmp"):  # by a process that was killed
+            left_behind.unlink(missing_ok=True)
+        try:
+            with atomic_write(self.folder / f"{name}.safetensors", binary=True) as file:
+                file.write(save({"features": stacked, "n_frames": n_frames}, about))
+        except OSError as error:
+            raise self._unwritable(error) from error
         self.refresh()
 
     def lock(self, name: str) -> filelock.FileLock:
@@ -174,7 +181,7 @@ class FeatureCache:
     def _unwritable(self, error: OSError) -> InputError:
         return InputError(
             f"feature_cache {self.folder.parent} cannot be written: {error.strerror or error}. Choose another "
-            "--feature_cache, or make room there."
+            "--feature_cache, or make room there; what is in it stays."
         )
 
 

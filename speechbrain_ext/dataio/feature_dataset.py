@@ -5,9 +5,10 @@ from typing import Any, Optional
 
 import torch
 from speechbrain.dataio.batch import PaddedData
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
-from speechbrain_ext.dataio.dataset import pad_right, target_item
+from speechbrain_ext.dataio.dataset import target_item
 from speechbrain_ext.dataio.feature_cache import FeatureCache
 from speechbrain_ext.dataio.sampler import PairedIndex
 
@@ -64,6 +65,8 @@ class FeatureDataset(Dataset):
     ) -> None:
         self.ids = list(manifest)
         self.feats = [cache[keys[utt_id]][:, layers] for utt_id in self.ids]  # [F, K, D], mapped from the disk
+        self.n_frames = torch.tensor([[len(feats)] for feats in self.feats])  # [N, 1]
+        self.of_one_frame = bool((self.n_frames == 1).all())
         make_target = target_item(emotions)["func"]
         targets = [make_target(entry["emo"], entry.get("labels")) for entry in manifest.values()]
         self.targets = torch.stack([target for target, _ in targets])  # [N, C]
@@ -76,12 +79,14 @@ class FeatureDataset(Dataset):
         """Return the batch that a list of indices stands for; a DataLoader asks for whole batches by this name."""
         shard: Optional[Any] = getattr(indices[0], "shard", None)
         chosen = [index.index if isinstance(index, PairedIndex) else index for index in indices]
-        padded, lengths = pad_right([self.feats[index] for index in chosen])
-        n_frames = torch.tensor([[len(self.feats[index])] for index in chosen])
+        feats = [self.feats[index] for index in chosen]
+        # Where frames have been reduced to one, [1, K, D] each -> [B, 1, K, D] in half the time.
+        padded = torch.cat(feats).unsqueeze(1) if self.of_one_frame else pad_sequence(feats, batch_first=True)
+        n_frames, whole = self.n_frames[chosen], torch.ones(len(chosen))
         batch = FeatureBatch(
-            sig=PaddedData(padded, lengths),
-            n_samples=PaddedData(n_frames, torch.ones(len(chosen))),
-            target=PaddedData(self.targets[chosen], torch.ones(len(chosen))),
+            sig=PaddedData(padded, n_frames.squeeze(1) / padded.shape[1]),
+            n_samples=PaddedData(n_frames, whole),
+            target=PaddedData(self.targets[chosen], whole),
         )
         batch.id, batch.truth, batch.shard = [self.ids[index] for index in chosen], self.truth[chosen], [shard]
         return batch

@@ -153,19 +153,19 @@ class PairedBatchSampler(Sampler):
         paired &= partners != clips  # of one clip alone, and of one that was drawn twice
         n_samples, n_partners = self.n_samples[clips], self.n_samples[partners]
         lengths = torch.where(paired, torch.maximum(n_samples, n_partners), n_samples)
-        repeats = _count_repeats(clips.tolist())
 
         order = torch.randperm(n_clips, generator=generator)
         if self.sort_window > 1:
             windows = order.split(self.sort_window * self.batch_size)
             order = torch.cat([window[lengths[window].argsort(stable=True)] for window in windows])
         batches = order.split(self.batch_size)
+        drawn = list(zip(clips.tolist(), partners.tolist(), paired.tolist(), _count_repeats(clips.tolist())))
         shuffled = torch.randperm(len(batches), generator=generator) if self.sort_window > 1 else range(len(batches))
         for b in shuffled:
             part, shard = shard_batch(batches[int(b)].tolist(), self.n_processes, self.rank)
             yield [
-                PairedIndex(int(clips[i]), int(partners[i]) if paired[i] else None, self.epoch, shard, repeats[i])
-                for i in part
+                PairedIndex(clip, partner if is_paired else None, self.epoch, shard, repeat)
+                for clip, partner, is_paired, repeat in (drawn[i] for i in part)
             ]
 
     def _draw_clips(self) -> torch.Tensor:

@@ -1,11 +1,25 @@
-"""What multiprocessing's fork server imports before it starts a script's runs: all that the script imports."""
+"""What multiprocessing's fork server does before it starts a script's runs: importing, and reading what they share."""
 
 import contextlib
+import gc
+import io
+import json
 import os
 import runpy
 
+from tqdm import tqdm
+
 from speechbrain_ext.launch.warm_start import SCRIPT
+from speechbrain_ext.training.command_line import read_command_line
+from speechbrain_ext.training.run import CORPORA_READ, Run
 
 if SCRIPT in os.environ:
-    with contextlib.suppress(Exception):  # what is wrong with it, its runs say
-        runpy.run_path(os.environ[SCRIPT], run_name="preloaded")  # not its main part
+    script, *words = json.loads(os.environ[SCRIPT])
+    tqdm.monitor_interval = 0  # no thread that holds a lock while a run is forked
+    with contextlib.suppress(Exception):  # what is wrong, the runs say
+        runpy.run_path(script, run_name="preloaded")  # not its main part
+        if words:
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                line = read_command_line(words)
+                Run.read(line.hparams_file, line.overrides, CORPORA_READ)
+    gc.freeze()  # what is there is not looked through again, in no run

@@ -1,6 +1,7 @@
 """Starting a Python script from a process that has its imports behind it: seconds less for each of many short runs."""
 
 import functools
+import json
 import multiprocessing
 import os
 import runpy
@@ -9,23 +10,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Optional
 
-SCRIPT = "SPEECHBRAIN_EXT_SCRIPT"  # the environment variable that tells the fork server what to import, see `preload`
+SCRIPT = "SPEECHBRAIN_EXT_SCRIPT"  # the environment variable with the script and the words that `preload` takes
 CAN_WARM_START = "forkserver" in multiprocessing.get_all_start_methods()  # not on Windows
 
 
-def warm_up(script: str | Path) -> None:
+def warm_up(script: str | Path, words: Sequence[str] = ()) -> None:
     """Let the fork server begin to import what a script imports, in the background; further calls do nothing.
 
     Arguments
     ---------
     script : str or pathlib.Path
         The script whose runs will be started.
+    words : list of str
+        The words of one of its runs: where they are train.py's, their corpus is read once for all runs.
     """
     if not CAN_WARM_START:
         return
     from multiprocessing import forkserver  # not on Windows
 
-    os.environ[SCRIPT] = str(Path(script).resolve())  # the fork server inherits it when it starts
+    os.environ[SCRIPT] = json.dumps([str(Path(script).resolve()), *words])  # the fork server inherits it as it starts
     multiprocessing.get_context("forkserver").set_forkserver_preload(["speechbrain_ext.launch.preload"])
     forkserver.ensure_running()
 

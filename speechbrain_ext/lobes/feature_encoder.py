@@ -18,7 +18,7 @@ def raise_malloc_threshold() -> None:
     The system clears new memory, page by page, when it is first touched. glibc's malloc keeps twice the largest block
     that it has seen freed, up to 32 MB; this frees one that was never touched. With another malloc nothing changes.
     """
-    torch.empty(LARGEST_MMAP_BYTES, dtype=torch.uint8)
+    torch.empty(LARGEST_MMAP_BYTES, dtype=torch.uint8, device="cpu")  # also within torch.device("meta")
 
 
 def has_layer_norms(feature_extractor: FeatureExtractor) -> bool:

@@ -30,7 +30,8 @@ class LayerSum(nn.Module):
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """Sum over layers, [B, K, ..., D] -> [B, ..., D]."""
-        return torch.tensordot(states, self.weights(states.dtype), dims=([1], [0]))
+        weights = self.weights(states.dtype).expand(len(states), 1, -1)  # [K] -> [B, 1, K]
+        return torch.bmm(weights, states.flatten(2)).view(len(states), *states.shape[2:])  # tensordot transposes first
 
 
 class AttentivePooling(AttentiveStatisticsPooling):

@@ -1,5 +1,6 @@
 """FoldBrain: what training needs so that a resumed run, or one of several processes, ends as an uninterrupted one."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
@@ -77,7 +78,10 @@ class FoldBrain(sb.Brain):
             raise self._refuse_step("loss", loss) from error
 
     def optimizers_step(self) -> None:
-        """Make a step with finite gradients; with fp16, GradScaler leaves out the others itself."""
+        """Make a step with finite gradients; with fp16, GradScaler leaves out the others itself.
+
+        SpeechBrain's step takes longer: it computes a norm also where nothing is clipped.
+        """
         gradients = [p.grad for p in self.modules.parameters() if p.grad is not None]
         if not (self.scaler.is_enabled() or self.skip_nonfinite_grads):
             largest = torch.nn.utils.get_total_norm(gradients, norm_type=float("inf"))
@@ -85,6 +89,12 @@ class FoldBrain(sb.Brain):
                 if self.has_finite_loss:
                     raise self._refuse_step("gradient", largest)
                 self.modules.zero_grad(set_to_none=True)  # the loss had patience left
+                return
+            if not math.isfinite(self.max_grad_norm):
+                for optimizer in self.freeze_optimizers(self.optimizers_dict).values():
+                    optimizer.step()
+                    optimizer.zero_grad(set_to_none=True)
+                self.optimizer_step += 1
                 return
         super().optimizers_step()
 

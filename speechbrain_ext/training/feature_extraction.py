@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import filelock
 import torch
@@ -19,6 +19,24 @@ from speechbrain_ext.lobes.cached_encoder import CachedEncoder
 logger = logging.getLogger(__name__)
 SHARD_CLIPS = 64  # what a process that is killed loses at most
 N_READERS = 4
+
+
+class Clip(NamedTuple):
+    """A clip that may have to be encoded.
+
+    Attributes
+    ----------
+    utt_id : str
+        Its utterance.
+    duration_s : float
+        Its length in seconds, or nearly so.
+    read : callable
+        Reads its waveform [T].
+    """
+
+    utt_id: str
+    duration_s: float
+    read: Callable[[], torch.Tensor]
 
 
 class FeatureExtractor:
@@ -66,8 +84,7 @@ class FeatureExtractor:
 
 def fill_cache(
     cache: FeatureCache,
-    clips: Mapping[str, Callable[[], torch.Tensor]],
-    durations_s: Mapping[str, float],
+    clips: Mapping[str, Clip],
     extract: FeatureExtractor,
     batch_size: int = 16,
     progress: bool = True,
@@ -83,9 +100,7 @@ def fill_cache(
     cache : FeatureCache
         The cache.
     clips : dict
-        Key of a clip -> function that reads its waveform [T].
-    durations_s : dict
-        Key of a clip -> its length in seconds, or nearly so.
+        Key -> clip.
     extract : FeatureExtractor
         Computes the features of a batch.
     batch_size : int
@@ -96,11 +111,9 @@ def fill_cache(
     Raises
     ------
     InputError
-        If a recording cannot be read.
-    OSError
-        If the disk is full: what has been computed stays.
+        If a recording cannot be read, or features not be kept, as on a full disk: what has been computed stays.
     """
-    longest_first = sorted(clips, key=lambda clip: (-durations_s[clip], clip))
+    longest_first = sorted(clips, key=lambda clip: (-clips[clip].duration_s, clip))
     shards = [longest_first[start : start + SHARD_CLIPS] for start in range(0, len(longest_first), SHARD_CLIPS)]
     n_missing = sum(clip not in cache for clip in clips)
     if not n_missing:
@@ -119,7 +132,8 @@ def fill_cache(
                 cache.refresh()
                 missing = [clip for clip in shard if clip not in cache]
                 if missing:
-                    cache.add(_compute(missing, clips, durations_s, extract, batch_size, readers))
+                    features = _compute(missing, clips, extract, batch_size, readers)
+                    cache.add(features, {clip: clips[clip].utt_id for clip in missing})
                 n_computed += len(missing)
                 bar.update(len(missing))
             return True
@@ -137,14 +151,14 @@ def fill_cache(
 
 def _compute(
     missing: list[str],
-    clips: Mapping[str, Callable[[], torch.Tensor]],
-    durations_s: Mapping[str, float],
+    clips: Mapping[str, Clip],
     extract: FeatureExtractor,
     batch_size: int,
     readers: ThreadPoolExecutor,
 ) -> dict[str, torch.Tensor]:
     """Compute a shard's features; further clips are read while a batch is encoded."""
-    wavs = readers.map(lambda clip: clips[clip](), missing)
+    wavs = readers.map(lambda clip: clips[clip].read(), missing)
+    durations_s = {clip: clips[clip].duration_s for clip in missing}
     features: dict[str, torch.Tensor] = {}
     for batch in batches_by_length(missing, durations_s, batch_size, extract.max_batch_s):
         features.update(zip(batch, extract([next(wavs) for _ in batch])))

@@ -18,7 +18,7 @@ from speechbrain_ext.dataio.remembered_hashes import RememberedHashes
 from speechbrain_ext.dataio.sample_hash import SAMPLES_HASH
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.training.cache_settings import cache_folder
-from speechbrain_ext.training.feature_extraction import FeatureExtractor, fill_cache
+from speechbrain_ext.training.feature_extraction import Clip, FeatureExtractor, fill_cache
 from speechbrain_ext.training.run import Run
 
 PARTS = ("train", "valid", "test")
@@ -83,17 +83,17 @@ def feature_datasets(
     entries = {part: {utt_id: run.manifest[utt_id] for utt_id in getattr(run.fold, part)} for part in PARTS}
     entries.update((other.place, other.manifest) for other in run.others)
     keys: dict[str, dict[str, str]] = {}
-    clips: dict[str, Callable[[], torch.Tensor]] = {}
-    durations_s: dict[str, float] = {}
+    clips: dict[str, Clip] = {}
     for part, of_part in entries.items():
         reader = hparams["train_clip" if part == "train" else "eval_clip"]
         read = {utt_id: partial(_read, reader, utt_id, entry) for utt_id, entry in of_part.items()}
         keys[part] = clip_keys(reader, of_part, read, hashes)
-        clips.update((clip, read[utt_id]) for utt_id, clip in keys[part].items())
-        durations_s.update((clip, of_part[utt_id]["duration"]) for utt_id, clip in keys[part].items())
+        clips.update(
+            (key, Clip(utt_id, of_part[utt_id]["duration"], read[utt_id])) for utt_id, key in keys[part].items()
+        )
     hashes.save()
     extract = FeatureExtractor(encoder, hparams["sample_rate"], run_opts["device"] or infer_device(), precision)
-    fill_cache(cache, clips, durations_s, extract, hparams["eval_batch_size"], not run_opts["noprogressbar"])
+    fill_cache(cache, clips, extract, hparams["eval_batch_size"], not run_opts["noprogressbar"])
     return {
         part: FeatureDataset(of_part, hparams["emotions"], cache, keys[part], encoder.states) if of_part else None
         for part, of_part in entries.items()

@@ -6,6 +6,7 @@ lr: 0.002
 
 import copy
 import difflib
+import functools
 import hashlib
 import io
 import json
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 import ruamel.yaml
-from hyperpyyaml import resolve_references
+from hyperpyyaml import load_hyperpyyaml, resolve_references
 
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.training.added_keys import ADDED_KEYS
@@ -26,6 +27,7 @@ WIRING = "\n# ===="  # how the line begins below which a file says how the objec
 CUSTOM_WIRING = "custom_wiring"
 
 PathLike = str | Path
+load_hyperpyyaml("{}")  # from its first use on, texts in parentheses are tagged as tuples: from the start
 
 
 def read_settings(
@@ -65,7 +67,7 @@ def read_settings(
     _check_types(keys, {key: value for key, value in overrides.items() if key not in own_checks})
     text = _write(hparams, overrides).split(WIRING)[0]
     try:
-        return ruamel.yaml.YAML().load(resolve_references(text)), overrides
+        return copy.deepcopy(_resolve(text)), overrides
     except ValueError as error:  # a reference to nothing
         raise InputError(
             f"{hparams_file} and the options do not fit together: {' '.join(map(str, error.args))}"
@@ -132,7 +134,7 @@ def plain_settings(text: str) -> dict[str, Any]:
     >>> plain_settings("lr: 0.1\n# ==== Wiring\nloss: !name:torch.nn.functional.mse_loss\n")
     {'lr': 0.1}
     """
-    return _plain(ruamel.yaml.YAML().load(text.split(WIRING)[0]))
+    return _plain(_load(text.split(WIRING)[0]))
 
 
 def settings_fingerprint(text: str, leave_out: Collection[str] = ()) -> str:
@@ -213,7 +215,7 @@ def load_hparams(hparams_file: Path, above: tuple[Path, ...] = ()) -> Hparams:
         )
     try:
         text = hparams_file.read_text(encoding="utf-8")
-        keys = ruamel.yaml.YAML().load(text)
+        keys = _load(text)
     except (ruamel.yaml.error.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{hparams_file} is no YAML: {error}") from error
     except OSError as error:
@@ -236,6 +238,21 @@ def load_hparams(hparams_file: Path, above: tuple[Path, ...] = ()) -> Hparams:
     _put_in(whole, keys)
     depth.update(dict.fromkeys(keys, max(depth.values()) + 1))
     return Hparams(whole, wiring, depth)
+
+
+def _load(text: str) -> Any:
+    """Load YAML; of what was loaded before, a copy: ruamel.yaml takes long, and a run asks for the same text often."""
+    return copy.deepcopy(_load_once(text))
+
+
+@functools.lru_cache(maxsize=16)
+def _load_once(text: str) -> Any:
+    return ruamel.yaml.YAML().load(text)
+
+
+@functools.lru_cache(maxsize=16)
+def _resolve(text: str) -> Any:
+    return ruamel.yaml.YAML().load(resolve_references(text))
 
 
 def _put_in(keys: Any, changes: Mapping[str, Any]) -> None:
@@ -296,5 +313,5 @@ def _plain(node: Any) -> Any:
         value = str(node)
     else:
         return node
-    # hyperpyyaml tags a text in parentheses by itself once it has been used.
+    # hyperpyyaml tags a text in parentheses by itself.
     return value if not tag or not tag.startswith("!") or tag == "!tuple" else {tag: value}

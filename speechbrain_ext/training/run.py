@@ -50,6 +50,7 @@ from speechbrain_ext.versions import environment
 
 logger = logging.getLogger(__name__)
 MANIFEST_FILE = "manifest.json"
+CORPORA_READ: dict[tuple, PreparedCorpus] = {}  # by the process that this one was forked from
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class Run:
             If train.py would refuse the run.
         """
         settings, overrides = complete_settings(hparams_file, overrides)
-        corpora = {} if corpora is None else corpora
+        corpora = {**CORPORA_READ} if corpora is None else corpora
         source = corpus_source(settings)
         emotions = settings["emotions"]
         options = {key: settings[key] for key in ("allow_incomplete", "group_by", "n_folds")}

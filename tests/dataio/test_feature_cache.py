@@ -137,7 +137,7 @@ def test_full_disk_leaves_the_cache_as_it_was(tmp_path, features, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(feature_cache, "save", full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(InputError, match="feature_cache .* cannot be written: No space left .* in it stays"):
             cache.add({"b": features["b"]})
     assert sorted(path.name for path in cache.folder.iterdir()) == before
     assert "a" in cache and "b" not in cache
@@ -150,13 +150,16 @@ def test_half_written_file_is_no_shard(tmp_path, features):
     (cache.folder / f".{shard_of(cache).name}.x1.tmp").write_bytes(data[:100])  # a process was killed meanwhile
     again = FeatureCache(tmp_path, ENCODER)
     assert all(clip in again for clip in features)
+    shard_of(again).unlink()
+    FeatureCache(tmp_path, ENCODER).add(features)
+    assert shard_of(again) and not list(again.folder.glob(".*.tmp"))
 
 
 @pytest.mark.parametrize("value", [1e5, float("nan")])
 def test_features_beyond_half_precision_are_refused(tmp_path, value):
     cache = FeatureCache(tmp_path, ENCODER)
-    with pytest.raises(InputError, match="features of the clip a are beyond half precision, .* --cache_features=False"):
-        cache.add({"a": torch.full((1, 2, 8), value)})
+    with pytest.raises(InputError, match="features of Ses01F are beyond half precision, .* --cache_features=False"):
+        cache.add({"0123": torch.full((1, 2, 8), value)}, {"0123": "Ses01F"})
     assert not list(cache.folder.glob("*.safetensors"))
 
 

@@ -1,5 +1,6 @@
 """Whole batches of cached features."""
 
+import pytest
 import torch
 
 from speechbrain_ext.dataio.feature_cache import FeatureCache
@@ -24,13 +25,14 @@ def test_batch_is_what_training_reads(tmp_path):
     batch = make_dataset(tmp_path).__getitems__([PairedIndex(2, None, 1, shard), PairedIndex(1, None, 1, shard)])
     assert batch.id == ["u3", "u2"] and batch.shard == [shard]
     assert batch["sig"].data[:, 0, :, 0].tolist() == [[2, 3, 4], [1, 2, 3]]  # clip + layer
-    assert batch["n_samples"].data.tolist() == [[1], [1]]
+    assert batch["sig"].lengths.tolist() == [1, 1] and batch["n_samples"].data.tolist() == [[1], [1]]
     assert batch["target"].data.tolist() == [[1, 0], [0.75, 0.25]] and batch.truth.tolist() == [0, 0]
     assert batch.to("meta")["sig"].data.device.type == "meta"
 
 
 def test_shorter_clips_are_padded(tmp_path):
     batch = make_dataset(tmp_path, n_frames=(2, 5, 1)).__getitems__([0, 1])
+    assert batch["sig"].lengths.tolist() == [pytest.approx(0.4), 1]
     assert batch["sig"].data.shape == (2, 5, 3, 4) and batch["n_samples"].data.tolist() == [[2], [5]]
     assert (batch["sig"].data[0, 2:] == 0).all() and batch.shard == [None]
 

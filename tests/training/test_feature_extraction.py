@@ -8,7 +8,7 @@ import torch
 from speechbrain_ext.dataio.feature_cache import FeatureCache
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.training import feature_extraction
-from speechbrain_ext.training.feature_extraction import fill_cache
+from speechbrain_ext.training.feature_extraction import Clip, fill_cache
 
 SECONDS = {f"clip{i}": 1.0 + i % 5 for i in range(20)}
 
@@ -30,7 +30,7 @@ def clips(read=lambda clip: None):
     def reader(clip):
         return lambda: read(clip) or torch.full((int(10 * SECONDS[clip]),), float(clip[4:]))
 
-    return {clip: reader(clip) for clip in SECONDS}
+    return {clip: Clip(clip.upper(), SECONDS[clip], reader(clip)) for clip in SECONDS}
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def small_shards(monkeypatch):
 
 def fill(folder, extract, **changes):
     cache = FeatureCache(folder, {"model_type": "hubert"})
-    fill_cache(cache, changes.pop("clips", clips()), SECONDS, extract, batch_size=3, progress=False, **changes)
+    fill_cache(cache, changes.pop("clips", clips()), extract, batch_size=3, progress=False, **changes)
     return cache
 
 

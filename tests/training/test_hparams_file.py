@@ -215,3 +215,15 @@ def test_a_base_that_cannot_be_is_refused(hparams_file, tmp_path, text, message)
     (tmp_path / "own.yaml").write_text(text)
     with pytest.raises(InputError, match=message):
         hparams_text(tmp_path / "own.yaml")
+
+
+def test_file_that_is_read_again_is_as_it_stands_there(root):
+    path = root / "hparams" / "loso.yaml"
+    once, _ = read_settings(path)
+    text = hparams_text(path)
+    once["emotions"].append("fea")
+    once["lr"] = 7
+    again, _ = read_settings(path)
+    assert again["emotions"] == ["ang", "hap", "sad", "neu"] and again["lr"] == 0.0001
+    assert hparams_text(path) == text and "\nadam_betas: (0.9, 0.98)\n" in text
+    assert load_hyperpyyaml(text.partition("\n# ====")[0])["adam_betas"] == (0.9, 0.98)  # a tuple, and no text
