@@ -10,6 +10,7 @@ from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 from speechbrain_ext.dataio.audio import SHORTEST_S, WAVEFORM_SCALES
 from speechbrain_ext.dataio.waveform_scale import num_samples, scale_waveforms
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
+from speechbrain_ext.lobes.onednn_linear import use_onednn
 
 LONGEST_S = 3600.0
 HALF_PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -74,6 +75,7 @@ class EmbeddingModel(nn.Module):
         self.fixed_samples = None if fixed_length_s is None else round(fixed_length_s * sample_rate_hz)
         self.mask_padding = mask_padding
         self.half_precision: Optional[torch.dtype] = None
+        use_onednn(encoder)  # it is not trained any more
 
     def use_half_precision(self, precision: str) -> None:
         """Compute the encoder's products in half precision from now on, from weights that are rounded once.

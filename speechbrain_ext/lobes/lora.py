@@ -3,7 +3,8 @@
 Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022; the layers are SpeechBrain's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Optional
 
 import torch
 from speechbrain.nnet.adapters import AdaptedModel, LoRA, replace_module
@@ -12,7 +13,13 @@ from torch import nn
 from speechbrain_ext.errors import InputError, check_whole_number
 
 
-def add_lora(model: nn.Module, layers: nn.Module, rank: int, projections: Sequence[str]) -> None:
+def add_lora(
+    model: nn.Module,
+    layers: nn.Module,
+    rank: int,
+    projections: Sequence[str],
+    aliases: Optional[Mapping[str, str]] = None,
+) -> None:
     """Add B A x to W x in the chosen projections, and freeze everything else in the model.
 
     B is zero at first, so that the model begins as it was. The update is not scaled (alpha = rank): the learning rate
@@ -28,6 +35,8 @@ def add_lora(model: nn.Module, layers: nn.Module, rank: int, projections: Sequen
         Rows of A [rank, D] and columns of B [D', rank].
     projections : list of str
         The last words of the names of linear layers within `layers`, such as q_proj.
+    aliases : dict, optional
+        Other words for them -> the words in this model.
 
     Raises
     ------
@@ -47,12 +56,13 @@ def add_lora(model: nn.Module, layers: nn.Module, rank: int, projections: Sequen
         (name, module) for name, module in model.named_modules() if type(module) is nn.Linear and module in inside
     ]
     known = sorted({name.rpartition(".")[2] for name, _ in linear})
-    if isinstance(projections, str) or not projections or not set(projections) <= set(known):
+    words = {(aliases or {}).get(word, word) for word in projections}
+    if isinstance(projections, str) or not words or not words <= set(known):
         raise InputError(
             f"lora_projections must be a list of the encoder's linear layers, got {projections!r}. "
             f"This encoder has {', '.join(known)}."
         )
-    chosen = [(name, module) for name, module in linear if name.rpartition(".")[2] in projections]
+    chosen = [(name, module) for name, module in linear if name.rpartition(".")[2] in words]
     smallest = min(min(module.weight.shape) for _, module in chosen)
     check_whole_number("lora_rank", rank, 1)
     if rank > smallest:

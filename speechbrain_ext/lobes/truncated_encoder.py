@@ -87,7 +87,8 @@ class TruncatedEncoder(EncoderCheckpoint):
         Above 0, only low-rank updates of this rank are trained, see `add_lora`, and with
         `freeze_feature_extractor=False` the feature encoder; all other weights stay as they are.
     lora_projections : list of str
-        The linear layers within a Transformer layer that are updated.
+        The linear layers within a Transformer layer that are updated; q_proj, k_proj, v_proj and out_proj are those of
+        attention in every family, however a checkpoint calls them.
 
     Attributes
     ----------
@@ -178,7 +179,8 @@ class TruncatedEncoder(EncoderCheckpoint):
         self.compile_layers = compile_layers
         raise_malloc_threshold()
         if lora_rank:
-            add_lora(self.model, self.layers, lora_rank, lora_projections)
+            aliases = dict(zip(Family.projection_names, self.family.projection_names))
+            add_lora(self.model, self.layers, lora_rank, lora_projections, aliases)
             for module in self.family.feature_encoder(self.model):
                 module.requires_grad_(True)
         if freeze or lora_rank:
@@ -189,7 +191,7 @@ class TruncatedEncoder(EncoderCheckpoint):
         if freeze:
             self.model.requires_grad_(False)
             self.model.eval()
-        use_onednn(self.model)
+            use_onednn(self.model)
 
     def train(self, mode: bool = True) -> "TruncatedEncoder":
         """Set training mode, unless the whole encoder is frozen."""
@@ -253,7 +255,7 @@ class TruncatedEncoder(EncoderCheckpoint):
         Arguments
         ---------
         wavs : torch.Tensor
-            Padded waveforms at the checkpoint's sample rate (16 kHz), [B, T].
+            Padded waveforms at the sample rate that the checkpoint's preprocessor_config.json says (16 kHz), [B, T].
         wav_lens : torch.Tensor, optional
             Relative lengths in (0, 1], [B]. Without it every clip is T samples long.
 

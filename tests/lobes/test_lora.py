@@ -123,6 +123,14 @@ def test_lora_that_cannot_be_is_refused(small_config, options, message):
 
 
 @pytest.mark.parametrize("name", ENCODERS)
+def test_by_default_queries_and_values_of_every_family_are_adapted(name):
+    model_type, values = ENCODERS[name]
+    encoder = make({"model_type": model_type, **values}, lora_rank=2)
+    adapted = {path.rpartition(".")[2] for path, module in encoder.named_modules() if isinstance(module, LoRA)}
+    assert adapted == ({"linear_q", "linear_v"} if name == "wav2vec2-bert" else {"q_proj", "v_proj"})
+
+
+@pytest.mark.parametrize("name", ENCODERS)
 def test_every_linear_layer_of_every_family_can_be_adapted_and_merged(name, clips):
     model_type, values = ENCODERS[name]
     config = {"model_type": model_type, **values}

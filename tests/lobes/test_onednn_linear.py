@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from speechbrain_ext.lobes import onednn_linear
+from speechbrain_ext.inference.embedding_model import EmbeddingModel
+from speechbrain_ext.lobes import TruncatedEncoder, onednn_linear
 from speechbrain_ext.lobes.onednn_linear import OneDNNLinear, use_onednn
 
 has_operator = pytest.mark.skipif(
@@ -77,3 +78,17 @@ def test_layers_stay_as_they_are_where_products_are_fast(monkeypatch):
     layers = nn.Sequential(nn.Linear(1024, 1024))
     use_onednn(layers)
     assert type(layers[0]) is nn.Linear
+
+
+WIDE = {"hidden_size": 1024, "num_attention_heads": 4, "intermediate_size": 1024, "num_hidden_layers": 1}
+
+
+@pytest.mark.parametrize("use", ["frozen", "trained", "classifier"])
+def test_encoders_that_are_not_trained_use_it(use, monkeypatch):
+    monkeypatch.setattr(onednn_linear, "has_slow_products", lambda: True)
+    config = {**WIDE, "conv_dim": [16] * 7, "num_conv_pos_embeddings": 4}
+    encoder = TruncatedEncoder(config=config, num_layers=1, freeze=use == "frozen")
+    if use == "classifier":
+        EmbeddingModel(encoder, nn.Identity())
+    kind = nn.Linear if use == "trained" else OneDNNLinear
+    assert type(encoder.layers[0].attention.q_proj) is kind
