@@ -1,5 +1,6 @@
 """Text from outside: what terminals obey is shown as escapes, wherever a program says it; the rest stays as it is."""
 
+import contextlib
 import csv
 import io
 import os
@@ -165,6 +166,10 @@ def test_labels_of_any_kind_go_through(fit, tmp_path, capsys, monkeypatch):
     assert not {"script", "g", "b", "s"} & Elements(html).found
 
     assert main(["export", str(fold), str(tmp_path / "bundle")]) == 0
+    with contextlib.suppress(OSError):  # file systems that have no such names
+        fold.rename(tmp_path / "b\udcff")
+        assert main(["export", str(tmp_path / "b\udcff"), str(tmp_path / "c\udcff")]) == 1
+        assert "\\udcff" in (said := capsys.readouterr().err) and said.endswith("Rename it, or set a UTF-8 locale.\n")
     card = (tmp_path / "bundle" / "README.md").read_text(encoding="utf-8")
     assert ModelCard(card).data.eval_results[0].dataset_split == "<g>|0"
     assert "<script>" not in card and "&#60;script&#62;" in card
@@ -192,4 +197,5 @@ def test_labels_of_any_kind_go_through(fit, tmp_path, capsys, monkeypatch):
     assert "--excel writes .csv, and --out is 'a.json'. Leave one of them out." in capsys.readouterr().err
 
     shown = answer(classifier, str(tmp_path / "=\x1b[31m.wav"))
+    assert not OBEYED & set(shown)
     assert not {"script", "g", "b", "s"} & Elements(shown).found and "&lt;script&gt;" in shown

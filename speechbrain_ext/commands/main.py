@@ -113,6 +113,10 @@ def run_command(name: str, words: Sequence[str], prog: str, fixed: Sequence[str]
     except (InputError, OSError) as error:
         print(f"{prog}: {describe_fault(error) or error}", file=sys.stderr)
         return 1
+    except UnicodeEncodeError as error:  # libraries take other names for texts
+        name = error.object[max(0, error.start - 60) : error.end + 60]
+        print(f"{prog}: {name!a} is no UTF-8. Rename it, or set a UTF-8 locale.", file=sys.stderr)
+        return 1
     except KeyboardInterrupt as interrupt:  # what it says is how to resume
         print(f"{prog}: interrupted. {interrupt}".rstrip(), file=sys.stderr)
         return INTERRUPTED

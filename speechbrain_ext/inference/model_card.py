@@ -10,7 +10,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from speechbrain_ext.corpora.base import Corpus, get_corpus
 from speechbrain_ext.dataio.folds import PUBLISHED
 from speechbrain_ext.lobes.filterbank_encoder import MODEL_TYPE
-from speechbrain_ext.outside_text import escape_markdown
+from speechbrain_ext.outside_text import escape_markdown, printable
 
 PAPER = "https://arxiv.org/abs/2305.06273"
 VALIDATIONS = {
@@ -39,7 +39,7 @@ def model_card(metrics: Mapping[str, Any], settings: Mapping[str, Any], name: st
     str
         Markdown with metadata.
     """
-    corpus = get_corpus(metrics["corpus"])
+    corpus, name = get_corpus(metrics["corpus"]), printable(name)
     data = ModelCardData(
         library_name="speechbrain",
         pipeline_tag="audio-classification",

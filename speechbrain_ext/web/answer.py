@@ -2,12 +2,12 @@
 
 import base64
 import dataclasses
+import html
 import logging
 import math
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any, Optional
 
@@ -20,6 +20,7 @@ from speechbrain_ext.inference.recordings import Prediction, classify_recordings
 from speechbrain_ext.inference.speech_detector import SpeechDetector
 from speechbrain_ext.inference.timeline import SAY_NO_SPEECH, Timeline, format_csv, make_timeline, moment_posteriors
 from speechbrain_ext.inference.timeline_plot import clock, plot_timeline
+from speechbrain_ext.outside_text import printable
 from speechbrain_ext.web.runs import Stopped
 
 logger = logging.getLogger(__name__)
@@ -199,6 +200,11 @@ def say(emotion: str) -> str:
     ('happiness (hap)', 'boredom')
     """
     return f"{WORDS[emotion]} ({emotion})" if emotion in WORDS else emotion
+
+
+def escape(text: str) -> str:
+    """Write a text for HTML, on one line and in one direction."""
+    return html.escape(printable(text))
 
 
 def _no_speech(heard: str) -> str:

@@ -5,6 +5,7 @@ import shutil
 import socket
 import warnings
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import huggingface_hub
 import numpy as np
@@ -102,6 +103,21 @@ def test_classifier_equals_plain_from_hparams(tmp_path, clips, options):
     for key, value in vars(ours.hparams).items():
         if key not in ("label_encoder", "audio_normalizer"):
             assert getattr(plain.hparams, key) == value, key
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_classifier_answers_the_same_to_several_threads(tmp_path, precision):
+    classifier = load_classifier(make_bundle(tmp_path / "bundle"), {"device": "cpu", "precision": precision})
+    clips = [torch.randn(1, 4000 + 777 * i) for i in range(12)]
+
+    def classify(wavs):
+        with torch.inference_mode():
+            return classifier.classify_batch(wavs)[0]
+
+    alone = [classify(wavs) for wavs in clips]
+    with ThreadPoolExecutor(4) as pool:
+        for found in (list(pool.map(classify, clips)) for _ in range(4)):
+            assert all(torch.equal(one, other) for one, other in zip(found, alone))
 
 
 @pytest.mark.parametrize(
