@@ -73,7 +73,7 @@ def check_whole_number(name: str, value: Any, low: int) -> None:
     Traceback (most recent call last):
     speechbrain_ext.errors.InputError: batch_size must be a whole number from 1, got 1.5.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value < 2**63:
         raise InputError(f"{name} must be a whole number from {low}, got {value!r}.")
 
 

@@ -72,6 +72,9 @@ def _is_text(value: Any) -> bool:
 
 
 TEXT = Rule(f"a printable text of at most {LONGEST_TEXT} characters", _is_text)
+ANY_TEXT = Rule("a text", lambda value: isinstance(value, str))
+ANY_TEXTS = Rule("a list of texts", lambda value: isinstance(value, list) and all(map(ANY_TEXT.allows, value)))
+OBJECT = Rule("an object", lambda value: isinstance(value, dict))
 TRUTH = one_of(True, False)
 PLAIN = Rule(
     "a text, a number, true, false or null",

@@ -97,8 +97,8 @@ def test_a_runs_folder_is_read_and_train_py_alone_runs_what_its_yaml_names(fit, 
     fold = fit("results/seed1/fold1", "--number_of_epochs=1")
     attack = "x: !apply:os.makedirs [marker]"
     runs(marker, load_hyperpyyaml, attack)
-    with open(fold / "hyperparams.yaml", "a", encoding="utf-8") as file:
-        file.write(f"\n{attack}\n")
+    text = (fold / "hyperparams.yaml").read_text(encoding="utf-8").partition("\n")[2]  # an attacker needs no checksum
+    (fold / "hyperparams.yaml").write_text(f"{text}\n{attack}\n", encoding="utf-8")
     for name in ("train.py", "custom.py", "sitecustomize.py", "speechbrain_ext.py", "conftest.py"):
         (fold / name).write_text(MODULE)
     results = str(tmp_path / "results")

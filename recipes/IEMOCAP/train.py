@@ -43,7 +43,6 @@ from speechbrain_ext.results.metrics import EmotionMetrics, mean_batch_loss  # n
 from speechbrain_ext.training.brain import FoldBrain  # noqa: E402
 from speechbrain_ext.training.distributed import gather, world_size_and_rank  # noqa: E402
 from speechbrain_ext.training.frozen_features import feature_datasets, on_cached_features  # noqa: E402
-from speechbrain_ext.training.history import read_epochs  # noqa: E402
 from speechbrain_ext.training.run import end_in_a_sentence, run_context  # noqa: E402
 
 logger = logging.getLogger(__name__)
@@ -241,8 +240,6 @@ def main(argv):
                 datasets["valid"],
                 valid_loader_kwargs=eval_kwargs(datasets["valid"]) if datasets["valid"] else {},
             )
-            # Loading the tested weights goes back to their epoch; with --test_only nothing has been loaded yet.
-            brain.epochs = list(hparams["history"].epochs) or read_epochs(run.folder)
             brain.evaluate(datasets["test"], test_loader_kwargs=eval_kwargs(datasets["test"]))
         run_on_main(write_results, args=[brain, hparams, run])
         for other in run.others:

@@ -8,15 +8,24 @@ from pathlib import Path
 from typing import Any, Optional
 
 from speechbrain_ext.corpora.base import get_corpus
+from speechbrain_ext.dataio.validation import VALIDATIONS
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.results.tested_run import METRICS_FILE
+from speechbrain_ext.results.tested_run import HINT, METRICS_FILE, RULES, SHARE, read_metrics
+from speechbrain_ext.rules import OBJECT, mapping_of, one_of, optional, shown
 from speechbrain_ext.training.hparams_file import HYPERPARAMS_FILE, read_settings
+from speechbrain_ext.training.settings import check_settings
 
 DESCRIPTION = """\
 Write a trained fold as a bundle: the folder that `speechbrain-ext predict`, `timeline` and `web` take, and that
 SpeechBrain's EncoderClassifier.from_hparams loads, offline.
 
     speechbrain-ext export results/loso/seed1/fold1 exported"""
+RESULT_RULES = {
+    **RULES,
+    "recall": mapping_of(optional(SHARE)),
+    "encoder_config": OBJECT,
+    "validation": one_of(*VALIDATIONS),
+}
 # What of test_metrics.json stands in bundle.json.
 RESULT_KEYS = (
     "WA",
@@ -93,8 +102,12 @@ def export_fold(fold_dir: Path, out_dir: Path, name: Optional[str] = None, onnx:
     from speechbrain_ext.inference.bundle_writer import write_bundle
     from speechbrain_ext.inference.model_card import model_card, title_of
 
-    metrics = read_metrics(fold_dir)
+    metrics = read_result(fold_dir)
     settings, _ = read_settings(fold_dir / HYPERPARAMS_FILE)
+    try:
+        check_settings(settings)
+    except InputError as error:
+        raise InputError(f"{fold_dir / HYPERPARAMS_FILE}: {error}") from error
     facts = {
         "corpus": metrics["corpus"],
         "corpus_title": title_of(get_corpus(metrics["corpus"]), metrics["corpus_faults"]),
@@ -121,32 +134,23 @@ def export_fold(fold_dir: Path, out_dir: Path, name: Optional[str] = None, onnx:
         write_bundle(out_dir, weights, bundle_settings, card, facts, onnx)
 
 
-def read_metrics(fold_dir: Path) -> dict[str, Any]:
+def read_result(fold_dir: Path) -> dict[str, Any]:
     """Read a fold's test_metrics.json; refuse a fold that has none, or that is no result."""
     command = f"python train.py {fold_dir / HYPERPARAMS_FILE}"
     if not (fold_dir / HYPERPARAMS_FILE).is_file():
         raise InputError(
             f"{fold_dir} is no fold's folder: it has no {HYPERPARAMS_FILE}. Give results/<yaml>/seed<s>/fold<k>."
         )
-    try:
-        metrics = json.loads((fold_dir / METRICS_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(
-            f"{fold_dir} has not been tested yet: it has no {METRICS_FILE}. `{command}` resumes it."
-        ) from None
-    except ValueError as error:
-        raise InputError(
-            f"{fold_dir / METRICS_FILE} is no JSON: {error}. `{command} --test_only` writes it anew."
-        ) from error
+    path = fold_dir / METRICS_FILE
+    if not path.exists():
+        raise InputError(f"{fold_dir} has not been tested yet: it has no {METRICS_FILE}. `{command}` resumes it.")
+    metrics = read_metrics(path, RESULT_RULES)
     if metrics.get("debug"):
         raise InputError(
             f"{fold_dir} was run with --debug, on a few batches: there is no model in it. Train without it."
         )
-    for key in (*RESULT_KEYS, "emotions", "encoder_config", "versions", "corpus", "corpus_faults"):
-        if key not in metrics:
-            raise InputError(
-                f"{fold_dir / METRICS_FILE} does not hold {key!r}. `{command} --test_only` writes it anew."
-            )
+    if list(metrics["recall"]) != metrics["emotions"]:
+        raise InputError(f"{path}: recall must have the emotions' names, got {shown(metrics['recall'])}. {HINT}")
     return metrics
 
 

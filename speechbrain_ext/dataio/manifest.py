@@ -25,6 +25,7 @@ from speechbrain_ext.dataio.clip_measures import Measured, measure_recording
 from speechbrain_ext.dataio.rows import COLUMNS, SHOWN, Row, check_rows, first_lines
 from speechbrain_ext.dataio.sample_hash import SAMPLES_HASH
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.json_reader import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -188,23 +189,7 @@ def read_manifest(path: str | Path, data_root: str | Path = DATA_ROOT) -> Manife
     InputError
         If the file is missing, no JSON, holds an id twice or lacks a field.
     """
-
-    def refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        entries = dict(pairs)
-        if len(entries) < len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise InputError(f"{path}: {twice!r} stands twice. Leave one of them out.")
-        return entries
-
-    try:
-        manifest = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=refuse_twice)
-    except OSError as error:
-        raise InputError(f"the manifest cannot be read: {error}. Prepare the corpus again.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no JSON: {error}. Prepare the corpus again.") from error
-    if not isinstance(manifest, dict):
-        raise InputError(f"{path} is no manifest: it holds a {type(manifest).__name__}, not an object of utterances.")
+    manifest = read_json(path, "Prepare the corpus again.")
     for utt_id, entry in manifest.items():
         if not isinstance(entry, dict) or not isinstance(entry.get("wav", ""), str):
             raise InputError(f"{path}: utterance {utt_id} is no object with a text as its wav.")

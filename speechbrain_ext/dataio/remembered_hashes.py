@@ -1,7 +1,6 @@
 """RememberedHashes: what was computed of files' contents, for as long as the files have not changed."""
 
 import contextlib
-import json
 import os
 import time
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Optional
 
 from speechbrain_ext.atomic_write import write_json
+from speechbrain_ext.json_reader import read_json
 
 RACY_S = 2.0  # a file that has just been written may change again without another time stamp
 
@@ -39,8 +39,8 @@ class RememberedHashes:
         self._new: dict[str, dict[str, list]] = {}
 
     def _read(self) -> dict[str, dict[str, list]]:
-        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-            found = json.loads(self.path.read_text(encoding="utf-8"))
+        with contextlib.suppress(ValueError, TypeError):  # missing, damaged, or of another version
+            found = read_json(self.path, "It is written again.")
             return {what: dict(files) for what, files in found.items()}
         return {}
 

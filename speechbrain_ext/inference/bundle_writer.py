@@ -20,6 +20,7 @@ from speechbrain_ext.inference.bundle import BUNDLE_FILE, CARD_FILE, FILE_NAME, 
 from speechbrain_ext.inference.bundle_settings import BundleSettings
 from speechbrain_ext.inference.classifier import load_classifier
 from speechbrain_ext.inference.onnx import ONNX_FILES, write_onnx
+from speechbrain_ext.json_reader import read_json
 from speechbrain_ext.lobes.filterbank_encoder import MODEL_TYPE
 from speechbrain_ext.versions import versions
 
@@ -180,8 +181,8 @@ def _update(out: Path, new: Path) -> None:
     if len(filecmp.cmpfiles(out, new, model, shallow=False)[0]) < len(model):
         _refuse_filled(out)
     try:
-        listed = json.loads((out / BUNDLE_FILE).read_text(encoding="utf-8"))["files"][CARD_FILE]
-    except (ValueError, TypeError, KeyError):  # no bundle.json of ours: it is written anew
+        listed = read_json(out / BUNDLE_FILE, "It is written anew.")["files"][CARD_FILE]
+    except (InputError, TypeError, KeyError):  # no bundle.json of ours: it is written anew
         listed = None
     card = out / CARD_FILE
     if card.exists() and sha256_of(card) not in (listed, sha256_of(new / CARD_FILE)):

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from speechbrain_ext.outside_text import guard_terminal, printable
 from speechbrain_ext.results.tested_run import METRICS_FILE
-from speechbrain_ext.training.history import EPOCHS_FILE
+from speechbrain_ext.training.history import EPOCHS_FILE, read_epochs
 
 KINDS = ("running", "failed", "finished", "waiting")  # the order of the rows: a small terminal shows the first ones
 TO_COME = ("running", "waiting")
@@ -39,7 +39,7 @@ class WatchedRun:
         n_before = self.n_done
         with contextlib.suppress(Exception):  # hours of training do not end because they cannot be shown
             file = Path(self.folder, EPOCHS_FILE)
-            epochs = json.loads(file.read_bytes()) if file.exists() else []
+            epochs = read_epochs(file) if file.exists() else []
             best = max((epoch for epoch in epochs if "valid_WA" in epoch), key=lambda e: e["valid_WA"], default=None)
             scores = f"best valid WA {best['valid_WA']:.1%} UA {best['valid_UA']:.1%}" if best else ""
             self.n_done, self.scores = int(epochs[-1]["epoch"]) if epochs else 0, scores

@@ -1,13 +1,12 @@
 """Rows of a grid for encoders that are compared: each with a sum of all its layers, or with single layers."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
 from speechbrain_ext.errors import InputError, parse_numbers
 from speechbrain_ext.lobes.pretrained import config_from_folder, count_layers, find_checkpoint
-from speechbrain_ext.results.tested_run import METRICS_FILE
+from speechbrain_ext.results.tested_run import METRICS_FILE, read_metrics
 
 SUM, EACH = "sum", "each"  # a learned sum of all layers; every single layer
 Row = dict[str, Any]
@@ -65,9 +64,9 @@ def rows_with_runs(folder: Path) -> list[Row]:
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         for file in sorted(path.rglob(METRICS_FILE))[:1]:
             try:
-                settings = json.loads(file.read_text(encoding="utf-8"))["hyperparameters"]
+                settings = read_metrics(file)["hyperparameters"]
                 encoder, number, weights = (settings[key] for key in ("encoder_source", "num_layers", "layer_weights"))
-            except (OSError, ValueError, KeyError, TypeError):  # another version's, or being written
+            except (InputError, KeyError):  # another version's, or being written
                 continue
             rows.append(_row(encoder, Path(str(encoder)).name, SUM if weights else number, number, weights))
     return rows

@@ -1,7 +1,6 @@
 """What a run says of other corpora than its own: the files of each run, and what many runs say together."""
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -19,13 +18,12 @@ from speechbrain_ext.results.tested_run import (
     METRICS_FILE,
     PREDICTIONS_FILE,
     RULES,
-    TEXT,
-    Rule,
     TestedRun,
     path_text,
-    read_decisions,
     read_metrics,
+    read_predictions,
 )
+from speechbrain_ext.rules import ANY_TEXT, ANY_TEXTS, OBJECT, Rule
 from speechbrain_ext.training.other_corpora import ACROSS, OtherCorpus
 from speechbrain_ext.training.run import Run
 
@@ -34,10 +32,10 @@ OF_RUN = ("corpus", "fold", "seed", "settings", "tested_epoch")
 SHARED = (*OF_RUN, "WA", "UA", "n", "emotions", "confusion", "manifest", "speakers", "corpus_faults")
 ACROSS_RULES: dict[str, Rule] = {
     **{key: RULES[key] for key in SHARED},
-    "test_corpus": TEXT,
-    "title": TEXT,
-    "left_out": (lambda value: isinstance(value, dict), "an object"),
-    "not_there": (lambda value: isinstance(value, list), "a list"),
+    "test_corpus": ANY_TEXT,
+    "title": ANY_TEXT,
+    "left_out": OBJECT,
+    "not_there": ANY_TEXTS,
 }
 
 
@@ -61,7 +59,7 @@ def write_cross_results(brain: Any, run: Run, other: OtherCorpus) -> None:
     other : OtherCorpus
         The other corpus.
     """
-    own = json.loads((run.folder / METRICS_FILE).read_text(encoding="utf-8"))
+    own = read_metrics(run.folder / METRICS_FILE)
     kept = [own["emotions"].index(emo) for emo in other.emotions]
     confusion = np.zeros((len(kept), len(kept)), dtype=np.int64)
     folder = run.folder / other.place
@@ -195,7 +193,7 @@ def _read_cross_run(run: TestedRun, name: str) -> TestedRun:
         if metrics[key] != run.metrics[key]:
             raise InputError(f"{path} is of another run: {key} is {metrics[key]}, here {run.metrics[key]}. {HINT}")
     predictions = path.with_name(PREDICTIONS_FILE)
-    decisions = read_decisions(predictions, metrics["emotions"])
+    decisions = {utt_id: row[:2] for utt_id, row in read_predictions(predictions, metrics["emotions"]).items()}
     if not decisions or decisions.keys() != metrics["speakers"].keys():
         raise InputError(f"{predictions} does not hold the {metrics['n']} utterances of {path}. {HINT}")
     return _as_run(path.parent, metrics, decisions)
@@ -204,11 +202,11 @@ def _read_cross_run(run: TestedRun, name: str) -> TestedRun:
 def _restricted(run: TestedRun, emotions: Sequence[str]) -> TestedRun:
     """Decide about a run's own test clips of some emotions, between these alone."""
     decisions: dict[str, tuple[int, int]] = {}
-    with open(run.folder / PREDICTIONS_FILE, encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            if row["true"] in emotions:
-                decision, _ = decide_between([float(row[emo]) for emo in emotions], range(len(emotions)))
-                decisions[row["id"]] = emotions.index(row["true"]), decision
+    labels = run.metrics["emotions"]
+    kept = [labels.index(emo) for emo in emotions]
+    for utt_id, (true, _, posteriors) in read_predictions(run.folder / PREDICTIONS_FILE, labels).items():
+        if true in kept:
+            decisions[utt_id] = kept.index(true), decide_between(posteriors, kept)[0]
     return _as_run(run.folder, run.metrics, decisions)
 
 

@@ -1,7 +1,6 @@
 """What a tested fold leaves behind: test_metrics.json, predictions.csv and two pictures."""
 
 import csv
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,9 +8,16 @@ from typing import Any
 
 from speechbrain_ext.atomic_write import atomic_write, write_json
 from speechbrain_ext.dataio.folds import fold_names
+from speechbrain_ext.errors import InputError
 from speechbrain_ext.results.comparability import cautions
 from speechbrain_ext.results.plots import plot_confusion, plot_curves
-from speechbrain_ext.results.tested_run import METRICS_FILE, PREDICTIONS_FILE, path_text
+from speechbrain_ext.results.tested_run import (
+    METRICS_FILE,
+    PREDICTIONS_FILE,
+    path_text,
+    read_metrics,
+    read_tested_run,
+)
 from speechbrain_ext.training.hparams_file import (
     HYPERPARAMS_FILE,
     hparams_text,
@@ -27,15 +33,17 @@ PICTURES = ("confusion.png", "curves.png")
 
 
 def is_finished(folder: str | Path, identity: Mapping[str, Any], settings: str) -> bool:
-    """Tell whether a folder holds the results of this very run, given its identity and settings' fingerprint."""
+    """Tell whether a folder holds the results of this very run, given its identity and settings' fingerprint.
+
+    Damaged results are none: the run is tested again.
+    """
+    path = Path(folder) / METRICS_FILE
     try:
-        found = json.loads((Path(folder) / METRICS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    if not isinstance(found, dict) or not (Path(folder) / PREDICTIONS_FILE).is_file():
+        found = read_tested_run(path, read_metrics(path)).metrics
+    except InputError:
         return False
     asked = {**identity, "settings": settings, "debug": False}
-    return all({"debug": False, **found}.get(key) == value for key, value in asked.items())
+    return all(found.get(key) == value for key, value in asked.items())
 
 
 def write_results(brain: Any, hparams: Mapping[str, Any], run: Run) -> None:

@@ -1,6 +1,6 @@
 """Many tested runs (fold by seed) below one folder, and the refusal of sets that no honest statistic comes from."""
 
-import json
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -10,6 +10,7 @@ from typing import Any, Optional
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.results.tested_run import METRICS_FILE, TestedRun, path_text, read_metrics, read_tested_run
 from speechbrain_ext.training.hparams_file import RUN_FILE
+from speechbrain_ext.training.run_folder import read_run
 
 ALLOWANCES = ("incomplete", "mixed", "duplicates")
 # What all runs of a set must share, with the note where they are allowed not to.
@@ -212,11 +213,9 @@ def _find_begun(folder: Path) -> set[tuple[int, int]]:
     """Find the (seed, fold) of the runs that were started."""
     begun = set()
     for path in sorted(folder.rglob(RUN_FILE)):
-        try:
-            identity = json.loads(path.read_text(encoding="utf-8"))
-            begun.add((int(identity["seed"]), int(identity["fold"])))
-        except (OSError, ValueError, LookupError, TypeError, RecursionError, OverflowError):
-            continue  # this only says more about what is missing anyway
+        with contextlib.suppress(InputError):  # this only says more about what is missing anyway
+            identity = read_run(path.parent)
+            begun.add((identity["seed"], identity["fold"]))
     return begun
 
 

@@ -2,11 +2,10 @@
 
 import copy
 import csv
-import json
 import math
 import os
-import reprlib
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,77 +13,66 @@ from typing import Any
 import numpy as np
 
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.json_reader import read_object
 from speechbrain_ext.results.significance import accuracies
+from speechbrain_ext.rules import ANY_TEXT, ANY_TEXTS, OBJECT, TRUTH, Rule, number, shown, whole
 
 METRICS_FILE = "test_metrics.json"
 PREDICTIONS_FILE = "predictions.csv"
 HINT = "Test that run again (--test_only), or delete its folder."
+POSTERIOR = re.compile(r"[01](\.[0-9]+)?(e-[0-9]+)?")
 
-
-def _is_whole(value: Any, low: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= low
-
-
-def _is_share(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1  # NaN is not
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _are_texts(values: Any) -> bool:
-    return isinstance(values, list) and all(map(_is_text, values))
-
-
-def _are_named_texts(values: Any) -> bool:
-    return isinstance(values, dict) and all(map(_is_text, values.values()))
-
-
-def _are_epochs(values: Any) -> bool:
-    return isinstance(values, list) and all(
-        isinstance(epoch, dict) and all(_is_share(epoch.get(key, 0)) for key in ("test_WA", "test_UA"))
-        for epoch in values
-    )
-
-
-def _is_shallow(value: Any, n_levels: int = 10) -> bool:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return n_levels > 0 and all(_is_shallow(one, n_levels - 1) for one in inner)
-
-
-Rule = tuple[Callable[[Any], bool], str]
-SHARE: Rule = (_is_share, "a number from 0 to 1")
-FROM_0: Rule = (lambda value: _is_whole(value, 0), "a whole number from 0")
-FROM_1: Rule = (lambda value: _is_whole(value, 1), "a whole number from 1")
-TEXT: Rule = (_is_text, "a text")
-TEXTS_BY_NAME: Rule = (_are_named_texts, "an object of texts")
+SHARE = number(0, 1)
+FROM_0, FROM_1 = whole(0, 10**18), whole(1, 10**9)
+TEXTS_BY_NAME = Rule(
+    "an object of texts", lambda values: isinstance(values, dict) and all(map(ANY_TEXT.allows, values.values()))
+)
+COUNTS = Rule(
+    "a list of lists of counts",
+    lambda rows: (
+        isinstance(rows, list)
+        and all(isinstance(row, list) and all(map(FROM_0.allows, row)) and len(row) == len(rows) for row in rows)
+    ),
+)
+EPOCHS = Rule(
+    "a list of objects, with test_WA and test_UA from 0 to 1",
+    lambda epochs: (
+        isinstance(epochs, list)
+        and all(
+            isinstance(epoch, dict) and all(SHARE.allows(epoch.get(key, 0)) for key in ("test_WA", "test_UA"))
+            for epoch in epochs
+        )
+    ),
+)
 RULES: dict[str, Rule] = {
     "WA": SHARE,
     "UA": SHARE,
     "n": FROM_0,
-    "emotions": (lambda value: _are_texts(value) and len(set(value)) == len(value), "a list of different texts"),
-    "confusion": (lambda value: isinstance(value, list), "a list"),
+    "emotions": Rule(
+        "a list of different texts", lambda value: ANY_TEXTS.allows(value) and len(set(value)) == len(value)
+    ),
+    "confusion": COUNTS,
     "n_folds": FROM_1,
     "fold": FROM_1,
     "seed": FROM_0,
-    "test_group": TEXT,
-    "corpus": TEXT,
-    "corpus_faults": (_are_texts, "a list of texts"),
-    "fold_cautions": (_are_texts, "a list of texts"),
-    "manifest": TEXT,
-    "samples": TEXT,
-    "settings": TEXT,
-    "hyperparameters": (lambda value: isinstance(value, dict) and _is_shallow(value), "an object of few levels"),
-    "validation": TEXT,
-    "tested_weights": TEXT,
+    "test_group": ANY_TEXT,
+    "corpus": ANY_TEXT,
+    "corpus_faults": ANY_TEXTS,
+    "fold_cautions": ANY_TEXTS,
+    "manifest": ANY_TEXT,
+    "samples": ANY_TEXT,
+    "settings": ANY_TEXT,
+    "hyperparameters": OBJECT,
+    "validation": ANY_TEXT,
+    "tested_weights": ANY_TEXT,
     "tested_epoch": FROM_1,
     "n_epochs": FROM_1,
-    "epochs": (_are_epochs, "a list of objects, with test_WA and test_UA from 0 to 1"),
+    "epochs": EPOCHS,
     "speakers": TEXTS_BY_NAME,
     "versions": TEXTS_BY_NAME,
+    "debug": TRUTH,
 }
-ADDED: dict[str, Any] = {"fold_cautions": [], "samples": ""}  # what runs of earlier versions lack, as they would say it
+ADDED: dict[str, Any] = {"fold_cautions": [], "samples": "", "debug": False}  # as files that lack them would say it
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,37 +133,24 @@ def read_metrics(path: Path, rules: Mapping[str, Rule] = RULES) -> dict[str, Any
     InputError
         If the file cannot be read, or a value is missing or of another type; names the file, the key and the value.
     """
-    try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-    except RecursionError as error:
-        raise InputError(f"the metrics {path} cannot be read: they are nested too deeply. {HINT}") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"the metrics {path} cannot be read: {error}. {HINT}") from error
-    if not isinstance(metrics, dict):
-        raise InputError(f"{path} holds a {type(metrics).__name__}, not an object of metrics. {HINT}")
-    if not isinstance(metrics.get("debug", False), bool):
-        raise InputError(f"{path}: 'debug' must be true or false, got {reprlib.repr(metrics['debug'])}. {HINT}")
-    metrics = {**copy.deepcopy(ADDED), **metrics}
-    for key, (fits, what) in rules.items():
-        if key not in metrics:
-            raise InputError(f"{path} lacks {key!r}. {HINT}")
-        if not fits(metrics[key]):
-            raise InputError(f"{path}: {key!r} must be {what}, got {reprlib.repr(metrics[key])}. {HINT}")
+    needed = [key for key in rules if key not in ADDED]
+    metrics = {**copy.deepcopy(ADDED), **read_object(path, HINT, {"debug": TRUTH, **rules}, needed)}
     if metrics["fold"] > metrics.get("n_folds", metrics["fold"]):
         raise InputError(f"{path}: 'fold' must be from 1 to {metrics['n_folds']}, got {metrics['fold']}. {HINT}")
     return metrics
 
 
-def read_decisions(path: Path, emotions: list[str]) -> dict[str, tuple[int, int]]:
-    """Read a predictions.csv as {utterance id: (true class, predicted class)}.
+def read_predictions(path: Path, emotions: Sequence[str]) -> dict[str, tuple[int, int, list[float]]]:
+    """Read a predictions.csv as {utterance id: (true class, predicted class, posteriors)}.
 
     Raises
     ------
     InputError
-        If the file cannot be read, a column is missing, an id occurs twice or a label is unknown.
+        If the file cannot be read, a column is missing, an id occurs twice, a label is unknown or a posterior is no
+        number from 0 to 1.
     """
     index = {emo: i for i, emo in enumerate(emotions)}
-    decisions: dict[str, tuple[int, int]] = {}
+    predictions: dict[str, tuple[int, int, list[float]]] = {}
     try:
         with open(path, encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
@@ -183,7 +158,7 @@ def read_decisions(path: Path, emotions: list[str]) -> dict[str, tuple[int, int]
             if missing:
                 raise InputError(f"{path}: the columns {missing} are missing. {HINT}")
             for row in reader:
-                if row["id"] in decisions:
+                if row["id"] in predictions:
                     raise InputError(f"{path}: {row['id']} occurs twice. {HINT}")
                 unknown = [label for label in (row["true"], row["predicted"]) if label not in index]
                 if unknown:
@@ -191,10 +166,15 @@ def read_decisions(path: Path, emotions: list[str]) -> dict[str, tuple[int, int]
                         f"{path}: the label {unknown[0]!r} of {row['id']} is unknown; the emotions are "
                         f"{', '.join(emotions)}. {HINT}"
                     )
-                decisions[row["id"]] = index[row["true"]], index[row["predicted"]]
+                cells = [row[emo] for emo in emotions]
+                if None in row or not all(POSTERIOR.fullmatch(cell or "") for cell in cells):
+                    raise InputError(
+                        f"{path}: {row['id']} needs {len(emotions)} posteriors from 0 to 1, got {shown(cells)}. {HINT}"
+                    )
+                predictions[row["id"]] = index[row["true"]], index[row["predicted"]], list(map(float, cells))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"the predictions {path} cannot be read: {error}. {HINT}") from error
-    return decisions
+    return predictions
 
 
 def read_tested_run(path: Path, metrics: dict[str, Any]) -> TestedRun:
@@ -213,7 +193,7 @@ def read_tested_run(path: Path, metrics: dict[str, Any]) -> TestedRun:
         If the predictions cannot be read, hold nothing, or do not give the metrics; or if a speaker is not known.
     """
     emotions, predictions = metrics["emotions"], path.with_name(PREDICTIONS_FILE)
-    decisions = read_decisions(predictions, emotions)
+    decisions = {utt_id: row[:2] for utt_id, row in read_predictions(predictions, emotions).items()}
     true, predicted = np.array(list(decisions.values()), dtype=np.int64).reshape(-1, 2).T  # [N, 2] -> two of [N]
     confusion = np.zeros((len(emotions), len(emotions)), dtype=np.int64)
     np.add.at(confusion, (true, predicted), 1)
@@ -224,7 +204,7 @@ def read_tested_run(path: Path, metrics: dict[str, Any]) -> TestedRun:
         if not same:
             raise InputError(
                 f"{predictions} does not give the numbers of {path}: {key} is {value}, there "
-                f"{reprlib.repr(metrics[key])}. {HINT}"
+                f"{shown(metrics[key])}. {HINT}"
             )
     if not decisions:
         raise InputError(f"{predictions} holds no utterance. {HINT}")

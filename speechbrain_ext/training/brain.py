@@ -15,7 +15,7 @@ from speechbrain_ext.atomic_write import write_json
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.seeding import derive_seed
 from speechbrain_ext.training.distributed import world_size_and_rank
-from speechbrain_ext.training.history import write_epochs
+from speechbrain_ext.training.history import read_epochs, write_epochs
 from speechbrain_ext.training.wait_meter import WaitMeter
 
 NONFINITE_FILE = "nonfinite_batch.json"
@@ -33,6 +33,7 @@ class FoldBrain(sb.Brain):
     has_finite_loss: bool = True
     train_loss: float
     tested_epoch: int
+    epochs: list[dict[str, Any]]
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
@@ -185,6 +186,7 @@ class FoldBrain(sb.Brain):
                 "again from where it is whole; or run without --test_only, which trains what is lost again."
             )
         self.tested_epoch = checkpoint.meta["epoch"]
+        self.epochs = read_epochs(last.paramfiles["history"])  # loading has gone back to those until the tested one
 
 
 def as_texts(stats: dict[str, float]) -> dict[str, str]:

@@ -8,9 +8,13 @@ from speechbrain.utils.checkpoints import mark_as_loader, mark_as_saver, registe
 
 from speechbrain_ext.atomic_write import write_json
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.json_reader import read_json
+from speechbrain_ext.rules import shown
+from speechbrain_ext.training.checkpoint_files import read_meta
 from speechbrain_ext.training.hparams_file import PathLike
 
 EPOCHS_FILE = "epochs.json"
+HINT = "Resume the run: it goes on from a whole checkpoint, and writes the epochs again."
 
 
 @register_checkpoint_hooks
@@ -47,8 +51,7 @@ class EpochHistory:
     def load(self, path: PathLike, end_of_epoch: bool) -> None:
         """Read the history of a checkpoint."""
         del end_of_epoch  # an epoch is added at its end only
-        with open(path, encoding="utf-8") as file:
-            self.epochs = json.load(file)
+        self.epochs = read_epochs(path)
 
 
 def write_epochs(folder: PathLike, epochs: list[dict[str, Any]]) -> None:
@@ -56,13 +59,19 @@ def write_epochs(folder: PathLike, epochs: list[dict[str, Any]]) -> None:
     write_json(epochs, Path(folder) / EPOCHS_FILE)
 
 
-def read_epochs(folder: PathLike) -> list[dict[str, Any]]:
-    """Read the numbers of a run's epochs; an empty list where none has ended, or none can be read."""
-    try:
-        epochs = json.loads((Path(folder) / EPOCHS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return []
-    return epochs if isinstance(epochs, list) and all(isinstance(epoch, dict) for epoch in epochs) else []
+def read_epochs(path: PathLike) -> list[dict[str, Any]]:
+    """Read the numbers of epochs, of a checkpoint or from a run's folder.
+
+    Raises
+    ------
+    InputError
+        If the file holds something else.
+    """
+    epochs = read_json(path, HINT, list)
+    for epoch in epochs:
+        if not isinstance(epoch, dict) or not all(type(number) in (int, float) for number in epoch.values()):
+            raise InputError(f"{path} holds an epoch that is no object of numbers: {shown(epoch)}. {HINT}")
+    return epochs
 
 
 def check_epochs(folder: PathLike, number_of_epochs: int) -> None:
@@ -73,7 +82,8 @@ def check_epochs(folder: PathLike, number_of_epochs: int) -> None:
     InputError
         Says both numbers.
     """
-    n_epochs = len(read_epochs(folder))
+    metas = [read_meta(checkpoint) or {} for checkpoint in Path(folder).glob("save/CKPT*")]
+    n_epochs = max((meta["epoch"] for meta in metas if type(meta.get("epoch")) is int), default=0)
     if n_epochs > number_of_epochs:
         raise InputError(
             f"{folder} has been trained for {n_epochs} epochs, more than number_of_epochs ({number_of_epochs}). Raise "

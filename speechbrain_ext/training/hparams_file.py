@@ -9,6 +9,7 @@ import difflib
 import functools
 import hashlib
 import io
+import itertools
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -25,6 +26,11 @@ HYPERPARAMS_FILE = "hyperparams.yaml"  # its name in a run's folder
 RUN_FILE = "run.json"
 WIRING = "\n# ===="  # how the line begins below which a file says how the objects are built
 CUSTOM_WIRING = "custom_wiring"
+SEAL = "# SHA-256 of the lines below: "
+HINT = "Correct that file, or copy it again from where it is whole."
+MOST_LEVELS = 100
+MOST_VALUES = 100_000  # a few aliases of aliases stand for billions
+UNREADABLE = (ruamel.yaml.error.YAMLError, ValueError, LookupError, TypeError)  # what ruamel.yaml raises
 
 PathLike = str | Path
 load_hyperpyyaml("{}")  # from its first use on, texts in parentheses are tagged as tuples: from the start
@@ -67,8 +73,10 @@ def read_settings(
     _check_types(keys, {key: value for key, value in overrides.items() if key not in own_checks})
     text = _write(hparams, overrides).split(WIRING)[0]
     try:
-        return copy.deepcopy(_resolve(text)), overrides
-    except ValueError as error:  # a reference to nothing
+        return Settings(copy.deepcopy(_resolve(text)), hparams_file), overrides
+    except RecursionError as error:
+        raise InputError(f"{hparams_file}: references lead back to themselves. {HINT}") from error
+    except UNREADABLE as error:  # such as a reference to nothing
         raise InputError(
             f"{hparams_file} and the options do not fit together: {' '.join(map(str, error.args))}"
         ) from error
@@ -173,6 +181,17 @@ def did_you_mean(word: str, known: Iterable[str], prefix: str = "--") -> str:
     return f" Did you mean {' or '.join(prefix + name for name in near)}?" if near else ""
 
 
+class Settings(dict):
+    """The settings of a file; one that the file lacks is refused by its name."""
+
+    def __init__(self, settings: Mapping[str, Any], hparams_file: Path):
+        super().__init__(settings)
+        self.hparams_file = hparams_file
+
+    def __missing__(self, key: str) -> Any:
+        raise InputError(f"{self.hparams_file} lacks the setting {key}. {HINT}")
+
+
 class _Representer(ruamel.yaml.RoundTripRepresenter):
     """Writes None as a reader expects it."""
 
@@ -214,14 +233,18 @@ def load_hparams(hparams_file: Path, above: tuple[Path, ...] = ()) -> Hparams:
             f"the hyperparameter file {hparams_file}{named_by} does not exist. Give for instance hparams/loso.yaml."
         )
     try:
-        text = hparams_file.read_text(encoding="utf-8")
+        text = _unsealed(hparams_file.read_text(encoding="utf-8"), hparams_file)
         keys = _load(text)
-    except (ruamel.yaml.error.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{hparams_file} is no YAML: {error}") from error
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(f"the hyperparameter file cannot be read: {error}") from error
-    if not isinstance(keys, dict):
-        raise InputError(f"{hparams_file} holds no settings (key: value).")
+    except RecursionError as error:
+        raise InputError(f"{hparams_file} is nested too deeply, or within itself. {HINT}") from error
+    except UNREADABLE as error:
+        raise InputError(f"{hparams_file} is no YAML: {' '.join(str(error).split())}. {HINT}") from error
+    if not isinstance(keys, dict) or not all(isinstance(key, str) for key in keys):
+        raise InputError(f"{hparams_file} holds no settings (key: value). {HINT}")
     if "base" not in keys:
         wiring = re.findall(r"^(\w+):", text.partition(WIRING)[2], re.MULTILINE)
         return Hparams(keys, wiring, dict.fromkeys(keys, 0))
@@ -247,12 +270,42 @@ def _load(text: str) -> Any:
 
 @functools.lru_cache(maxsize=16)
 def _load_once(text: str) -> Any:
-    return ruamel.yaml.YAML().load(text)
+    if max(itertools.accumulate((char in "[{") - (char in "]}") for char in text), default=0) > MOST_LEVELS:
+        raise RecursionError  # ruamel.yaml needs minutes for thousands of levels
+    keys = ruamel.yaml.YAML().load(text)
+    if _n_values(keys, {}) > MOST_VALUES:
+        raise ValueError(f"its aliases stand for more than {MOST_VALUES} values")
+    return keys
 
 
 @functools.lru_cache(maxsize=16)
 def _resolve(text: str) -> Any:
     return ruamel.yaml.YAML().load(resolve_references(text))
+
+
+def sealed(text: str) -> str:
+    """Put the SHA-256 of a text above it, as a comment, so that whoever reads it sees that it is whole."""
+    return f"{SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n{text}"
+
+
+def _unsealed(text: str, hparams_file: Path) -> str:
+    content = text.partition("\n")[2] if text.startswith(SEAL) else text
+    if text not in (content, sealed(content)):
+        raise InputError(
+            f"{hparams_file} is not as it was written: its SHA-256 differs. Copy it again from where it is whole; or, "
+            "to keep a change of your own, delete its first line."
+        )
+    return content
+
+
+def _n_values(node: Any, known: dict[int, int]) -> int:
+    """Count the values of a node, those of an alias as often as it is written."""
+    if not isinstance(node, (dict, list)):
+        return 1
+    if id(node) not in known:
+        values = node.values() if isinstance(node, dict) else node
+        known[id(node)] = 1 + sum(_n_values(value, known) for value in values)
+    return known[id(node)]
 
 
 def _put_in(keys: Any, changes: Mapping[str, Any]) -> None:
@@ -294,7 +347,7 @@ def _numbers_alike(node: Any) -> Any:
         return {key: _numbers_alike(value) for key, value in node.items()}
     if isinstance(node, list):
         return [_numbers_alike(value) for value in node]
-    return float(node) if isinstance(node, int) and not isinstance(node, bool) else node
+    return float(node) if type(node) is int and abs(node) < 2**53 else node
 
 
 def _plain(node: Any) -> Any:

@@ -1,22 +1,33 @@
 """A run's folder: the run that it belongs to, the settings it was started with, and the refusal to mix two runs."""
 
-import json
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Optional
 
 from speechbrain_ext.atomic_write import atomic_write, write_json
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.json_reader import read_object
+from speechbrain_ext.rules import ANY_TEXT, ANY_TEXTS, whole
 from speechbrain_ext.training.hparams_file import (
     HYPERPARAMS_FILE,
     RUN_FILE,
     PathLike,
     hparams_text,
     plain_settings,
+    sealed,
 )
 
 ADDED_IDENTITY = ("samples",)  # what runs of earlier versions do not say
 HINT = "Choose another --output_folder, or delete that one."
+DAMAGED_HINT = f"Copy that file again from where it is whole. {HINT}"
+RULES = {  # of run.json
+    "corpus": ANY_TEXT,
+    "fold": whole(1, 10**9),
+    "seed": whole(0, 10**18),
+    "manifest": ANY_TEXT,
+    "corpus_faults": ANY_TEXTS,
+    "n_processes": whole(1, 10**6),
+}
 
 
 def claim_run_folder(
@@ -38,8 +49,8 @@ def claim_run_folder(
     identity : dict
         What makes the run this one, such as fold, seed and the manifest's fingerprint.
     text : str
-        The whole hyperparameter file with the overrides in it, as `hparams_text` writes it. It is saved as it is; its
-        references stay, so it can be run with further overrides.
+        The whole hyperparameter file with the overrides in it, as `hparams_text` writes it. It is saved below a line
+        with its SHA-256; its references stay, so it can be run with further overrides.
     resumable_keys : tuple of str
         Top-level keys in which a resumed run may differ.
     facts : dict, optional
@@ -53,9 +64,9 @@ def claim_run_folder(
         If the folder belongs to another run, with what differs. Nothing in it has been changed then.
     """
     check_run_folder(folder, identity, text, resumable_keys, explain)
+    write_json({**identity, **(facts or {})}, Path(folder) / RUN_FILE)  # first: it says whose folder this is
     with atomic_write(Path(folder) / HYPERPARAMS_FILE) as file:
-        file.write(text)
-    write_json({**identity, **(facts or {})}, Path(folder) / RUN_FILE)
+        file.write(sealed(text))
 
 
 def check_run_folder(
@@ -92,15 +103,7 @@ def read_run(folder: PathLike) -> dict[str, Any]:
         If run.json names no run.
     """
     path = Path(folder) / RUN_FILE
-    try:
-        run = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is no JSON: {error}. {HINT}") from error
-    if not isinstance(run, dict):
-        raise InputError(f"{path} names no run, it holds {run!r}. {HINT}")
-    return run
+    return read_object(path, DAMAGED_HINT, RULES, needed=("fold", "seed")) if path.exists() else {}
 
 
 def processes_of(folder: PathLike, n_processes: int, test_only: bool = False) -> int:

@@ -181,9 +181,22 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         and 0 <= counts[0] <= counts[1]
     ):
         raise InputError(f"n_augmentations must be two whole numbers, such as [1, 3], or null, got {counts!r}.")
+    for key in (
+        "allow_incomplete", "tensorboard", "corpus_in_memory", "checkpoints_in_background", "track_test",
+        "mask_padding", "mixup_overwrite_same_class", "freeze_feature_extractor", "freeze_encoder", "cache_features",
+        "checkpoint_activations", "compile_layers", "balanced_sampling",
+    ):  # fmt: skip
+        if not isinstance(settings[key], bool):
+            raise InputError(f"{key} must be True or False, got {settings[key]!r}.")
+    for key in (
+        "corpus", "data_folder", "corpus_metadata", "corpus_part", "corpus_csv", "encoder_source", "encoder_save_path",
+        "feature_cache", "output_folder",
+    ):  # fmt: skip
+        if not isinstance(settings[key], str | None):
+            raise InputError(f"{key} must be a text or null, got {settings[key]!r}.")
     if not settings["output_folder"]:
         raise InputError(f"output_folder must name a folder, got {settings['output_folder']!r}.")
-    for key in ("augment_prob", "mixup_prob"):
+    for key in ("augment_prob", "mixup_prob", "mixup_lam"):
         check_number(key, settings[key], 0, 1)
     for key in (
         "batch_size", "eval_batch_size", "number_of_epochs", "num_layers", "sort_window", "emb_dim",
@@ -221,7 +234,10 @@ def check_settings(settings: Mapping[str, Any]) -> None:
 
 def _check_filterbanks(settings: Mapping[str, Any]) -> None:
     """Refuse what an encoder of filterbanks has no use for: it would be ignored."""
-    if (settings["encoder_config"] or {}).get("model_type") != "filterbank":
+    config = settings["encoder_config"]
+    if not isinstance(config, dict | None):
+        raise InputError(f"encoder_config must be a mapping or null, got {config!r}.")
+    if (config or {}).get("model_type") != "filterbank":
         return
     for key, unused in (("encoder_source", None), ("layer_weights", None), ("lora_rank", 0), ("freeze_encoder", False)):
         if settings[key] != unused:

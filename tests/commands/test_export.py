@@ -25,6 +25,7 @@ from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference import bundle_writer, hub
 from speechbrain_ext.inference.classifier import load_classifier
 from tests.recipes.fold_reading import results, save_source
+from tests.results.run_files import write_run
 
 
 @pytest.fixture(scope="module")
@@ -251,6 +252,13 @@ def test_pushing_is_private_unless_public_is_asked_for(fold, tmp_path, monkeypat
     assert pushed == [((out, "ann/emotion"), {"private": True}), ((out, "ann/emotion"), {"private": False})]
 
 
+def write_again(folder, **changes):
+    """Write the results of a run, in place of those that are there."""
+    shutil.rmtree(folder)
+    write_run(folder, **{"recall": {"ang": 0.5, "sad": 0.5}, "encoder_config": {}, **changes})
+    (folder / "hyperparams.yaml").touch()
+
+
 @pytest.mark.parametrize(
     "spoil, text",
     [
@@ -260,10 +268,13 @@ def test_pushing_is_private_unless_public_is_asked_for(fold, tmp_path, monkeypat
         ),
         (lambda folder: (folder / "hyperparams.yaml").unlink(), "is no fold's folder"),
         (lambda folder: (folder / "test_metrics.json").write_text("{"), "is no JSON"),
-        (lambda folder: (folder / "test_metrics.json").write_text("{}"), "does not hold 'WA'.*--test_only"),
-        (lambda folder: (folder / "test_metrics.json").write_text('{"debug": true}'), "was run with --debug"),
+        (lambda folder: (folder / "test_metrics.json").write_text("{}"), "WA is missing.*--test_only"),
+        (lambda folder: write_again(folder, debug=True), "was run with --debug"),
+        (lambda folder: write_again(folder, recall={"ang": 0.5}), "recall must have the emotions' names"),
+        (lambda folder: write_again(folder, recall={"ang": 2, "sad": 0}), "recall must be a mapping"),
+        (lambda folder: write_again(folder, validation="none at all"), "validation must be one of"),
     ],
-    ids=["untested", "no_fold", "no_json", "empty", "debug"],
+    ids=["untested", "no_fold", "no_json", "empty", "debug", "recall_of_others", "recall", "validation"],
 )
 def test_a_fold_that_is_no_model_is_refused(tmp_path, spoil, text):
     folder = tmp_path / "fold"

@@ -192,10 +192,10 @@ def test_read_manifest_puts_the_data_root_in_and_sorts(tmp_path):
 def test_read_manifest_refuses_an_id_or_a_field_that_stands_twice(tmp_path):
     path, entry = tmp_path / "m.json", json.dumps(ENTRY)
     path.write_text(f'{{"a": {entry}, "b": {entry}, "a": {entry}}}')
-    with pytest.raises(InputError, match=r"m\.json: 'a' stands twice"):
+    with pytest.raises(InputError, match=r"m\.json is no JSON: 'a' stands twice"):
         read_manifest(path)
     path.write_text(f'{{"a": {entry[:-1]}, "emo": "ang"}}}}')
-    with pytest.raises(InputError, match=r"m\.json: 'emo' stands twice"):
+    with pytest.raises(InputError, match=r"m\.json is no JSON: 'emo' stands twice"):
         read_manifest(path)
 
 
@@ -210,7 +210,7 @@ def test_read_manifest_refuses_broken_and_missing_files(tmp_path):
     (tmp_path / "m.json").write_text('{"a": ')
     with pytest.raises(InputError, match=r"m\.json is no JSON: .*line 1"):
         read_manifest(tmp_path / "m.json")
-    with pytest.raises(InputError, match=r"manifest cannot be read: .*nowhere\.json"):
+    with pytest.raises(InputError, match=r"nowhere\.json cannot be read: No such file"):
         read_manifest(tmp_path / "nowhere.json")
 
 
@@ -255,7 +255,7 @@ def test_fingerprint_is_the_same_wherever_the_corpus_lies(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"[]", "holds a list"), (b'{"a": 3}', "utterance a is no object"), (b"\xff\xfe", "is no JSON")],
+    [(b"[]", r"holds \[\], not an object"), (b'{"a": 3}', "utterance a is no object"), (b"\xff\xfe", "is no JSON")],
 )
 def test_read_manifest_refuses_what_is_no_manifest(tmp_path, content, message):
     (tmp_path / "manifest.json").write_bytes(content)

@@ -120,7 +120,7 @@ def test_epochs_are_told_of_what_is_saved_alone(fit, monkeypatch, in_background)
         with pytest.raises(OSError, match="No space left"):
             fit("full", option)
     full = whole.parent / "full"
-    assert len(read_epochs(full)) == 1 < len(read_epochs(whole))
+    assert len(read_epochs(full / "epochs.json")) == 1 < len(read_epochs(whole / "epochs.json"))
     assert not (full / "test_metrics.json").exists()
     assert results(fit("full", option)) == results(whole)
 
@@ -181,9 +181,9 @@ def test_a_run_killed_right_after_a_checkpoint_makes_up_for_what_was_to_follow(f
                 "fold", "--patience=1", "--number_of_epochs=2", "--validation=none", "--checkpoints_in_background=False"
             )
     folder = whole.parent / "fold"
-    assert len(read_epochs(folder)) == 1 and len(list(folder.glob("save/CKPT*"))) == 2
+    assert len(read_epochs(folder / "epochs.json")) == 1 and len(list(folder.glob("save/CKPT*"))) == 2
     fit("fold", "--patience=1", "--number_of_epochs=2", "--validation=none", "--checkpoints_in_background=False")
-    assert read_epochs(folder) == read_epochs(whole)
+    assert read_epochs(folder / "epochs.json") == read_epochs(whole / "epochs.json")
     assert len(list(folder.glob("save/CKPT*"))) == len(list(whole.glob("save/CKPT*"))) == 1
 
 

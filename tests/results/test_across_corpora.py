@@ -105,7 +105,7 @@ def test_what_an_earlier_run_has_left_is_refused(runs):
     with pytest.raises(InputError, match="cross_metrics.json is of another run: settings is eee"):
         write_report([runs])
     path.write_text(json.dumps({"title": 3}))
-    with pytest.raises(InputError, match="cross_metrics.json lacks 'corpus'"):
+    with pytest.raises(InputError, match="cross_metrics.json: corpus is missing"):
         write_report([runs])
 
 

@@ -14,6 +14,7 @@ from speechbrain_ext.results.tested_run import read_metrics, read_tested_run
 from speechbrain_ext.training.added_keys import ADDED_KEYS
 from speechbrain_ext.training.hparams_file import hparams_text, settings_fingerprint
 from speechbrain_ext.training.settings import UNFINGERPRINTED_KEYS
+from tests.results.run_files import write_run
 
 IDENTITY = {"fold": 1, "seed": 2, "manifest": "ab"}
 SETTINGS = """
@@ -151,21 +152,29 @@ def test_results_of_a_few_batches_say_that_they_are_none(write, capsys):
     "change", [{"fold": 2}, {"seed": 1}, {"manifest": "cd"}, {"settings": "other"}, {"debug": True}]
 )
 def test_results_of_another_run_are_not_taken_for_finished(tmp_path, change):
-    found = {**IDENTITY, "settings": "ff", "WA": 0.5}
-    assert not is_finished(tmp_path, IDENTITY, "ff")
-    (tmp_path / "test_metrics.json").write_text(json.dumps(found))
-    assert not is_finished(tmp_path, IDENTITY, "ff")  # without predictions
-    (tmp_path / "predictions.csv").touch()
-    assert is_finished(tmp_path, IDENTITY, "ff")
-    (tmp_path / "test_metrics.json").write_text(json.dumps({**found, **change}))
-    assert not is_finished(tmp_path, IDENTITY, "ff")
+    folder = tmp_path / "run"
+    assert not is_finished(folder, IDENTITY, "ff")
+    write_run(folder, **{**IDENTITY, "settings": "ff"})
+    assert is_finished(folder, IDENTITY, "ff")
+    (folder / "predictions.csv").rename(tmp_path / "predictions.csv")
+    assert not is_finished(folder, IDENTITY, "ff")
+    write_run(tmp_path / "other", **{**IDENTITY, "settings": "ff", **change})
+    assert not is_finished(tmp_path / "other", IDENTITY, "ff")
 
 
 @pytest.mark.parametrize("text", ['{"fold": 1,', "[]", "null", 100_000 * "["])
 def test_broken_results_are_not_taken_for_finished(tmp_path, text):
-    (tmp_path / "predictions.csv").touch()
-    (tmp_path / "test_metrics.json").write_text(text)
-    assert not is_finished(tmp_path, IDENTITY, "ff")
+    folder = write_run(tmp_path / "run", **IDENTITY, settings="ff")
+    assert is_finished(folder, IDENTITY, "ff")
+    (folder / "test_metrics.json").write_text(text)
+    assert not is_finished(folder, IDENTITY, "ff")
+
+
+def test_results_whose_predictions_are_damaged_are_not_taken_for_finished(tmp_path):
+    folder = write_run(tmp_path / "run", **IDENTITY, settings="ff")
+    path = folder / "predictions.csv"
+    path.write_text(path.read_text().replace("sad,sad", "sad,ang"))
+    assert not is_finished(folder, IDENTITY, "ff")
 
 
 def test_saved_settings_have_the_fingerprint_of_what_was_asked(write):

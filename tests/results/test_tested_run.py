@@ -44,17 +44,17 @@ def test_metrics_of_an_earlier_version_have_no_cautions(tmp_path):
 @pytest.mark.parametrize("key", [key for key in RULES if key not in ADDED])
 def test_metrics_without_a_key_are_refused(tmp_path, key):
     write_run(tmp_path / "x", without=[key])
-    assert refusal(tmp_path / "x") == f"{tmp_path}/x/test_metrics.json lacks {key!r}."
+    assert refusal(tmp_path / "x") == f"{tmp_path}/x/test_metrics.json: {key} is missing."
 
 
 @pytest.mark.parametrize("key", RULES)
 def test_metrics_of_any_other_type_are_refused_in_a_sentence(tmp_path, key):
     """Whatever the value is: it is refused by its key, or its type is right and the predictions do not give it."""
-    fits, what = RULES[key]
+    what, fits = RULES[key]
     for i, value in enumerate([None, True, "1", {"a": {}}, [[1]], [None], -1, 1.5, 10**400, float("nan")]):
         folder = write_run(tmp_path / str(i), **{key: value})
         if not fits(value):
-            assert refusal(folder).startswith(f"{folder}/test_metrics.json: {key!r} must be {what}, got ")
+            assert refusal(folder).startswith(f"{folder}/test_metrics.json: {key} must be {what}, got ")
         elif key in ("WA", "UA", "n", "confusion"):
             assert refusal(folder).startswith(f"{folder}/predictions.csv does not give the numbers of ")
         elif key not in ("fold", "n_folds", "speakers"):
@@ -64,16 +64,16 @@ def test_metrics_of_any_other_type_are_refused_in_a_sentence(tmp_path, key):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"seed": "one"}, "'seed' must be a whole number from 0, got 'one'."),
-        ({"UA": float("inf")}, "'UA' must be a number from 0 to 1, got inf."),
+        ({"seed": "one"}, f"seed must be {RULES['seed'].text}, got 'one'."),
+        ({"UA": float("inf")}, "UA must be a number from 0 to 1, got inf."),
         ({"fold": 6, "n_folds": 5}, "'fold' must be from 1 to 5, got 6."),
-        ({"emotions": ["ang", "ang"]}, "'emotions' must be a list of different texts, got ['ang', 'ang']."),
-        ({"emotions": ["ang", ["sad"]]}, "'emotions' must be a list of different texts, got ['ang', ['sad']]."),
-        ({"speakers": {"f1_0": ["f"]}}, "'speakers' must be an object of texts, got {'f1_0': ['f']}."),
+        ({"emotions": ["ang", "ang"]}, "emotions must be a list of different texts, got ['ang', 'ang']."),
+        ({"emotions": ["ang", ["sad"]]}, "emotions must be a list of different texts, got ['ang', ['sad']]."),
+        ({"speakers": {"f1_0": ["f"]}}, "speakers must be an object of texts, got {'f1_0': ['f']}."),
         ({"speakers": {"f1_0": "f"}}, "'speakers' lacks f1_1, which predictions.csv has."),
-        ({"epochs": [{"test_WA": "0.5"}]}, f"'epochs' must be {RULES['epochs'][1]}, got [{{'test_WA': '0.5'}}]."),
-        ({"epochs": [{"test_UA": 1e999}]}, f"'epochs' must be {RULES['epochs'][1]}, got [{{'test_UA': inf}}]."),
-        ({"debug": "no"}, "'debug' must be true or false, got 'no'."),
+        ({"epochs": [{"test_WA": "0.5"}]}, f"epochs must be {RULES['epochs'].text}, got [{{'test_WA': '0.5'}}]."),
+        ({"epochs": [{"test_UA": 1e999}]}, f"epochs must be {RULES['epochs'].text}, got [{{'test_UA': inf}}]."),
+        ({"debug": "no"}, "debug must be one of (True, False), got 'no'."),
     ],
 )
 def test_metrics_that_cannot_be_say_key_rule_and_value(tmp_path, change, message):
@@ -87,29 +87,25 @@ DEEP = 100_000 * "[" + 100_000 * "]"
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'{"WA": 0.5', r"cannot be read: .*line 1.*\."),
-        (b'{"WA": "\xff"}', r"cannot be read: .*utf-8.*\."),
-        (DEEP.encode(), r"cannot be read: they are nested too deeply\."),
-        (b'{"n": 1' + 5000 * b"0" + b"}", r"cannot be read: .*digits.*\."),
+        (b'{"WA": 0.5', r"is no JSON: .*line 1.*\."),
+        (b'{"WA": "\xff"}', r"is no JSON: .*utf-8.*\."),
+        (DEEP.encode(), r"is nested too deeply\."),
+        (b'{"n": 1' + 5000 * b"0" + b"}", r"is no JSON: .*digits.*\."),
     ],
 )
 def test_metrics_that_are_no_json_are_refused(tmp_path, content, message):
     (write_run(tmp_path / "x") / "test_metrics.json").write_bytes(content)
-    assert re.fullmatch(rf"the metrics {tmp_path}/x/test_metrics\.json {message}", refusal(tmp_path / "x"), re.S)
+    assert re.fullmatch(rf"{tmp_path}/x/test_metrics\.json {message}", refusal(tmp_path / "x"), re.S)
 
 
-@pytest.mark.parametrize(
-    ("key", "what"),
-    [("versions", "an object of texts, got [[["), ("hyperparameters", "an object of few levels, got {'a")],
-)
-def test_metrics_that_are_no_object_or_deep_below_a_key_are_refused(tmp_path, key, what):
+@pytest.mark.parametrize("key", ["versions", "hyperparameters", "of_another_version"])
+def test_metrics_that_are_no_object_or_deep_below_a_key_are_refused(tmp_path, key):
     path = write_run(tmp_path / "x") / "test_metrics.json"
     metrics = json.loads(path.read_text())
     path.write_text("[]")
-    assert refusal(tmp_path / "x") == f"{path} holds a list, not an object of metrics."
-    deep = 400 * "[" + 400 * "]"
-    path.write_text(json.dumps({**metrics, key: "DEEP"}).replace('"DEEP"', deep if "[" in what else f'{{"a": {deep}}}'))
-    assert refusal(tmp_path / "x").startswith(f"{path}: {key!r} must be {what}")
+    assert refusal(tmp_path / "x") == f"{path} holds [], not an object."
+    path.write_text(json.dumps({**metrics, key: "DEEP"}).replace('"DEEP"', 400 * "[" + 400 * "]"))
+    assert refusal(tmp_path / "x") == f"{path} is nested too deeply."
 
 
 def test_predictions_missing_or_unreadable_are_refused(tmp_path):

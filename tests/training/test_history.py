@@ -3,7 +3,8 @@
 import pytest
 from speechbrain.utils.checkpoints import Checkpointer
 
-from speechbrain_ext.training.history import EpochHistory, read_epochs, write_epochs
+from speechbrain_ext.errors import InputError
+from speechbrain_ext.training.history import EpochHistory, check_epochs, read_epochs, write_epochs
 
 
 def test_history_is_saved_and_recovered_with_a_checkpoint(tmp_path):
@@ -46,12 +47,32 @@ def test_histories_are_independent():
 
 
 def test_epochs_of_a_folder_come_back(tmp_path):
-    assert read_epochs(tmp_path) == []
     write_epochs(tmp_path, [{"epoch": 1, "train_loss": 0.5}])
-    assert read_epochs(tmp_path) == [{"epoch": 1, "train_loss": 0.5}]
+    assert read_epochs(tmp_path / "epochs.json") == [{"epoch": 1, "train_loss": 0.5}]
 
 
-@pytest.mark.parametrize("text", ['[{"epoch": 1', "null", "3", 100_000 * "["])
-def test_broken_epochs_of_a_folder_are_none(tmp_path, text):
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('[{"epoch": 1', "is no JSON"),
+        ("null", "holds None, not a list"),
+        ("[1]", "holds an epoch that is no object of numbers: 1"),
+        ('[{"epoch": true}]', "holds an epoch that is no object of numbers: {'epoch': True}"),
+        (100_000 * "[", "is nested too deeply"),
+    ],
+)
+def test_broken_epochs_are_refused(tmp_path, text, fault):
     (tmp_path / "epochs.json").write_text(text)
-    assert read_epochs(tmp_path) == []
+    with pytest.raises(InputError, match=rf"epochs\.json {fault}.* Resume the run"):
+        read_epochs(tmp_path / "epochs.json")
+
+
+def test_epochs_of_a_run_are_counted_by_its_checkpoints(tmp_path):
+    checkpointer = Checkpointer(tmp_path / "save", {"history": EpochHistory()})
+    for epoch in (1, 2):
+        checkpointer.save_checkpoint(meta={"epoch": epoch})
+    checkpointer.save_checkpoint(end_of_epoch=False)
+    (tmp_path / "epochs.json").write_text("[")  # it is for people
+    check_epochs(tmp_path, 2)
+    with pytest.raises(InputError, match="has been trained for 2 epochs, more than number_of_epochs"):
+        check_epochs(tmp_path, 1)
