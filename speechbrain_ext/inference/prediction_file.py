@@ -54,6 +54,7 @@ class PredictionFile:
         check_labels(emotions)
         self.recordings, self.emotions, self.model = list(recordings), list(emotions), model
         self._names = {_name(path): path for path in recordings}
+        self._columns = list(_to_row(Prediction(""), self.emotions, model))
         self.partial = self.path.with_name(self.path.name + ".partial")
         self.predictions: dict[str, Prediction] = {}
         for source, rows in ((self.path, self._rows()), (self.partial, self._partial_rows())):
@@ -109,50 +110,67 @@ class PredictionFile:
                 text = file.read()
             if self.path.suffix.lower() == ".csv":
                 reader = csv.DictReader(io.StringIO(text, newline=""))
-                columns = list(_to_row(Prediction(""), self.emotions, self.model))
-                if text and reader.fieldnames != [escape_formula(name) if self.excel else name for name in columns]:
-                    raise self._foreign(f"other columns ({', '.join(reader.fieldnames or ())})")
-                reader.fieldnames = columns
-                return [{key: unescape_formula(row[key]) for key in row} if self.excel else row for row in reader]
+                shown = [escape_formula(name) if self.excel else name for name in self._columns]
+                if text and reader.fieldnames != shown:
+                    raise self._foreign(self.path, f"other columns ({', '.join(reader.fieldnames or ())})")
+                reader.fieldnames = self._columns
+                if not self.excel:
+                    return list(reader)
+                return [{key: value and unescape_formula(value) for key, value in row.items() if key} for row in reader]
             rows = _lines(text) if self.path.suffix.lower() == ".jsonl" else json.loads(text)
             if not isinstance(rows, list):
-                raise self._foreign("no list")
+                raise self._foreign(self.path, "no list")
             return rows
         except InputError:
             raise
-        except (ValueError, csv.Error, TypeError) as error:
-            raise self._foreign(f"something other than predictions ({error})") from error
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be read: {error.strerror}. Give another --out.") from error
+        except (ValueError, csv.Error, TypeError, RecursionError) as error:
+            raise self._foreign(self.path, f"something other than predictions ({error})") from error
 
     def _partial_rows(self) -> list[dict]:
-        """Read what an interrupted run has left; its last line may be cut short."""
+        """Read what an interrupted run has left: its last line may be cut short, and lines may be damaged."""
+        try:
+            lines = self.partial.read_bytes().split(b"\n") if self.partial.exists() else []
+        except OSError as error:
+            raise InputError(f"{self.partial} cannot be read: {error.strerror}. Give another --out.") from error
         rows = []
-        if self.partial.exists():
-            for line in self.partial.read_text(encoding="utf-8", errors="replace").split("\n"):
-                with contextlib.suppress(ValueError):
-                    rows.append(json.loads(line))
+        for line in lines:
+            with contextlib.suppress(ValueError, RecursionError):
+                rows.append(json.loads(line.decode()))
+        if lines[1:] and not rows:
+            raise self._foreign(self.partial, "something other than predictions")
         return rows
 
     def _from_row(self, row: dict, source: Path) -> Prediction:
         try:
-            path, model, error = row["path"], row["model"], row["error"]
+            path, model, error, predicted = (row[key] for key in ("path", "model", "error", "predicted"))
             posteriors = None if error else tuple(float(row[emo]) for emo in self.emotions)
             duration_s = None if error else float(row["duration_s"])
             speech = None if row["speech"] in (None, "") else float(row["speech"])
-            prediction = Prediction(
-                self._names.get(path, path), duration_s, row["predicted"] or None, posteriors, error or None, speech
-            )
-        except (KeyError, TypeError, ValueError) as error:
+            if len(row) != len(self._columns) or not all(isinstance(one, str) for one in (path, model, error or "")):
+                raise ValueError("other columns, or no texts in them")
+            if predicted not in (None, "", *self.emotions):
+                raise ValueError(f"{predicted!r} is no emotion")
+            if not all(0 <= share <= 1 for share in (*(posteriors or ()), speech or 0)):
+                raise ValueError("a share is not from 0 to 1")
+            if duration_s is not None and not 0 <= duration_s < float("inf"):
+                raise ValueError("a duration is none")
+            path = self._names.get(path, path)
+            prediction = Prediction(path, duration_s, predicted or None, posteriors, error or None, speech)
+        except (LookupError, TypeError, ValueError, OverflowError) as error:
             model = row.get("model") if isinstance(row, dict) else None
             if not model or model == self.model:
-                raise self._foreign(f"a row that is no prediction, in {source.name} ({error})") from error
+                raise self._foreign(source, f"a row that is no prediction ({error})") from error
         if model != self.model:
-            raise self._foreign(f"predictions by another model, {model}")
-        if path not in self._names:
-            raise self._foreign(f"a prediction of {path}, which is not asked for now")
+            raise self._foreign(source, f"predictions by another model, {model}")
+        if _name(path) not in self._names:
+            raise self._foreign(source, f"a prediction of {path}, which is not asked for now")
         return prediction
 
-    def _foreign(self, why: str) -> InputError:
-        return InputError(f"{self.path} holds {why}. Give another --out, or delete that file.")
+    @staticmethod
+    def _foreign(source: Path, why: str) -> InputError:
+        return InputError(f"{source} holds {why}. Give another --out, or delete that file.")
 
 
 def check_labels(emotions: Sequence[str]) -> None:

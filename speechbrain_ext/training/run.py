@@ -41,7 +41,7 @@ from speechbrain_ext.training.distributed import (
     world_size_and_rank,
 )
 from speechbrain_ext.training.history import check_epochs
-from speechbrain_ext.training.hparams_file import PathLike, hparams_text, settings_fingerprint
+from speechbrain_ext.training.hparams_file import RUN_FILE, PathLike, hparams_text, settings_fingerprint
 from speechbrain_ext.training.other_corpora import OtherCorpus, read_other_corpora
 from speechbrain_ext.training.run_folder import check_run_folder, claim_run_folder, processes_of
 from speechbrain_ext.training.run_lock import hold_run_folder
@@ -203,8 +203,11 @@ class Run:
         return dict.fromkeys(("manifest", "samples"), self._what_changed)
 
     def _what_changed(self) -> str:
-        before = read_manifest(self.folder / MANIFEST_FILE)
-        return f"the corpus has changed: {describe_changes(before, self.prepared.manifest)}"
+        try:
+            changes = describe_changes(read_manifest(self.folder / MANIFEST_FILE), self.prepared.manifest)
+        except InputError as error:
+            return f"the corpus has changed, in what is not known ({error})"
+        return f"the corpus has changed: {changes}" if changes else f"{RUN_FILE} is not of {MANIFEST_FILE} beside it"
 
 
 def fold_of(settings: Mapping[str, Any], manifest: dict[str, dict[str, Any]]) -> Fold:

@@ -25,6 +25,7 @@ RULES = {  # of run.json
     "fold": whole(1, 10**9),
     "seed": whole(0, 10**18),
     "manifest": ANY_TEXT,
+    "samples": ANY_TEXT,
     "corpus_faults": ANY_TEXTS,
     "n_processes": whole(1, 10**6),
 }
