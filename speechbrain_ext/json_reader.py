@@ -1,5 +1,6 @@
 """Reading the JSON objects that this program writes: whole and of the right types, or refused in one sentence."""
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -9,6 +10,7 @@ from typing import Any, Optional
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.rules import Rule, check_values, shown
 
+CHECKSUM = "sha256"
 MOST_LEVELS = 20  # no file of ours has as many; who reads on follows each of them
 
 
@@ -28,7 +30,7 @@ def read_json(path: str | Path, hint: str, kind: type = dict) -> Any:
     ------
     InputError
         If it cannot be read, is no JSON, has a key twice in one object or more than 20 levels, holds half a character,
-        or something of another kind. Names the file, what is wrong and the hint.
+        something of another kind, or a checksum that is not its own. Names the file, what is wrong and the hint.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -36,6 +38,10 @@ def read_json(path: str | Path, hint: str, kind: type = dict) -> Any:
         if "\\u" in text:
             json.dumps(content, ensure_ascii=False).encode()  # half of a pair is no text that could be written
         _check_levels(content, MOST_LEVELS)
+        if isinstance(content, dict) and content.get(CHECKSUM, "") not in ("", checksum(content)):
+            raise InputError(f"{path} is not as it was written: its {CHECKSUM} differs. {hint}")
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}. {hint}") from error
     except RecursionError as error:
@@ -46,6 +52,18 @@ def read_json(path: str | Path, hint: str, kind: type = dict) -> Any:
         wanted = "an object" if kind is dict else "a list"
         raise InputError(f"{path} holds {shown(content)}, not {wanted}. {hint}")
     return content
+
+
+def with_checksum(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the SHA-256 of an object to it: `read_json` refuses the file when anything in it has changed."""
+    plain = json.loads(json.dumps(content))
+    return {**plain, CHECKSUM: checksum(plain)}
+
+
+def checksum(content: Mapping[str, Any]) -> str:
+    """Compute the SHA-256 of all of an object but its checksum."""
+    others = {key: value for key, value in content.items() if key != CHECKSUM}
+    return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
 
 
 def read_object(

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from speechbrain_ext.atomic_write import atomic_write, write_json
+from speechbrain_ext.checksums import sha256_of
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.json_reader import with_checksum
 from speechbrain_ext.results.result_set import ResultSet
 from speechbrain_ext.results.significance import accuracies
 from speechbrain_ext.results.summary import NAMES, Decisions
@@ -17,6 +19,7 @@ from speechbrain_ext.results.tested_run import (
     HINT,
     METRICS_FILE,
     PREDICTIONS_FILE,
+    PREDICTIONS_SUM,
     RULES,
     TestedRun,
     path_text,
@@ -91,7 +94,8 @@ def write_cross_results(brain: Any, run: Run, other: OtherCorpus) -> None:
         **({"debug": True} if brain.debug else {}),
         "speakers": {utt_id: other.manifest[utt_id]["speaker"] for utt_id in sorted(brain.predictions)},
     }
-    write_json(metrics, folder / CROSS_FILE)
+    metrics[PREDICTIONS_SUM] = sha256_of(folder / PREDICTIONS_FILE)
+    write_json(with_checksum(metrics), folder / CROSS_FILE)
     print(
         f"\n{other.describe()}\nWA {100 * WA:.2f}%   UA {100 * UA:.2f}%   ({metrics['n']} utterances)\n"
         f"Written to {path_text(folder)}: {CROSS_FILE}, {PREDICTIONS_FILE}"
@@ -193,7 +197,7 @@ def _read_cross_run(run: TestedRun, name: str) -> TestedRun:
         if metrics[key] != run.metrics[key]:
             raise InputError(f"{path} is of another run: {key} is {metrics[key]}, here {run.metrics[key]}. {HINT}")
     predictions = path.with_name(PREDICTIONS_FILE)
-    decisions = {utt_id: row[:2] for utt_id, row in read_predictions(predictions, metrics["emotions"]).items()}
+    decisions = {utt_id: row[:2] for utt_id, row in read_predictions(predictions, metrics).items()}
     if not decisions or decisions.keys() != metrics["speakers"].keys():
         raise InputError(f"{predictions} does not hold the {metrics['n']} utterances of {path}. {HINT}")
     return _as_run(path.parent, metrics, decisions)
@@ -204,7 +208,7 @@ def _restricted(run: TestedRun, emotions: Sequence[str]) -> TestedRun:
     decisions: dict[str, tuple[int, int]] = {}
     labels = run.metrics["emotions"]
     kept = [labels.index(emo) for emo in emotions]
-    for utt_id, (true, _, posteriors) in read_predictions(run.folder / PREDICTIONS_FILE, labels).items():
+    for utt_id, (true, _, posteriors) in read_predictions(run.folder / PREDICTIONS_FILE, run.metrics).items():
         if true in kept:
             decisions[utt_id] = kept.index(true), decide_between(posteriors, kept)[0]
     return _as_run(run.folder, run.metrics, decisions)

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from speechbrain_ext.atomic_write import atomic_write, write_json
+from speechbrain_ext.checksums import sha256_of
 from speechbrain_ext.dataio.folds import fold_names
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.json_reader import with_checksum
 from speechbrain_ext.results.comparability import cautions
 from speechbrain_ext.results.plots import plot_confusion, plot_curves
 from speechbrain_ext.results.tested_run import (
     METRICS_FILE,
     PREDICTIONS_FILE,
+    PREDICTIONS_SUM,
     path_text,
     read_metrics,
     read_tested_run,
@@ -43,7 +46,7 @@ def is_finished(folder: str | Path, identity: Mapping[str, Any], settings: str) 
     except InputError:
         return False
     asked = {**identity, "settings": settings, "debug": False}
-    return all(found.get(key) == value for key, value in asked.items())
+    return all({"debug": False, **found}.get(key) == value for key, value in asked.items())
 
 
 def write_results(brain: Any, hparams: Mapping[str, Any], run: Run) -> None:
@@ -68,7 +71,8 @@ def write_results(brain: Any, hparams: Mapping[str, Any], run: Run) -> None:
     title = f"fold {metrics['fold']}, test on {metrics['test_group']}" + " (--debug: no result)" * brain.debug
     plot_confusion(metrics["confusion"], emotions, run.folder / PICTURES[0], title)
     plot_curves(brain.epochs, run.folder / PICTURES[1], brain.tested_epoch, title)
-    write_json(metrics, run.folder / METRICS_FILE)
+    metrics[PREDICTIONS_SUM] = sha256_of(run.folder / PREDICTIONS_FILE)
+    write_json(with_checksum(metrics), run.folder / METRICS_FILE)
     print(f"\n{result_text(metrics)}")
     print(f"Written to {path_text(run.folder)}: {', '.join((METRICS_FILE, PREDICTIONS_FILE, *PICTURES))}")
 

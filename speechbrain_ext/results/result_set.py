@@ -213,7 +213,7 @@ def _find_begun(folder: Path) -> set[tuple[int, int]]:
     """Find the (seed, fold) of the runs that were started."""
     begun = set()
     for path in sorted(folder.rglob(RUN_FILE)):
-        with contextlib.suppress(InputError):  # this only says more about what is missing anyway
+        with contextlib.suppress(InputError, KeyError):  # this only says more about what is missing anyway
             identity = read_run(path.parent)
             begun.add((identity["seed"], identity["fold"]))
     return begun

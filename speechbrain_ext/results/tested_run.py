@@ -5,13 +5,14 @@ import csv
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from speechbrain_ext.checksums import sha256_of
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.json_reader import read_object
 from speechbrain_ext.results.significance import accuracies
@@ -19,6 +20,7 @@ from speechbrain_ext.rules import ANY_TEXT, ANY_TEXTS, OBJECT, TRUTH, Rule, numb
 
 METRICS_FILE = "test_metrics.json"
 PREDICTIONS_FILE = "predictions.csv"
+PREDICTIONS_SUM = "predictions_sha256"
 HINT = "Test that run again (--test_only), or delete its folder."
 POSTERIOR = re.compile(r"[01](\.[0-9]+)?(e-[0-9]+)?")
 
@@ -70,9 +72,8 @@ RULES: dict[str, Rule] = {
     "epochs": EPOCHS,
     "speakers": TEXTS_BY_NAME,
     "versions": TEXTS_BY_NAME,
-    "debug": TRUTH,
 }
-ADDED: dict[str, Any] = {"fold_cautions": [], "samples": "", "debug": False}  # as files that lack them would say it
+ADDED: dict[str, Any] = {"fold_cautions": [], "samples": ""}  # what runs of earlier versions lack, as they would say it
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,18 +141,21 @@ def read_metrics(path: Path, rules: Mapping[str, Rule] = RULES) -> dict[str, Any
     return metrics
 
 
-def read_predictions(path: Path, emotions: Sequence[str]) -> dict[str, tuple[int, int, list[float]]]:
-    """Read a predictions.csv as {utterance id: (true class, predicted class, posteriors)}.
+def read_predictions(path: Path, metrics: Mapping[str, Any]) -> dict[str, tuple[int, int, list[float]]]:
+    """Read the predictions.csv beside some metrics as {utterance id: (true class, predicted class, posteriors)}.
 
     Raises
     ------
     InputError
-        If the file cannot be read, a column is missing, an id occurs twice, a label is unknown or a posterior is no
-        number from 0 to 1.
+        If the file cannot be read, is not the one that the metrics were written with, a column is missing, an id occurs
+        twice, a label is unknown or a posterior is no number from 0 to 1.
     """
+    emotions = metrics["emotions"]
     index = {emo: i for i, emo in enumerate(emotions)}
     predictions: dict[str, tuple[int, int, list[float]]] = {}
     try:
+        if metrics.get(PREDICTIONS_SUM, "") not in ("", sha256_of(path)):
+            raise InputError(f"{path} is not as it was written: its SHA-256 differs. {HINT}")
         with open(path, encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
             missing = [key for key in ("id", "true", "predicted", *emotions) if key not in (reader.fieldnames or ())]
@@ -193,7 +197,7 @@ def read_tested_run(path: Path, metrics: dict[str, Any]) -> TestedRun:
         If the predictions cannot be read, hold nothing, or do not give the metrics; or if a speaker is not known.
     """
     emotions, predictions = metrics["emotions"], path.with_name(PREDICTIONS_FILE)
-    decisions = {utt_id: row[:2] for utt_id, row in read_predictions(predictions, emotions).items()}
+    decisions = {utt_id: row[:2] for utt_id, row in read_predictions(predictions, metrics).items()}
     true, predicted = np.array(list(decisions.values()), dtype=np.int64).reshape(-1, 2).T  # [N, 2] -> two of [N]
     confusion = np.zeros((len(emotions), len(emotions)), dtype=np.int64)
     np.add.at(confusion, (true, predicted), 1)

@@ -104,7 +104,7 @@ def read_run(folder: PathLike) -> dict[str, Any]:
         If run.json names no run.
     """
     path = Path(folder) / RUN_FILE
-    return read_object(path, DAMAGED_HINT, RULES, needed=("fold", "seed")) if path.exists() else {}
+    return read_object(path, DAMAGED_HINT, RULES, needed=()) if path.exists() else {}
 
 
 def processes_of(folder: PathLike, n_processes: int, test_only: bool = False) -> int:

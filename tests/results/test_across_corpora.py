@@ -8,6 +8,7 @@ import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.json_reader import with_checksum
 from speechbrain_ext.results.across_corpora import lacks_cross_results, summarise_across, write_cross_results
 from speechbrain_ext.results.report import write_report
 from speechbrain_ext.results.result_set import read_result_set
@@ -101,7 +102,11 @@ def test_tests_on_different_versions_of_a_corpus_are_refused(runs):
 
 def test_what_an_earlier_run_has_left_is_refused(runs):
     path = runs / "fold2" / "across" / "nemo" / "cross_metrics.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "settings": "e" * 64}))
+    metrics = {**json.loads(path.read_text()), "settings": "e" * 64}
+    path.write_text(json.dumps(metrics))
+    with pytest.raises(InputError, match="cross_metrics.json is not as it was written: its sha256 differs. Test that"):
+        write_report([runs])
+    path.write_text(json.dumps(with_checksum(metrics)))
     with pytest.raises(InputError, match="cross_metrics.json is of another run: settings is eee"):
         write_report([runs])
     path.write_text(json.dumps({"title": 3}))

@@ -8,6 +8,7 @@ import pytest
 
 from speechbrain_ext.corpora import get_corpus
 from speechbrain_ext.dataio.folds import Fold
+from speechbrain_ext.errors import InputError
 from speechbrain_ext.results.fold_results import is_finished, result_text, write_results
 from speechbrain_ext.results.report import write_report
 from speechbrain_ext.results.tested_run import read_metrics, read_tested_run
@@ -87,6 +88,19 @@ def test_results_are_those_that_the_report_reads(write):
     assert (metrics["n_folds"], metrics["test_group"], metrics["corpus"]) == (2, "Session1", "csv")
     assert "debug" not in metrics
     json.dumps(metrics, allow_nan=False)
+
+
+@pytest.mark.parametrize("name", ["test_metrics.json", "predictions.csv"])
+def test_results_with_any_byte_changed_are_refused(write, name):
+    """A digit of a posterior changes no count, and the name of a group is as good as another."""
+    path = write() / name
+    data = path.read_bytes()
+    for i in range(0, len(data), 7 if name == "predictions.csv" else 61):
+        if data[i : i + 1].isspace():  # JSON has any number of these
+            continue
+        path.write_bytes(data[:i] + bytes([data[i] ^ 1]) + data[i + 1 :])
+        with pytest.raises(InputError, match=name):
+            read_tested_run(path.with_name("test_metrics.json"), read_metrics(path.with_name("test_metrics.json")))
 
 
 def test_results_predictions_are_the_decisions_of_the_brain_and_not_a_second_argmax(write):

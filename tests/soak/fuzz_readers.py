@@ -19,7 +19,7 @@ from speechbrain_ext.errors import parse_numbers
 from speechbrain_ext.inference.bundle import check_bundle
 from speechbrain_ext.inference.prediction_file import PredictionFile, format_predictions
 from speechbrain_ext.inference.recordings import Prediction
-from speechbrain_ext.results.tested_run import read_decisions, read_metrics
+from speechbrain_ext.results.tested_run import read_metrics, read_predictions
 from speechbrain_ext.training.history import read_epochs
 from speechbrain_ext.training.hparams_file import load_hparams
 from speechbrain_ext.training.run_folder import read_run
@@ -93,8 +93,8 @@ def make_readers(folder: Path, bundle: Path, fold: Path) -> list[Reader]:
         Reader("YAML", [b"base: x.yaml\nseed: 1\nlr: [1, 2.0e-3]\na: !ref <seed>\n"], of_file("h.yaml", load_hparams)),
         Reader("metrics", [whole(fold / "test_metrics.json")], of_file("t.json", read_metrics)),
         Reader("decisions", [whole(fold / "predictions.csv")],
-               of_file("p.csv", lambda path: read_decisions(path, EMOTIONS))),
-        Reader("epochs", [whole(fold / "epochs.json")], of_file("epochs.json", lambda path: read_epochs(path.parent))),
+               of_file("p.csv", lambda path: read_predictions(path, {"emotions": EMOTIONS}))),
+        Reader("epochs", [whole(fold / "epochs.json")], of_file("epochs.json", read_epochs)),
         Reader("run.json", [whole(fold / "run.json")], of_file("run.json", lambda path: read_run(path.parent))),
         *(Reader(f"answers{end}", [data], of_file(f"answers{end}", read_answers)) for end, data in formats.items()),
         Reader("names", [b"wavs/03a01Wa.wav", b"Ses01F_impro01_F000", b"03-01-06-01-02-01-12"], fuzz_texts.read_name),

@@ -4,7 +4,7 @@ import random
 import shutil
 import time
 
-from speechbrain_ext.training.history import read_epochs
+from speechbrain_ext.training.history import EPOCHS_FILE, read_epochs
 from tests.soak import children
 from tests.soak.outcome import Outcome
 from tests.soak.workshop import Workshop, differing, fold_bytes, folder_bytes
@@ -28,7 +28,7 @@ def targets(shop: Workshop, folder, rng: random.Random) -> list[Target]:
     bundle = folder / "bundle"
 
     def n_epochs(place):
-        return len(read_epochs(place))
+        return len(read_epochs(place / EPOCHS_FILE)) if (place / EPOCHS_FILE).exists() else 0
 
     def n_shards(place):
         return sum(path.suffix == ".safetensors" and path.name[0] != "." for path in place.rglob("*"))
