@@ -238,8 +238,6 @@ def load_hparams(hparams_file: Path, above: tuple[Path, ...] = ()) -> Hparams:
         keys = _load(text)
     except InputError:
         raise
-    except InputError:
-        raise
     except OSError as error:
         raise InputError(f"the hyperparameter file cannot be read: {error}") from error
     except RecursionError as error:
