@@ -234,7 +234,6 @@ def load_hparams(hparams_file: Path, above: tuple[Path, ...] = ()) -> Hparams:
         )
     try:
         text = _unsealed(hparams_file.read_text(encoding="utf-8"), hparams_file)
-        text = _unsealed(hparams_file.read_text(encoding="utf-8"), hparams_file)
         keys = _load(text)
     except InputError:
         raise
