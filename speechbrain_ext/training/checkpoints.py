@@ -208,7 +208,8 @@ verbosity
         """Rename checkpoints that are damaged or rely on a damaged one, so that a run goes on without them.
 
         A checkpoint relies on that of the epoch `best_epoch` in its meta data, without which its run could not end as
-        it would have. The main process does it; all processes call it.
+        it would have. One that is older than a whole one, and not relied on, is what a kill has left of a deletion, and
+        is deleted. The main process does it; all processes call it.
         """
         if if_main_process():
             damages = {folder: find_damage(folder) for folder in sorted(self.checkpoints_dir.glob("CKPT+*"))}
@@ -217,8 +218,12 @@ verbosity
             for folder, damage in damages.items():
                 best = (read_meta(folder) or {}).get("best_epoch")
                 if damage is None and best is not None and best not in epochs:
-                    damage = f"the checkpoint of epoch {best}, the best until then, is missing or damaged"
-                if damage is not None:
+                    damages[folder] = f"the checkpoint of epoch {best}, the best until then, is missing or damaged"
+            newest = max((folder for folder, damage in damages.items() if damage is None), default=None)
+            for folder, damage in damages.items():
+                if damage is not None and newest and folder < newest:
+                    shutil.rmtree(folder)
+                elif damage is not None:
                     aside = folder.with_name(DAMAGED + folder.name)
                     shutil.rmtree(aside, ignore_errors=True)
                     os.replace(folder, aside)
