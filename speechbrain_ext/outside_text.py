@@ -8,21 +8,23 @@ import sys
 from collections.abc import Iterable
 from typing import Any, TextIO, cast
 
-CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")  # the last: half characters
+_CONTROLS = "\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff"  # the last: half characters
+CONTROLS = re.compile(f"[{_CONTROLS}]")
+UNSEEN = re.compile(f"[{_CONTROLS}\u00ad\u200b\u2060-\u2064\ufeff]")  # by which two names look like one
 PROGRESS = re.compile(r"(\A\r|\x1b\[[\d;]*m)")  # where a progress bar begins again, and its colours
 MARKS = r"""[&<>"`*\[\]\\|#~$]|(?<![^\W_])_|_(?![^\W_])"""  # what Markdown would take for its own
 FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # what a spreadsheet takes for the first character of a formula
 
 
 def printable(text: str, keep: str = "") -> str:
-    r"""Write control characters, and those that turn a line around, as escapes.
+    r"""Write control characters, those that turn a line around, and those of no width as escapes.
 
     Example
     -------
     >>> print(printable("a\x1b[31mb\nc\u202ed"))
     a\x1b[31mb\nc\u202ed
     """
-    return CONTROLS.sub(lambda found: found[0] if found[0] in keep else ascii(found[0])[1:-1], text)
+    return UNSEEN.sub(lambda found: found[0] if found[0] in keep else ascii(found[0])[1:-1], text)
 
 
 def escape_markdown(value: Any) -> Any:

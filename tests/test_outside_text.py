@@ -15,10 +15,12 @@ import tqdm
 import yaml
 from huggingface_hub import ModelCard
 
+from recipes.IEMOCAP import train
 from speechbrain_ext.commands.main import main
 from speechbrain_ext.dataio.rows import RowErrors, check_rows
 from speechbrain_ext.inference.classifier import load_classifier
 from speechbrain_ext.outside_text import PlainStream, escape_formula, printable, unescape_formula
+from speechbrain_ext.training.run import end_in_a_sentence
 from speechbrain_ext.web.answer import answer
 from tests.babble import make_babble
 from tests.recipes.fold_reading import results
@@ -71,6 +73,10 @@ def test_printable_leaves_every_script_as_it_is(text):
     assert printable(text) == text
 
 
+def test_printable_shows_what_has_no_width():
+    assert printable("an\u200bna\ufeff") == r"an\u200bna\ufeff"
+
+
 def test_plain_stream_keeps_lines_tabs_and_progress_bars():
     written = io.StringIO()
     stream = PlainStream(written)
@@ -109,26 +115,28 @@ def run_program(words, **options):
     return (done.stdout + done.stderr).decode("utf-8", "surrogateescape")
 
 
-@pytest.mark.parametrize("program", ["train.py", "speechbrain-ext"])
-def test_programs_show_what_they_refuse_as_escapes(root, tmp_path, monkeypatch, program):
-    """Of the words of the command line, of a CSV's names and values, and of what ends in a traceback."""
+def test_programs_show_what_they_refuse_as_escapes(root, tmp_path, monkeypatch, capsys):
+    """Words of the command line, a CSV's names and values, and what ends in a traceback."""
     monkeypatch.chdir(root)
     attack = "".join(ATTACKS).replace("\udcff", "")
     csv_file = tmp_path / "c.csv"
     csv_file.write_text(f'"wav","emo","speaker","{attack}"\n"{attack}.wav","sad{attack}","s{attack}","x"\n')
-    if program == "train.py":
-        words = [sys.executable, "train.py", "hparams/demo.yaml"]
-        calls = [
-            [*words, f"--{attack}=1"],
-            [*words, f"--corpus_csv={csv_file}", "--data_folder=", f"--output_folder={tmp_path}"],
-        ]
-    else:
-        words = [sys.executable, "-m", "speechbrain_ext.commands.main"]
-        fault = f"from speechbrain_ext.outside_text import guard_terminal\nguard_terminal()\n{{}}[{attack!r}]"
-        calls = [[*words, "check", str(csv_file)], [*words, attack], [sys.executable, "-c", fault]]
-    for call in calls:
-        said = run_program(call)
-        assert "\\x1b" in said and not OBEYED & set(said), ascii(said)
+    fault = f"from speechbrain_ext.outside_text import guard_terminal\nguard_terminal()\n{{}}[{attack!r}]"
+    command = [sys.executable, "-m", "speechbrain_ext.commands.main"]
+    said = [
+        run_program(words)
+        for words in (
+            [sys.executable, "train.py", "hparams/demo.yaml", f"--{attack}=1"],
+            [sys.executable, "-c", fault],
+            [*command, attack],
+            [*command, "check", str(csv_file)],
+        )
+    ]
+    capsys.readouterr()
+    words = [f"--corpus_csv={csv_file}", "--data_folder=", f"--output_folder={tmp_path}"]
+    assert end_in_a_sentence(train.main, ["hparams/demo.yaml", *words]) == 1
+    for text in (*said, "".join(capsys.readouterr())):
+        assert "\\x1b" in text and not OBEYED & set(text), ascii(text)
 
 
 class Elements(HTMLParser):
