@@ -179,6 +179,28 @@ def test_50_at_once_are_answered_two_at_a_time_or_told_to_come_again(tmp_path, m
     assert n_bytes < 50e6  # the uploads are 96 MB
 
 
+def test_who_stops_while_waiting_is_taken_out_of_the_queue(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    sf.write(tmp_path / "a.wav", np.full(8_000, 0.5), 16_000)
+    classifier = make_fast_classifier()
+    classify, inside, gate = classifier.classify_batch, threading.Semaphore(0), threading.Event()
+    classifier.classify_batch = lambda *batch: [inside.release(), gate.wait(60), classify(*batch)][2]
+    with serve_page(classifier, n_workers=1) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+        visitors = Visitors(client, (tmp_path / "a.wav").read_bytes())
+        (stop,) = [event for event in client.get("/config").json()["dependencies"] if event["cancels"]]
+        assert stop["cancels"] == [visitors.fn_index]
+        visitors.ask("first")
+        assert inside.acquire(timeout=60)
+        event = visitors.ask("second").json()["event_id"]
+        body = {"session_hash": "second", "fn_index": visitors.fn_index, "event_id": event}
+        assert client.post("/gradio_api/cancel", json=body).json() == {"success": True}
+        gate.set()
+        assert "Anger" in visitors.answer("first")
+        visitors.ask("third")
+        assert "Anger" in visitors.answer("third")
+    assert inside.acquire(timeout=60) and not inside.acquire(blocking=False)  # the third one's, and no other
+
+
 def test_count_workers_leaves_a_gpu_to_one(monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(3)), raising=False)
     assert count_workers(make_classifier()) == 3
