@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Optional
 
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.limits import LONGEST_TEXT
 from speechbrain_ext.outside_text import CONTROLS
 
 _repr = reprlib.Repr()  # short, whatever the value's size and depth
 _repr.maxstring = _repr.maxlong = 100
 shown = _repr.repr
-
-LONGEST_TEXT = 1000
 
 
 class Rule(NamedTuple):

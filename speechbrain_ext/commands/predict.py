@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
+from speechbrain_ext.limits import LONGEST_CLIP_S, LONGEST_PREDICTED_S, SHORTEST_S
 
 if TYPE_CHECKING:
     from speechbrain_ext.inference.recordings import Prediction
@@ -41,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--excel", action="store_true", help="write a CSV that a spreadsheet can open: no text in it is a formula"
     )
     parser.add_argument("--batch_size", type=int, default=16, help="recordings at a time (default: %(default)s)")
-    parser.add_argument("--max_s", type=float, default=120.0, help="refuse longer ones (default: %(default)s s)")
+    parser.add_argument(
+        "--max_s", type=float, default=LONGEST_PREDICTED_S, help="refuse longer ones (default: %(default)s s)"
+    )
     parser.add_argument("--device", help="such as cpu or cuda:0; default: a GPU where there is one")
     add_precision_argument(parser)
 
@@ -59,7 +62,7 @@ def add_precision_argument(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Classify. Returns the exit status: 1 if a recording could not be read."""
     check_whole_number("--batch_size", options.batch_size, 1)
-    check_number("--max_s", options.max_s, 0, float("inf"), inclusive=False)
+    check_number("--max_s", options.max_s, SHORTEST_S, LONGEST_CLIP_S)
     from speechbrain_ext.checksums import sha256_of
     from speechbrain_ext.inference.bundle import BUNDLE_FILE  # only now: torch takes seconds
     from speechbrain_ext.inference.classifier import load_classifier

@@ -19,6 +19,7 @@ from speechbrain_ext.dataio.manifest import SHOWN, Manifest, Row, first_lines
 from speechbrain_ext.dataio.overlaps import describe_overlaps
 from speechbrain_ext.dataio.published_folds import count_published_folds
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.limits import MOST_LABELS
 
 # Each name is a module of this room that has CORPUS.
 CORPORA = {
@@ -258,6 +259,11 @@ def prepare_corpus(
     if len(chosen) < 2:
         raise InputError(
             f"{source}: emotions must be at least two different labels, got {', '.join(chosen) or 'none'}."
+        )
+    if len(chosen) > MOST_LABELS:
+        raise InputError(
+            f"{source}: emotions must be at most {MOST_LABELS} labels, and there are {len(chosen)}. Is emo the right "
+            "column? If so, choose some with --emotions."
         )
     rows, notes = share_out(all_rows, chosen)
     if not rows:

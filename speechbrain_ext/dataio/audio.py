@@ -1,6 +1,7 @@
 """Reading recordings of any format, rate and channel count as mono waveforms, with errors that name the utterance."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from sys import maxsize
@@ -9,11 +10,11 @@ from typing import Optional
 import numpy as np
 import soxr
 
-from speechbrain_ext.dataio.audio_readers import open_audio, read_blocks
+from speechbrain_ext.dataio.audio_readers import AudioReader, check_length, open_audio, read_blocks
 from speechbrain_ext.dataio.sample_hash import SampleHash
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.limits import LONGEST_CLIP_S, LONGEST_RECORDING_S, SHORTEST_S
 
-SHORTEST_S = 0.025  # one frame of the encoder, 400 samples at 16 kHz
 WAVEFORM_SCALES = ("peak", "layer", None)  # see `waveform_scale.scale_waveforms`
 END_TOLERANCE_S = 0.05  # what an annotation's end may lie after the recording's: it was rounded
 BLOCK_SAMPLES = 2**22  # of all channels; a clip is one block, and of several channels only a block is held
@@ -55,7 +56,13 @@ class AudioHeader:
             )
 
 
-def probe_audio(path: str | Path, utt_id: str, check_samples: bool = True) -> AudioHeader:
+def probe_audio(
+    path: str | Path,
+    utt_id: str,
+    check_samples: bool = True,
+    max_s: float = LONGEST_RECORDING_S,
+    most_samples: float = float("inf"),
+) -> AudioHeader:
     """Measure a recording, and check that it can be used.
 
     Arguments
@@ -67,11 +74,13 @@ def probe_audio(path: str | Path, utt_id: str, check_samples: bool = True) -> Au
     check_samples
         Whether the samples of floating-point and compressed formats are read, to find those that are not finite, and
         what is damaged or missing. They are read in any case where the header does not tell the length.
+    max_s, most_samples
+        Beyond this length, or number of samples in all channels, no more is read.
 
     Returns
     -------
     AudioHeader
-        Length, rate and channels.
+        Length, rate and channels; a length beyond `max_s` or `most_samples` may be longer still.
 
     Raises
     ------
@@ -81,8 +90,14 @@ def probe_audio(path: str | Path, utt_id: str, check_samples: bool = True) -> Au
     """
     with open_audio(path, utt_id) as reader:
         n_frames = reader.n_frames
-        if n_frames is None or (check_samples and n_frames and (reader.may_be_infinite or not reader.is_linear)):
-            n_frames = sum(map(len, read_blocks(reader, path, utt_id, BLOCK_SAMPLES // reader.n_channels)))
+        most = min(max_s * reader.sample_rate_hz, most_samples / reader.n_channels)
+        is_unsure = check_samples and (reader.may_be_infinite or not reader.is_linear)
+        if n_frames is None or (is_unsure and 0 < n_frames <= most):
+            n_frames = 0
+            for wav in read_blocks(reader, path, utt_id, BLOCK_SAMPLES // reader.n_channels):
+                n_frames += len(wav)
+                if n_frames > most:
+                    break
         header = AudioHeader(n_frames, reader.sample_rate_hz, reader.n_channels)
     header.check_usable(path, utt_id)
     return header
@@ -125,23 +140,48 @@ def read_audio(
         others than `samples_hash` says.
     """
     with open_audio(path, utt_id) as reader:
-        first, n_segment = sample_span(segment, reader.sample_rate_hz)
-        n_kept = n_segment if max_s is None else min(round(max_s * reader.sample_rate_hz), n_segment or maxsize)
-        n_wanted = n_segment if samples_hash else n_kept
         n_block = BLOCK_SAMPLES // reader.n_channels
-        read = read_blocks(reader, path, utt_id, min(n_block, n_wanted or n_block), first)
-        blocks = [average_channels(wav) for wav in _until(read, n_wanted)]
-        if samples_hash:
-            SampleHash(reader.sample_rate_hz, *blocks).check(samples_hash, path, utt_id)
-        if segment and n_wanted and sum(map(len, blocks)) < n_wanted - 1:  # a sample: rates round
-            raise InputError(
-                f"{utt_id}: {path} ends before the segment from {segment[0]:.2f} s to {sum(segment):.2f} s does. "
-                "Correct start and end, or copy the recording again."
-            )
-        if not blocks:
+        blocks = _read_mono(reader, path, utt_id, n_block, max_s, segment, samples_hash)
+        begun = list(itertools.islice(blocks, 2))
+        if not begun:
             raise InputError(f"{utt_id}: {path} holds no samples. Leave it out, or copy it again.")
-        wav = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
-        return resample(wav[:n_kept], reader.sample_rate_hz, sample_rate_hz)
+        if len(begun) == 1:
+            return resample(begun[0], reader.sample_rate_hz, sample_rate_hz)
+        blocks = itertools.chain(begun, blocks)
+        return np.concatenate(list(resample_blocks(blocks, reader.sample_rate_hz, sample_rate_hz)))
+
+
+def _read_mono(
+    reader: AudioReader,
+    path: str | Path,
+    utt_id: str,
+    n_block: int,
+    max_s: Optional[float],
+    segment: Optional[Segment],
+    samples_hash: Optional[str],
+) -> Iterator[np.ndarray]:
+    """Yield the clip that `read_audio` reads in mono blocks [T], at the recording's own rate."""
+    rate_hz = reader.sample_rate_hz
+    first, n_segment = sample_span(segment, rate_hz)
+    n_kept = min(n_segment or maxsize, maxsize if max_s is None else round(max_s * rate_hz))
+    n_wanted = n_segment if samples_hash or n_kept == maxsize else n_kept
+    check_length(min(n_kept, n_segment or reader.n_frames or 0), rate_hz, LONGEST_CLIP_S, path, utt_id)
+    samples, n_done = SampleHash(rate_hz), 0
+    for wav in _until(read_blocks(reader, path, utt_id, min(n_block, n_wanted or n_block), first), n_wanted):
+        wav = average_channels(wav)
+        if samples_hash:
+            samples.add(wav)
+        if n_done < n_kept:
+            yield wav[: n_kept - n_done]
+        n_done += len(wav)
+        check_length(min(n_kept, n_done), rate_hz, LONGEST_CLIP_S, path, utt_id)  # the header may not tell
+    if samples_hash:
+        samples.check(samples_hash, path, utt_id)
+    if segment and n_wanted and n_done < n_wanted - 1:  # a sample: rates round
+        raise InputError(
+            f"{utt_id}: {path} ends before the segment from {segment[0]:.2f} s to {sum(segment):.2f} s does. "
+            "Correct start and end, or copy the recording again."
+        )
 
 
 def sample_span(segment: Optional[Segment], sample_rate_hz: int) -> tuple[int, Optional[int]]:
@@ -210,6 +250,30 @@ def resample(wav: np.ndarray, source_rate_hz: int, sample_rate_hz: int) -> np.nd
     if source_rate_hz != sample_rate_hz:
         wav = soxr.resample(wav, source_rate_hz, sample_rate_hz)
     return np.ascontiguousarray(wav, dtype=np.float32)
+
+
+def resample_blocks(blocks: Iterable[np.ndarray], source_rate_hz: int, sample_rate_hz: int) -> Iterator[np.ndarray]:
+    """Resample a waveform that comes in blocks; the samples are those of `soxr.resample` on the whole.
+
+    Arguments
+    ---------
+    blocks
+        The waveform, [T] each, float32.
+    source_rate_hz, sample_rate_hz
+        Its sample rate, and the wanted one.
+
+    Yields
+    ------
+    numpy.ndarray
+        The resampled waveform, [T] each, float32.
+    """
+    if source_rate_hz == sample_rate_hz:
+        yield from blocks
+        return
+    stream = soxr.ResampleStream(source_rate_hz, sample_rate_hz, num_channels=1, dtype="float32")
+    for wav in blocks:
+        yield stream.resample_chunk(wav)
+    yield stream.resample_chunk(np.empty(0, np.float32), last=True)
 
 
 def average_channels(wav: np.ndarray) -> np.ndarray:

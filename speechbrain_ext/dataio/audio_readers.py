@@ -18,11 +18,15 @@ from speechbrain_ext.dataio.audio_headers import (
 )
 from speechbrain_ext.dataio.lfs_pointer import is_lfs_pointer
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.limits import (
+    LARGEST_N_CHANNELS,
+    LARGEST_RATE_HZ,
+    LONGEST_RECORDING_S,
+    MOST_SAMPLES_A_SECOND,
+)
 from speechbrain_ext.storage import check_regular
 
 NO_LENGTH = 2**63 - 1  # libsndfile's answer where a FLAC's header does not tell
-LARGEST_RATE_HZ = 384_000  # recorders stop there; a header of a few bytes can claim more than memory holds
-LARGEST_N_CHANNELS = 64
 SNDFILE_ERRORS = (soundfile.LibsndfileError, RuntimeError, TypeError)
 INSTALL_PYAV = "PyAV reads such recordings: pip install av"
 # FFmpeg's demuxers for recordings. Its others read images, texts, and playlists that name other files and addresses.
@@ -217,19 +221,27 @@ def open_audio(path: str | Path, utt_id: str) -> Iterator[AudioReader]:
         )
     reader = _open_reader(str(path), utt_id)
     try:
-        if reader.sample_rate_hz > LARGEST_RATE_HZ:
-            raise InputError(
-                f"{utt_id}: {path} has a sample rate of {reader.sample_rate_hz} Hz, and at most {LARGEST_RATE_HZ} Hz "
-                "are read. Convert it."
-            )
-        if reader.n_channels > LARGEST_N_CHANNELS:
-            raise InputError(
-                f"{utt_id}: {path} has {reader.n_channels} channels, and at most {LARGEST_N_CHANNELS} are read. "
-                "Convert it."
-            )
+        rate_hz, n_channels = reader.sample_rate_hz, reader.n_channels
+        for value, most, what in (
+            (rate_hz, LARGEST_RATE_HZ, "Hz of sample rate"),
+            (n_channels, LARGEST_N_CHANNELS, "channels"),
+            (rate_hz * n_channels, MOST_SAMPLES_A_SECOND, "samples a second in all its channels"),
+        ):
+            if value > most:
+                raise InputError(f"{utt_id}: {path} has {value} {what}, and at most {most} are read. Convert it.")
+        check_length(reader.n_frames or 0, rate_hz, LONGEST_RECORDING_S, path, utt_id)
         yield reader
     finally:
         reader.close()
+
+
+def check_length(n_frames: int, sample_rate_hz: int, most_s: float, path: str | Path, utt_id: str) -> None:
+    """Refuse a recording that is longer than a number of seconds."""
+    if n_frames > most_s * sample_rate_hz:
+        raise InputError(
+            f"{utt_id}: {path} is longer than {most_s:g} s, the most that is read: {n_frames} samples at "
+            f"{sample_rate_hz} Hz, so far or by its header. Cut it."
+        )
 
 
 def read_blocks(
@@ -280,6 +292,7 @@ def read_blocks(
                 f"{(n_done + int(finite.argmin())) / reader.sample_rate_hz:.2f} s. Repair or cut it, or leave it out."
             )
         n_done += len(wav)
+        check_length(n_done, reader.sample_rate_hz, LONGEST_RECORDING_S, path, utt_id)  # the header may not tell
         yield wav
     if reader.n_frames is not None and n_done < reader.n_frames:
         raise InputError(

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-import soxr
 
 from speechbrain_ext.dataio import audio_readers
 from speechbrain_ext.dataio.audio import average_channels
@@ -36,30 +35,6 @@ def read_blocks(path: str | Path, n_frames: int = BLOCK_FRAMES) -> Iterator[np.n
     with audio_readers.open_audio(path, name) as reader:
         for wav in audio_readers.read_blocks(reader, path, name, n_frames):
             yield average_channels(wav)
-
-
-def resample_blocks(blocks: Iterable[np.ndarray], source_rate_hz: int, sample_rate_hz: int) -> Iterator[np.ndarray]:
-    """Resample a waveform that comes in blocks; the samples are those of `soxr.resample` on the whole.
-
-    Arguments
-    ---------
-    blocks
-        The waveform, [T] each, float32.
-    source_rate_hz, sample_rate_hz
-        Its sample rate, and the wanted one.
-
-    Yields
-    ------
-    numpy.ndarray
-        The resampled waveform, [T] each, float32.
-    """
-    if source_rate_hz == sample_rate_hz:
-        yield from blocks
-        return
-    stream = soxr.ResampleStream(source_rate_hz, sample_rate_hz, num_channels=1, dtype="float32")
-    for wav in blocks:
-        yield stream.resample_chunk(wav)
-    yield stream.resample_chunk(np.empty(0, np.float32), last=True)
 
 
 def trace_envelope(blocks: Iterable[np.ndarray], n_samples: int, envelope: np.ndarray) -> Iterator[np.ndarray]:

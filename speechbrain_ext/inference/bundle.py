@@ -18,6 +18,7 @@ from typing import Any, Optional
 from speechbrain_ext.checksums import sha256_of
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.bundle_settings import ADDED_SETTINGS, FACTS, SETTINGS, BundleSettings
+from speechbrain_ext.limits import LARGEST_JSON_BYTES
 from speechbrain_ext.rules import check_values, shown
 
 FORMAT = 1
@@ -25,7 +26,6 @@ BUNDLE_FILE = "bundle.json"
 YAML_FILE = "hyperparams.yaml"
 CARD_FILE = "README.md"
 PARTS = ("encoder", "f_0", "f_1")  # each has its weights in <part>.ckpt
-LARGEST_JSON_BYTES = 65536
 FILE_NAME = re.compile(r"[\w+-][\w+. -]{0,200}")  # in this very folder, on every system
 DIGEST = re.compile("[0-9a-f]{64}")
 

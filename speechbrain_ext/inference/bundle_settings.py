@@ -6,9 +6,9 @@ The bounds are wider than any model needs. They refuse absurd values before anyt
 import dataclasses
 from typing import Any, Optional
 
-from speechbrain_ext.dataio.audio import SHORTEST_S, WAVEFORM_SCALES
+from speechbrain_ext.dataio.audio import WAVEFORM_SCALES
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.inference.embedding_model import LONGEST_S
+from speechbrain_ext.limits import LARGEST_EMBEDDING, LONGEST_CLIP_S, MOST_LABELS, RATES_HZ, SHORTEST_S
 from speechbrain_ext.lobes import filterbank_encoder
 from speechbrain_ext.lobes.families import MODEL_TYPES, get_family
 from speechbrain_ext.lobes.pretrained import transformers_class
@@ -29,15 +29,15 @@ from speechbrain_ext.rules import (
 )
 
 SETTINGS = {
-    "emotions": list_of(TEXT, 2, 1000),
-    "sample_rate": whole(1000, 384_000),
+    "emotions": list_of(TEXT, 2, MOST_LABELS),
+    "sample_rate": whole(*RATES_HZ),
     "waveform_scale": one_of(*WAVEFORM_SCALES),
-    "max_s": optional(number(SHORTEST_S, LONGEST_S)),
-    "fixed_length_s": optional(number(SHORTEST_S, LONGEST_S)),
+    "max_s": optional(number(SHORTEST_S, LONGEST_CLIP_S)),
+    "fixed_length_s": optional(number(SHORTEST_S, LONGEST_CLIP_S)),
     "mask_padding": TRUTH,
     "layer_weights": one_of(*LAYER_WEIGHTS),
     "feature_reduction": one_of(*filter(None, REDUCTIONS)),
-    "emb_dim": whole(1, 65_536),
+    "emb_dim": whole(1, LARGEST_EMBEDDING),
     "encoder_config": Rule("a mapping", lambda value: isinstance(value, dict)),  # see encoder_rules
 }
 # Bundles of earlier versions lack these.

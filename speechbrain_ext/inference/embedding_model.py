@@ -7,12 +7,12 @@ from speechbrain.dataio.dataio import length_to_mask
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
-from speechbrain_ext.dataio.audio import SHORTEST_S, WAVEFORM_SCALES
+from speechbrain_ext.dataio.audio import WAVEFORM_SCALES
 from speechbrain_ext.dataio.waveform_scale import num_samples, scale_waveforms
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
+from speechbrain_ext.limits import LONGEST_CLIP_S, SHORTEST_S
 from speechbrain_ext.lobes.onednn_linear import use_onednn
 
-LONGEST_S = 3600.0
 HALF_PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -67,7 +67,7 @@ class EmbeddingModel(nn.Module):
         check_whole_number("sample_rate_hz", sample_rate_hz, 1)
         for name, value in (("max_s", max_s), ("fixed_length_s", fixed_length_s)):
             if value is not None:
-                check_number(name, value, SHORTEST_S, LONGEST_S)
+                check_number(name, value, SHORTEST_S, LONGEST_CLIP_S)
         self.encoder = encoder
         self.f_0 = f_0
         self.waveform_scale = waveform_scale

@@ -14,6 +14,7 @@ import torch
 from speechbrain_ext.dataio.audio import probe_audio, read_audio
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.speech_detector import SpeechDetector, has_speech
+from speechbrain_ext.limits import LONGEST_PREDICTED_S
 from speechbrain_ext.lobes.batch_length import batches_by_length, longest_batch_s
 
 # libsndfile's names of its formats, but for samples without a header, and other endings of what it and PyAV read.
@@ -75,7 +76,9 @@ def find_recordings(folder: str | Path) -> tuple[list[str], list[str]]:
     return sorted(found), sorted(others)
 
 
-def measure_recordings(paths: list[str], max_s: float = 120.0) -> tuple[dict[str, float], list[Prediction]]:
+def measure_recordings(
+    paths: list[str], max_s: float = LONGEST_PREDICTED_S
+) -> tuple[dict[str, float], list[Prediction]]:
     """Read the headers of recordings.
 
     Arguments
@@ -94,10 +97,10 @@ def measure_recordings(paths: list[str], max_s: float = 120.0) -> tuple[dict[str
     failed: list[Prediction] = []
     for path in paths:
         try:
-            duration_s = probe_audio(path, Path(path).name, check_samples=False).duration_s
+            duration_s = probe_audio(path, Path(path).name, check_samples=False, max_s=max_s).duration_s
             if duration_s > max_s:
                 raise InputError(
-                    f"{Path(path).name} is {duration_s:.1f} s long, and at most {max_s:g} s are classified as one. Use "
+                    f"{Path(path).name} is longer than the {max_s:g} s that are classified as one. Use "
                     "`speechbrain-ext timeline`, or raise --max_s."
                 )
             durations[path] = duration_s

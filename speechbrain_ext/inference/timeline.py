@@ -16,16 +16,15 @@ import numpy as np
 import torch
 
 from speechbrain_ext.atomic_write import atomic_write
-from speechbrain_ext.dataio.audio import SHORTEST_S, probe_audio
-from speechbrain_ext.dataio.audio_stream import cut_windows, read_blocks, resample_blocks, trace_envelope
+from speechbrain_ext.dataio.audio import probe_audio, resample_blocks
+from speechbrain_ext.dataio.audio_stream import cut_windows, read_blocks, trace_envelope
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
 from speechbrain_ext.inference.recordings import check_length
 from speechbrain_ext.inference.speech_detector import MIN_SPEECH_S, SpeechDetector, speech_shares
+from speechbrain_ext.limits import LONGEST_WINDOW_S, SHORTEST_HOP_S, SHORTEST_S
 from speechbrain_ext.outside_text import escape_formula
 
 ENVELOPE_STRETCHES = 2000
-LONGEST_WINDOW_S = 300.0
-SHORTEST_HOP_S = 0.01
 NO_SPEECH = -1  # beside the emotions' indices
 SAY_NO_SPEECH = "no speech"
 LEAST_SPEECH = 0.1  # share of a cell

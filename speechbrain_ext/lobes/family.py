@@ -12,6 +12,7 @@ import torch
 import transformers
 from torch import nn
 
+from speechbrain_ext.limits import LARGEST_HIDDEN_SIZE, LARGEST_INTERMEDIATE_SIZE, MOST_HEADS, MOST_LAYERS
 from speechbrain_ext.lobes.frames import Bias, Frames, PackedFrames, PaddedFrames
 from speechbrain_ext.rules import Rule, number, one_of, whole
 
@@ -22,10 +23,10 @@ Layer = Any
 DENSE = 0.8  # share of own frames in a batch from which training on a CPU keeps the padding
 ACTIVATION = one_of("gelu", "gelu_fast", "gelu_new", "gelu_pytorch_tanh", "quick_gelu", "relu", "silu", "swish")
 SIZES: dict[str, Rule] = {
-    "hidden_size": whole(1, 16_384),
-    "num_hidden_layers": whole(1, 200),
-    "num_attention_heads": whole(1, 1024),
-    "intermediate_size": whole(1, 65_536),
+    "hidden_size": whole(1, LARGEST_HIDDEN_SIZE),
+    "num_hidden_layers": whole(1, MOST_LAYERS),
+    "num_attention_heads": whole(1, MOST_HEADS),
+    "intermediate_size": whole(1, LARGEST_INTERMEDIATE_SIZE),
     "hidden_act": ACTIVATION,
     "layer_norm_eps": number(0, 1),
 }

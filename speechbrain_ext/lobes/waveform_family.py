@@ -1,6 +1,8 @@
 """WaveformFamily: encoders of wav2vec 2.0's design, a convolutional feature encoder below Transformer layers."""
 
+import itertools
 import math
+import operator
 from collections.abc import Iterable
 from typing import Any, Optional
 
@@ -8,6 +10,7 @@ import torch
 from torch import nn
 
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.limits import LARGEST_CONVOLUTION, MOST_CONVOLUTIONS, MOST_VALUES_A_SAMPLE, SAMPLES_A_FRAME
 from speechbrain_ext.lobes.family import (
     ACTIVATION,
     SIZES,
@@ -27,8 +30,6 @@ from speechbrain_ext.lobes.feature_encoder import (
 from speechbrain_ext.lobes.frames import Frames, PackedFrames, PaddedFrames
 from speechbrain_ext.rules import TRUTH, list_of, one_of, whole
 
-SAMPLES_A_FRAME = (10, 100_000)  # bounds of the product of the strides: HuBERT's is 320
-
 
 class WaveformFamily(Family):
     """Encoders with a convolutional feature encoder, a positional convolution and Transformer layers.
@@ -38,14 +39,14 @@ class WaveformFamily(Family):
 
     bounds = {
         **SIZES,
-        "conv_dim": list_of(whole(1, 4096), 1, 20),
-        "conv_kernel": list_of(whole(1, 4096), 1, 20),
-        "conv_stride": list_of(whole(1, 4096), 1, 20),
+        "conv_dim": list_of(whole(1, LARGEST_CONVOLUTION), 1, MOST_CONVOLUTIONS),
+        "conv_kernel": list_of(whole(1, LARGEST_CONVOLUTION), 1, MOST_CONVOLUTIONS),
+        "conv_stride": list_of(whole(1, LARGEST_CONVOLUTION), 1, MOST_CONVOLUTIONS),
         "conv_bias": TRUTH,
         "feat_extract_norm": one_of("group", "layer"),
         "feat_extract_activation": ACTIVATION,
-        "num_conv_pos_embeddings": whole(1, 4096),
-        "num_conv_pos_embedding_groups": whole(1, 4096),
+        "num_conv_pos_embeddings": whole(1, LARGEST_CONVOLUTION),
+        "num_conv_pos_embedding_groups": whole(1, LARGEST_CONVOLUTION),
         "do_stable_layer_norm": TRUTH,
     }
     attention_name = "attention"
@@ -73,6 +74,14 @@ class WaveformFamily(Family):
         if not lowest <= n_samples <= highest:
             raise InputError(
                 f"{name}: conv_stride must make a frame of {lowest} to {highest} samples, got {n_samples}."
+            )
+        sizes = [*config["conv_dim"], max(config["hidden_size"], config["intermediate_size"])]
+        hops = [*itertools.accumulate(config["conv_stride"], operator.mul), n_samples]
+        n_values = max(size / hop for size, hop in zip(sizes, hops))
+        if n_values > MOST_VALUES_A_SAMPLE:
+            raise InputError(
+                f"{name}: a layer may compute at most {MOST_VALUES_A_SAMPLE} values for each sample of the waveform; "
+                f"conv_dim, hidden_size or intermediate_size make {n_values:g} with this conv_stride."
             )
 
     @staticmethod

@@ -9,10 +9,12 @@ from typing import Any, Optional
 from speechbrain_ext.augment.waveforms import check_name
 from speechbrain_ext.corpora.base import check_part, get_corpus
 from speechbrain_ext.corpora.sources import check_data_folder
-from speechbrain_ext.dataio.audio import SHORTEST_S, WAVEFORM_SCALES
+from speechbrain_ext.dataio.audio import WAVEFORM_SCALES
 from speechbrain_ext.dataio.validation import VALIDATIONS
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
+from speechbrain_ext.limits import LARGEST_EMBEDDING, LONGEST_CLIP_S, MOST_LAYERS, RATES_HZ, SHORTEST_S
 from speechbrain_ext.nnet.class_weights import check_class_weights
+from speechbrain_ext.rules import check_values, whole
 from speechbrain_ext.training.cache_settings import cache_folder, check_cache_settings
 from speechbrain_ext.training.hparams_file import PathLike, load_hparams, read_settings
 from speechbrain_ext.training.other_corpora import find_other_corpora
@@ -40,6 +42,7 @@ RESUMABLE_KEYS = (
 
 # What a run's results do not depend on, or what names the run; all other keys make up its settings' fingerprint.
 UNFINGERPRINTED_KEYS = tuple(key for key in RESUMABLE_KEYS if key != "number_of_epochs") + ("fold", "seed")
+LIMITED = {"sample_rate": whole(*RATES_HZ), "emb_dim": whole(1, LARGEST_EMBEDDING), "num_layers": whole(1, MOST_LAYERS)}
 OWN_CHECKS = ("fold", "seed")
 
 
@@ -203,6 +206,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         "grad_accumulation_factor", "sample_rate",
     ):  # fmt: skip
         check_whole_number(key, settings[key], 1)
+    check_values({key: settings[key] for key in LIMITED}, LIMITED)
     for key in ("num_workers", "patience", "lr_last_epoch", "nonfinite_patience", "lora_rank"):
         check_whole_number(key, settings[key], 0)
     if settings["lora_rank"] and settings["freeze_encoder"]:
@@ -224,7 +228,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         check_number(key, settings[key], 0, float("inf"), inclusive=False)
     for key in ("max_train_s", "max_eval_s", "fixed_length_s"):
         if settings[key] is not None:
-            check_number(key, settings[key], SHORTEST_S, float("inf"))
+            check_number(key, settings[key], SHORTEST_S, LONGEST_CLIP_S)
     norm = settings["max_grad_norm"]
     if not isinstance(norm, (int, float)) or not norm > 0:  # SpeechBrain would go up the gradient
         raise InputError(f"max_grad_norm must be a positive number, got {norm}; .inf does not clip.")

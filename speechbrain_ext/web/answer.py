@@ -20,13 +20,13 @@ from speechbrain_ext.inference.recordings import Prediction, classify_recordings
 from speechbrain_ext.inference.speech_detector import SpeechDetector
 from speechbrain_ext.inference.timeline import SAY_NO_SPEECH, Timeline, format_csv, make_timeline, moment_posteriors
 from speechbrain_ext.inference.timeline_plot import clock, plot_timeline
+from speechbrain_ext.limits import LONGEST_ON_PAGE_S, MOST_SAMPLES_ON_PAGE
 from speechbrain_ext.outside_text import printable
 from speechbrain_ext.web.runs import Stopped
 
 logger = logging.getLogger(__name__)
 
 WHOLE_S = 8.0  # longer recordings get a timeline: an emotion seldom lasts that long
-LONGEST_S = 1800.0  # a small file can hold days of silence
 WINDOW_S, HOP_S = 4.0, 1.0
 STOPPED = "<p>Stopped.</p>"
 NOTHING = "There is nothing to recognise yet. Record speech, upload a file or choose an example first."
@@ -78,11 +78,17 @@ def answer(
         return format_error(NOTHING)
     name = Path(path).name
     try:
-        duration_s = probe_audio(path, name, check_samples=False).duration_s
-        if duration_s > LONGEST_S:
+        header = probe_audio(path, name, False, LONGEST_ON_PAGE_S, MOST_SAMPLES_ON_PAGE)
+        duration_s = header.duration_s
+        if duration_s > LONGEST_ON_PAGE_S:
             raise InputError(
-                f"{name} is longer than {LONGEST_S / 60:g} minutes, the most that this page takes. Cut it, or use "
-                "`speechbrain-ext timeline`."
+                f"{name} is longer than {LONGEST_ON_PAGE_S / 60:g} minutes, the most that this page takes. Cut it, or "
+                "use `speechbrain-ext timeline`."
+            )
+        if header.n_frames * header.n_channels > MOST_SAMPLES_ON_PAGE:
+            raise InputError(
+                f"{name} has more than {MOST_SAMPLES_ON_PAGE} samples in its {header.n_channels} channels at "
+                f"{header.sample_rate_hz} Hz, the most that this page takes. Convert it to one channel at 16000 Hz."
             )
         limits_s = [getattr(classifier.hparams, limit, None) for limit in ("max_s", "fixed_length_s")]
         heard_s = min((limit_s for limit_s in limits_s if limit_s is not None), default=math.inf)

@@ -7,7 +7,8 @@ from typing import Any
 
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.speech_detector import make_detector
-from speechbrain_ext.web.answer import LONGEST_S, STOPPED, answer, say
+from speechbrain_ext.limits import LONGEST_ON_PAGE_S
+from speechbrain_ext.web.answer import STOPPED, answer, say
 from speechbrain_ext.web.runs import Runs
 
 TITLE = "Speech emotion recognition"
@@ -165,7 +166,7 @@ def build_page(
         if classifier:
             gradio.HTML(describe_model(classifier, model), elem_id="model")
         gradio.Markdown(
-            f"WAV, FLAC, MP3, M4A, Ogg, WebM and others; at most {max_mb:g} MB and {LONGEST_S / 60:g} minutes."
+            f"WAV, FLAC, MP3, M4A, Ogg, WebM and others; at most {max_mb:g} MB and {LONGEST_ON_PAGE_S / 60:g} minutes."
         )
         speech = gradio.Audio(
             label="Speech",

@@ -165,7 +165,7 @@ def test_bf16_is_close_and_not_the_same(bundle, folder, capsys):
         (["EMPTY"], "holds no recordings: no file's name ends as"),
         (["FOLDER", "--out", "x.xlsx"], "--out must end in .csv, .json, .jsonl, got 'x.xlsx'."),
         (["FOLDER", "--batch_size", "0"], "--batch_size must be a whole number from 1, got 0."),
-        (["FOLDER", "--max_s", "0"], "--max_s must be a number between 0 and inf, got 0.0."),
+        (["FOLDER", "--max_s", "0"], "--max_s must be a number from 0.025 to 3600.0, got 0.0."),
         (
             ["FOLDER", "--device", "gpu7"],
             "device 'gpu7' cannot be used: Invalid device string: 'gpu7'. Devices here: cpu",

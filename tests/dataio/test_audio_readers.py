@@ -199,7 +199,7 @@ def test_a_film_without_sound_is_refused(tmp_path):
 
 def test_a_rate_that_no_recorder_has_is_refused(tmp_path):
     sf.write(tmp_path / "a.flac", np.zeros((100_000, 8), np.int16), 655_350)
-    with pytest.raises(InputError, match="has a sample rate of 655350 Hz, and at most 384000 Hz are read. Convert it"):
+    with pytest.raises(InputError, match="has 655350 Hz of sample rate, and at most 384000 are read. Convert it"):
         probe_audio(tmp_path / "a.flac", "clip")
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from speechbrain_ext.dataio.audio import read_audio
-from speechbrain_ext.dataio.audio_stream import cut_windows, read_blocks, resample_blocks, trace_envelope
+from speechbrain_ext.dataio.audio import read_audio, resample_blocks
+from speechbrain_ext.dataio.audio_stream import cut_windows, read_blocks, trace_envelope
 
 
 def split(wav, lengths):

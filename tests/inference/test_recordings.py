@@ -119,7 +119,7 @@ def test_a_clip_that_is_too_short_for_the_encoder_takes_no_other_with_it(classif
 def test_a_recording_above_the_limit_is_answered_with_the_cure(recordings):
     durations, failed = measure_recordings(find_recordings(recordings)[0], max_s=2.0)
     assert [Path(p.path).name for p in failed] == ["d.wav"]
-    assert "2.5 s long, and at most 2 s" in failed[0].error and "timeline" in failed[0].error
+    assert "is longer than the 2 s that are classified as one" in failed[0].error and "timeline" in failed[0].error
     assert len(durations) == 6
 
 
