@@ -184,6 +184,17 @@ def test_exported_model_predicts_what_the_fold_did(train, demo_corpus, tmp_path)
     assert answers(load_classifier(tmp_path / "exported"), folder, demo_corpus) < 2e-3
 
 
+def test_attentive_pooling_learns_from_all_frames_of_the_cache(train, demo_corpus, encoded, tmp_path):
+    options = ["--feature_reduction=attentive", "--num_layers=1", "--lr=0.01", "--number_of_epochs=1"]
+    folder = train("fold", *options)
+    assert encoded() == 80
+    pooling = {key for key in last_checkpoint(folder)["encoder.ckpt"] if key.startswith("pooling.")}
+    assert pooling and results(train("again", *options, "--emb_dim=8"))[0]["n"] == 16
+    assert encoded() == 0
+    export(folder, tmp_path / "exported")
+    assert answers(load_classifier(tmp_path / "exported"), folder, demo_corpus) < 2e-3
+
+
 def test_interrupted_run_ends_as_a_whole_one(train, monkeypatch):
     from recipes.IEMOCAP import train as recipe
 

@@ -1,5 +1,9 @@
 """Filling a cache: what is missing, in batches by length, shared between processes."""
 
+import errno
+import multiprocessing
+import os
+import signal
 import threading
 
 import pytest
@@ -9,6 +13,8 @@ from speechbrain_ext.dataio.feature_cache import FeatureCache
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.training import feature_extraction
 from speechbrain_ext.training.feature_extraction import Clip, fill_cache
+
+fork_only = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
 SECONDS = {f"clip{i}": 1.0 + i % 5 for i in range(20)}
 
@@ -96,3 +102,59 @@ def test_processes_share_the_work(tmp_path, small_shards):
     second.join(60)
     assert sum(map(len, one.batches)) + sum(map(len, other.batches)) == 20
     assert len(values(FeatureCache(tmp_path, {"model_type": "hubert"}))) == 20
+
+
+@fork_only
+def test_two_processes_at_once_compute_each_clip_once(tmp_path, small_shards):
+    def work(extract, counts):
+        fill(tmp_path, extract)
+        counts.put(sum(map(len, extract.batches)))
+
+    context = multiprocessing.get_context("fork")
+    counts = context.SimpleQueue()
+    processes = [context.Process(target=work, args=(Extractor(), counts)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    assert counts.get() + counts.get() == 20
+    for process in processes:
+        process.join(60)
+    assert values(FeatureCache(tmp_path, {"model_type": "hubert"})) == {clip: float(clip[4:]) for clip in SECONDS}
+
+
+@fork_only
+def test_process_killed_as_it_writes_loses_one_shard(tmp_path, small_shards, monkeypatch):
+    replace = os.replace
+
+    def killed(source, target):
+        if len(list(tmp_path.rglob("*.safetensors"))) == 2 and str(target).endswith(".safetensors"):
+            os.kill(os.getpid(), signal.SIGKILL)  # the third shard is written, and has no name yet
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        process = multiprocessing.get_context("fork").Process(target=fill, args=(tmp_path, Extractor()))
+        process.start()
+        process.join(60)
+    assert process.exitcode == -signal.SIGKILL and list(tmp_path.rglob(".*.safetensors.*.tmp"))
+    extract = Extractor()
+    assert len(values(fill(tmp_path, extract))) == 20
+    assert sum(map(len, extract.batches)) == 10
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_full_disk_is_a_sentence_and_costs_one_shard(tmp_path, small_shards, monkeypatch):
+    sync = os.fsync
+
+    def full(file):
+        if len(list(tmp_path.rglob("*.safetensors"))) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(InputError, match="feature_cache .* cannot be written: No space left on device. .* stays"):
+            fill(tmp_path, Extractor())
+    assert not list(tmp_path.rglob("*.tmp"))
+    extract = Extractor()
+    assert len(values(fill(tmp_path, extract))) == 20
+    assert sum(map(len, extract.batches)) == 5
