@@ -225,10 +225,12 @@ def write_tables(grids: Mapping[str, Grid], asked: Collection[str], folder: Path
     """
     found = {name: collect(grid, folder / name) for name, grid in grids.items()}
     tables = {name: rows for name, rows in found.items() if name in asked or any(row["n_runs"] for row in rows)}
-    with_runs = [row for rows in tables.values() for row in rows if row["n_runs"]]
-    is_comparable = bool(with_runs) and all(row["comparable"] for row in with_runs)
+    of_paper = [name for name in tables if "layers" not in grids[name]]  # of frozen encoders, the paper says nothing
+    with_runs = [row for name in of_paper for row in tables[name] if row["n_runs"]]
+    is_comparable = not of_paper or (bool(with_runs) and all(row["comparable"] for row in with_runs))
     for name, rows in tables.items():
-        draw(grids[name], rows, folder / f"{name}.png", "" if is_comparable else "\n(ours: not comparable)")
+        is_sound = is_comparable or name not in of_paper
+        draw(grids[name], rows, folder / f"{name}.png", "" if is_sound else "\n(ours: not comparable)")
     text = to_markdown(escape_markdown(grids), escape_markdown(tables), is_comparable)
     write_json(tables, folder / "ablations.json")
     with atomic_write(folder / "ablations.md") as file:

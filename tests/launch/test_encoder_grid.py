@@ -96,3 +96,4 @@ def test_rows_that_were_run_before_stay_in_the_table(tmp_path):
     assert ablations.write_tables(grids, [], tmp_path)
     row = cells_of((tmp_path / "ablations.md").read_text(), ["wavlm", "sum"])
     assert row[2] == "75.00 ± 35.36" and row[-1] == "2"  # of 50 and 100
+    assert ablations.NOT_COMPARABLE not in (tmp_path / "ablations.md").read_text()  # the paper has no such table
