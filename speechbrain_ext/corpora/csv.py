@@ -17,6 +17,8 @@ from speechbrain_ext.dataio.rows import COLUMNS, Row, RowErrors
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.outside_text import CONTROLS
 
+LONGEST_NUMBER = 100  # digits; Python converts no more than 4300
+
 
 def read_rows(path: Path) -> list[Row]:
     """Read the rows of a corpus's CSV or JSON file.
@@ -179,7 +181,7 @@ def _seen(value: str) -> str:
 def _plain(value: str) -> str:
     """Reduce a text to what a reader takes it for: as it is seen, without capitals and spaces, 03 as 3."""
     value = "".join(_seen(value).casefold().split())
-    return str(int(value)) if value.isdecimal() else value
+    return str(int(value)) if value.isdecimal() and len(value) < LONGEST_NUMBER else value
 
 
 CORPUS = Corpus(

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Optional
 
 from speechbrain_ext.dataio.manifest import UNKNOWN_SPEAKER, Manifest
+from speechbrain_ext.dataio.sample_hash import SAMPLES_HASH
 from speechbrain_ext.errors import InputError, check_whole_number
 
-NO_GROUPS = ("wav", "duration", "emo", "start", "labels", "parts")
+NO_GROUPS = ("wav", "duration", "emo", "start", "labels", "parts", "copy_of", SAMPLES_HASH)
 
 
 def regroup(manifest: Manifest, group_by: Optional[str] = None, n_folds: Optional[int] = None) -> Manifest:
