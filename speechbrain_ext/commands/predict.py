@@ -83,7 +83,8 @@ def run(options: argparse.Namespace) -> int:
         if len(todo) < len(paths):
             print(f"{len(paths) - len(todo)} of {len(paths)} are in {options.out} already.", file=sys.stderr)
         with out or contextlib.nullcontext():
-            for prediction in _classify(classifier, todo, options, piped):
+            answered = {path: one.duration_s for path, one in done.items() if one.duration_s is not None}
+            for prediction in _classify(classifier, todo, answered, options, piped):
                 done[prediction.path] = prediction
                 if out:
                     out.add(prediction)
@@ -103,8 +104,10 @@ def run(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _classify(classifier: Any, paths: list[str], options: argparse.Namespace, piped: Path) -> Iterator["Prediction"]:
-    """Yield the predictions of all recordings, with a progress bar in seconds of speech."""
+def _classify(
+    classifier: Any, paths: list[str], answered: dict[str, float], options: argparse.Namespace, piped: Path
+) -> Iterator["Prediction"]:
+    """Yield the predictions of recordings beside those that are answered, with a progress bar in seconds of speech."""
     from tqdm import tqdm
 
     from speechbrain_ext.inference.recordings import classify_recordings, measure_recordings
@@ -112,7 +115,8 @@ def _classify(classifier: Any, paths: list[str], options: argparse.Namespace, pi
 
     files = [str(piped) if path == PIPE else path for path in paths]
     durations, failed = measure_recordings(files, options.max_s)
-    found = classify_recordings(classifier, durations, options.batch_size, detector=make_detector(classifier))
+    detector = make_detector(classifier)
+    found = classify_recordings(classifier, durations, options.batch_size, detector=detector, answered=answered)
     total = round(sum(durations.values()), 1)
     with tqdm(total=total, unit="s", unit_scale=True, disable=not sys.stderr.isatty()) as bar:
         for prediction in itertools.chain(failed, found):

@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +116,7 @@ def classify_recordings(
     max_padded_s: Optional[float] = None,
     n_readers: int = 2,
     detector: Optional[SpeechDetector] = None,
+    answered: Optional[Mapping[str, float]] = None,
 ) -> Iterator[Prediction]:
     """Classify recordings, those of similar length together.
 
@@ -134,6 +135,9 @@ def classify_recordings(
         Threads that read recordings while others are classified.
     detector
         Looks for speech; a recording without any gets no emotion. By default nobody looks.
+    answered
+        Path -> length of what an interrupted run has classified: it keeps its place in the batches, and is computed
+        again with the others of its batch, so that those have the bits that they would have had.
 
     Yields
     ------
@@ -143,16 +147,20 @@ def classify_recordings(
     if max_padded_s is None:
         encoder = classifier.mods.embedding_model.encoder
         max_padded_s = longest_batch_s(encoder, classifier.device, classifier.hparams.sample_rate)
-    longest_first = sorted(durations, key=lambda path: (-durations[path], path))  # memory peaks early
+    known = answered or {}
+    lengths_s = {path: round(length_s, 3) for path, length_s in {**known, **durations}.items()}  # as a file has them
+    longest_first = sorted(lengths_s, key=lambda path: (-lengths_s[path], path))  # memory peaks early
     sample_rate = classifier.hparams.sample_rate
     with ThreadPoolExecutor(n_readers) as readers:
         ahead: deque = deque()
-        for batch in batches_by_length(longest_first, durations, batch_size, max_padded_s):
-            ahead.append([(path, durations[path], readers.submit(_read, path, sample_rate)) for path in batch])
+        for batch in batches_by_length(longest_first, lengths_s, batch_size, max_padded_s):
+            if not durations.keys().isdisjoint(batch):
+                clips = [(path, durations.get(path, 0.0), readers.submit(_read, path, sample_rate)) for path in batch]
+                ahead.append(clips)
             if len(ahead) > BATCHES_AHEAD:
-                yield from _classify(classifier, ahead.popleft(), detector)
+                yield from (one for one in _classify(classifier, ahead.popleft(), detector) if one.path in durations)
         while ahead:
-            yield from _classify(classifier, ahead.popleft(), detector)
+            yield from (one for one in _classify(classifier, ahead.popleft(), detector) if one.path in durations)
 
 
 def check_length(classifier: Any, n_samples: int, name: str) -> None:

@@ -286,3 +286,9 @@ def test_segments_of_two_groups_that_overlap_are_refused(recordings):
     head, *overlaps = str(error.value).splitlines()
     assert head.startswith("clips of two groups overlap, so that a fold would test on what it trains on. Correct start")
     assert overlaps == ["a (0.00 s to 0.60 s, group s1) and b (0.50 s to 1.00 s, group s2) overlap in a.wav."]
+
+
+def test_a_name_of_thousands_of_digits_is_a_text(tmp_path):
+    """Python converts no number of more than 4300 digits."""
+    (tmp_path / "corpus.csv").write_text(f"wav,emo,speaker\na.wav,ang,{'9' * 5000}\n")
+    assert [row["speaker"] for row in read_rows(tmp_path / "corpus.csv")] == ["9" * 5000]

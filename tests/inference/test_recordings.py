@@ -170,3 +170,16 @@ def test_recordings_are_read_while_others_are_classified(classifier, recordings,
     monkeypatch.setattr(classifier, "classify_batch", classify)
     durations, _ = measure_recordings(find_recordings(recordings)[0][:2])
     assert len(list(classify_recordings(classifier, durations, batch_size=1))) == 2
+
+
+def test_what_is_answered_already_keeps_its_place_in_the_batches(classifier, recordings):
+    """An interrupted run answers the rest with the very bits of a whole one, wherever it was interrupted."""
+    durations, _ = measure_recordings(find_recordings(recordings)[0])
+    whole = {one.path: one for one in classify_recordings(classifier, durations, batch_size=3)}
+    order = list(whole)
+    for n_done in range(len(order) + 1):
+        answered = {path: round(durations[path], 3) for path in order[:n_done]}  # as a file of answers has them
+        rest = {path: durations[path] for path in order[n_done:]}
+        assert list(classify_recordings(classifier, rest, batch_size=3, answered=answered)) == [
+            whole[path] for path in order[n_done:]
+        ]
