@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 
+import numpy as np
 import pytest
 import soundfile
 import torch
@@ -150,7 +151,19 @@ def test_validation_by_group_or_speaker_shares_no_speaker_with_training_and_neve
             assert validation == "random" or speakers[0].isdisjoint(speakers[1])
 
 
-def test_a_corpus_that_is_trained_on_is_no_other_corpus_to_test_on(corpus, root):
+def test_a_corpus_that_is_trained_on_is_no_other_corpus_to_test_on(corpus, root, tmp_path):
+    def read(other):
+        settings = {"corpus_csv": str(corpus.path), "corpus": "csv", "data_folder": None, "test_corpus": [str(other)]}
+        return Run.read(root / "hparams/demo.yaml", settings)
+
     with pytest.raises(InputError, match="which is trained on: its test fold is tested anyway"):
-        Run.read(root / "hparams/demo.yaml", {"corpus_csv": str(corpus.path), "corpus": "csv", "data_folder": None,
-                                             "test_corpus": [str(corpus.path)]})  # fmt: skip
+        read(corpus.path)
+    other = Corpus(tmp_path / "other", first_seed=22)  # two recordings of the corpus under other names
+    with pytest.raises(
+        InputError, match=r"2 of 24 recordings of corpus.csv are in .* trained on \(00 is 22, 01 is 23\)"
+    ):
+        read(other.path)
+    for one in (corpus, other):
+        soundfile.write(one.folder / "00.wav", np.zeros(4000), 16000)  # silence is no recording of its own
+    other.record("01.wav", seed=99)
+    assert len(read(other.path).others[0].manifest) == 24

@@ -1,6 +1,7 @@
 """SampleHash: which samples a clip holds, as a short text that a manifest keeps and each reading is checked against."""
 
 import hashlib
+import re
 from pathlib import Path
 
 import numpy as np
@@ -57,3 +58,15 @@ class SampleHash:
                 f"{utt_id}: {path} has changed since the corpus was prepared: it holds {self}, and the manifest says "
                 f"{expected}. Copy it again as it was; or begin a new run, in another --output_folder."
             )
+
+
+def is_silence(text: str) -> bool:
+    """Tell whether a `SampleHash` as text is that of silence, which is no recording of its own.
+
+    Example
+    -------
+    >>> is_silence(str(SampleHash(16000, np.zeros(5, np.float32))))
+    True
+    """
+    n_samples, rate_hz = map(int, re.findall(r"\d+", text)[:2])
+    return str(SampleHash(rate_hz, np.zeros(n_samples, np.float32))) == text

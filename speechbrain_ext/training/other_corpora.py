@@ -11,6 +11,7 @@ from typing import Any, Optional
 from speechbrain_ext.corpora.base import COLLECTIONS, CORPORA, PreparedCorpus, get_corpus, prepare_corpus
 from speechbrain_ext.corpora.sources import check_data_folder
 from speechbrain_ext.dataio.manifest import DATA_ROOT, Manifest, fingerprint
+from speechbrain_ext.dataio.sample_hash import SAMPLES_HASH, is_silence
 from speechbrain_ext.errors import InputError
 
 ACROSS = "across"  # the folder in a run's, with a folder for each corpus
@@ -153,6 +154,26 @@ def read_other_corpora(
             raise InputError(f"test_corpus names two corpora called {other.name}: test on one at a time.")
         found[other.place] = other
     return tuple(found.values())
+
+
+def check_no_copies(manifest: Manifest, others: Sequence[OtherCorpus]) -> None:
+    """Refuse other corpora that hold recordings of the corpus that is trained on, under whatever names.
+
+    Raises
+    ------
+    InputError
+        Names the first ones.
+    """
+    own = {entry[SAMPLES_HASH]: utt_id for utt_id, entry in manifest.items() if SAMPLES_HASH in entry}
+    for other in others:
+        alike = [(utt_id, entry.get(SAMPLES_HASH)) for utt_id, entry in other.manifest.items()]
+        copies = [f"{utt_id} is {own[found]}" for utt_id, found in alike if found in own and not is_silence(found)]
+        if copies:
+            names = ", ".join(copies[:3]) + ", ..." * (len(copies) > 3)
+            raise InputError(
+                f"test_corpus: {len(copies)} of {len(alike)} recordings of {other.title} are in the corpus that is "
+                f"trained on ({names}), and are no test. Leave them out of {other.title}, or do not test on it."
+            )
 
 
 def _common_part(name: str, source: Path, prepared: PreparedCorpus, emotions: Sequence[str]) -> OtherCorpus:

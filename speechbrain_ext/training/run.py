@@ -42,7 +42,7 @@ from speechbrain_ext.training.distributed import (
 )
 from speechbrain_ext.training.history import check_epochs
 from speechbrain_ext.training.hparams_file import RUN_FILE, PathLike, hparams_text, settings_fingerprint
-from speechbrain_ext.training.other_corpora import OtherCorpus, read_other_corpora
+from speechbrain_ext.training.other_corpora import OtherCorpus, check_no_copies, read_other_corpora
 from speechbrain_ext.training.run_folder import check_run_folder, claim_run_folder, processes_of
 from speechbrain_ext.training.run_lock import hold_run_folder
 from speechbrain_ext.training.settings import RESUMABLE_KEYS, UNFINGERPRINTED_KEYS, complete_settings
@@ -119,6 +119,7 @@ class Run:
         check_class_weights(settings["class_weights"], len(settings["emotions"]))
         fold = fold_of(settings, prepared.manifest)
         others = read_other_corpora(settings["test_corpus"], settings["emotions"], settings["sample_rate"], corpora)
+        check_no_copies(prepared.manifest, others)
         return cls(Path(hparams_file), overrides, settings, prepared, fold, others)
 
     def of_fold(self, seed: int, fold: int, output_folder: str) -> "Run":
