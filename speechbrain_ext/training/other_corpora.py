@@ -166,7 +166,7 @@ def check_no_copies(manifest: Manifest, others: Sequence[OtherCorpus]) -> None:
     """
     own = {entry[SAMPLES_HASH]: utt_id for utt_id, entry in manifest.items() if SAMPLES_HASH in entry}
     for other in others:
-        alike = [(utt_id, entry.get(SAMPLES_HASH)) for utt_id, entry in other.manifest.items()]
+        alike = [(utt_id, entry.get(SAMPLES_HASH, "")) for utt_id, entry in other.manifest.items()]
         copies = [f"{utt_id} is {own[found]}" for utt_id, found in alike if found in own and not is_silence(found)]
         if copies:
             names = ", ".join(copies[:3]) + ", ..." * (len(copies) > 3)
