@@ -7,6 +7,7 @@ import torch
 from speechbrain_ext.inference.bundle import BUNDLE_FILE, YAML_FILE
 from speechbrain_ext.inference.bundle_settings import BundleSettings
 from speechbrain_ext.inference.bundle_writer import seal_bundle, write_bundle
+from speechbrain_ext.json_reader import with_checksum
 from speechbrain_ext.lobes.truncated_encoder import TruncatedHuBERT
 from speechbrain_ext.nnet.projection import EmotionClassifier, EmotionEmbedding
 from tests.tiny_hubert import TINY
@@ -46,7 +47,8 @@ def make_bundle(folder, emotions=EMOTIONS, card="# A test\n", **options):
 def edit_json(bundle, **changes):
     """Change values in bundle.json, as an attacker would."""
     about = json.loads((bundle / BUNDLE_FILE).read_text(encoding="utf-8"))
-    text = json.dumps({**about, **changes}).replace("Infinity", "1e999")  # which JSON allows, and reads as infinity
+    text = json.dumps(with_checksum({**about, **changes}))
+    text = text.replace("Infinity", "1e999")  # which JSON allows, and reads as infinity
     (bundle / BUNDLE_FILE).write_text(text, encoding="utf-8")
 
 

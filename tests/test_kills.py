@@ -133,11 +133,15 @@ def test_a_bundle_that_is_written_again_can_be_loaded_at_any_moment(tmp_path, mo
     settings = BundleSettings(EMOTIONS, 64, parts["encoder"].architecture())
     weights = save_parts(tmp_path / "weights", parts)
 
-    for card in ("# A card\n", "# Another card\n"):
+    for text in ("a card", "another card"):
+
+        def write(text=text):
+            monkeypatch.setattr(bundle_writer, "write_onnx", lambda _, path, __: path.write_text(text))
+            bundle_writer.write_bundle(out, weights, settings, text, onnx="fp32")
+
         n_kills = 0
-        for _ in killed_before_each_change(
-            lambda card=card: bundle_writer.write_bundle(out, weights, settings, card), out.parent
-        ):
+        for _ in killed_before_each_change(write, out.parent):
             n_kills += 1
             assert not out.exists() or check_bundle(out)
-        assert (out / "README.md").read_text() == card and n_kills >= 8
+        assert (out / "README.md").read_text() == (out / "model.onnx").read_text() == text and n_kills >= 8
+        assert check_bundle(out)

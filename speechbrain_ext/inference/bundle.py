@@ -1,8 +1,8 @@
 """A bundle: the folder in which a trained classifier travels, and its validation.
 
 A bundle holds `bundle.json` (the settings that the classifier is built from, facts about its training, and the SHA-256
-of each file), one `<part>.ckpt` for each part with weights, `README.md` (the model card), and `hyperparams.yaml` for
-SpeechBrain's own `EncoderClassifier.from_hparams`.
+of each file and of itself), one `<part>.ckpt` for each part with weights, `README.md` (the model card), and
+`hyperparams.yaml` for SpeechBrain's own `EncoderClassifier.from_hparams`.
 
 `from_hparams` runs whatever hyperparams.yaml names. `speechbrain_ext.inference.load_classifier` never reads that file:
 it builds the classifier from the plain values in bundle.json, once they are validated here.
@@ -18,6 +18,7 @@ from typing import Any, Optional
 from speechbrain_ext.checksums import sha256_of
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.bundle_settings import ADDED_SETTINGS, FACTS, SETTINGS, BundleSettings
+from speechbrain_ext.json_reader import CHECKSUM, checksum
 from speechbrain_ext.limits import LARGEST_JSON_BYTES
 from speechbrain_ext.rules import check_values, shown
 
@@ -73,11 +74,13 @@ def check_bundle(folder: str | os.PathLike, within: Optional[str | os.PathLike] 
     folder = Path(folder)
     about = _read_about(folder, within)
     try:
-        values = {key: value for key, value in about.items() if key not in ("format", "files")}
+        values = {key: value for key, value in about.items() if key not in ("format", "files", CHECKSUM)}
         check_values(values, {**SETTINGS, **FACTS}, needed=[key for key in SETTINGS if key not in ADDED_SETTINGS])
         settings = BundleSettings(**{key: about[key] for key in SETTINGS if key in about})
     except InputError as error:
         raise refusal(folder, f"{BUNDLE_FILE}: {error}") from error
+    if about.get(CHECKSUM, "") not in ("", checksum(about)):
+        raise refusal(folder, f"{BUNDLE_FILE} is not as it was written (its {CHECKSUM} differs)")
     listed = about["files"]
     for name in (YAML_FILE, *(f"{part}.ckpt" for part in PARTS)):
         _own_file(folder, name, within)

@@ -20,7 +20,7 @@ from speechbrain_ext.inference.bundle import BUNDLE_FILE, CARD_FILE, FILE_NAME, 
 from speechbrain_ext.inference.bundle_settings import BundleSettings
 from speechbrain_ext.inference.classifier import load_classifier
 from speechbrain_ext.inference.onnx import ONNX_FILES, write_onnx
-from speechbrain_ext.json_reader import read_json
+from speechbrain_ext.json_reader import read_json, with_checksum
 from speechbrain_ext.lobes.filterbank_encoder import MODEL_TYPE
 from speechbrain_ext.versions import versions
 
@@ -187,9 +187,12 @@ def _update(out: Path, new: Path) -> None:
     card = out / CARD_FILE
     if card.exists() and sha256_of(card) not in (listed, sha256_of(new / CARD_FILE)):
         raise InputError(f"{card} has been changed since it was written. Move it away first, or choose another folder.")
-    for path in sorted(new.iterdir(), key=lambda path: path.name == BUNDLE_FILE):  # the list comes last
-        if not (out / path.name).exists() or not filecmp.cmp(path, out / path.name, shallow=False):
-            os.replace(path, out / path.name)
+    names = sorted(path.name for path in new.iterdir())
+    names = [name for name in names if not (out / name).exists() or not filecmp.cmp(new / name, out / name, False)]
+    for name in set(names) & set(ONNX_FILES.values()):  # a listed file may be missing, and must not be another
+        (out / name).unlink(missing_ok=True)
+    for name in sorted(names, key=lambda name: (name != CARD_FILE, name != BUNDLE_FILE)):  # whole at any moment
+        os.replace(new / name, out / name)
 
 
 def seal_bundle(folder: str | os.PathLike, about: Optional[dict[str, Any]] = None) -> None:
@@ -207,7 +210,7 @@ def seal_bundle(folder: str | os.PathLike, about: Optional[dict[str, Any]] = Non
         about = json.loads((folder / BUNDLE_FILE).read_text(encoding="utf-8"))
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and FILE_NAME.fullmatch(path.name))
     files = {name: sha256_of(folder / name) for name in names if name != BUNDLE_FILE}
-    write_json({"format": FORMAT, **about, "files": files}, folder / BUNDLE_FILE)
+    write_json(with_checksum({"format": FORMAT, **about, "files": files}), folder / BUNDLE_FILE)
 
 
 def _to_yaml(values: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from speechbrain_ext.outside_text import escape_formula, printable, unescape_for
 
 FORMATS = (".csv", ".json", ".jsonl")
 SYNC_S = 5.0
+ROUNDING = 0.02  # of posteriors in half precision, and more
 
 
 class PredictionFile:
@@ -154,6 +155,10 @@ class PredictionFile:
                 raise ValueError(f"{predicted!r} is no emotion")
             if not all(0 <= share <= 1 for share in (*(posteriors or ()), speech or 0)):
                 raise ValueError("a share is not from 0 to 1")
+            if posteriors and abs(sum(posteriors) - 1) > ROUNDING:
+                raise ValueError("its posteriors do not add up to 1")
+            if predicted and posteriors and max(posteriors) - posteriors[self.emotions.index(predicted)] > ROUNDING:
+                raise ValueError(f"{predicted!r} is not its most probable emotion")
             if duration_s is not None and not 0 <= duration_s < float("inf"):
                 raise ValueError("a duration is none")
             path = self._names.get(path, path)

@@ -204,3 +204,16 @@ def test_check_loads_no_weights(bundle, monkeypatch):
     monkeypatch.setattr(torch, "load", None)
     monkeypatch.setattr(torch.nn.Module, "__init__", None)
     check_bundle(bundle)
+
+
+def test_any_digit_of_the_settings_that_has_changed_is_noticed(tmp_path):
+    bundle = make_bundle(tmp_path / "bundle")
+    path = bundle / BUNDLE_FILE
+    text = path.read_text()
+    for before, after in (('"sample_rate": 16000', '"sample_rate": 16010'), ('"emb_dim": 64', '"emb_dim": 65')):
+        path.write_text(text.replace(before, after))
+        with pytest.raises(InputError, match="bundle.json is not as it was written .its sha256 differs.. Nothing"):
+            check_bundle(bundle)
+    path.write_text(text.replace('"sha256"', '"made_by"'))
+    with pytest.raises(InputError, match="made_by is unknown"):
+        check_bundle(bundle)
