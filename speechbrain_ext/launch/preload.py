@@ -10,6 +10,7 @@ import runpy
 from tqdm import tqdm
 
 from speechbrain_ext.launch.warm_start import SCRIPT
+from speechbrain_ext.lobes.pretrained import transformers_class
 from speechbrain_ext.training.command_line import read_command_line
 from speechbrain_ext.training.run import CORPORA_READ, Run
 
@@ -19,6 +20,7 @@ if SCRIPT in os.environ:
     with contextlib.suppress(Exception):  # what is wrong, the runs say
         runpy.run_path(script, run_name="preloaded")  # not its main part
         if words:
+            transformers_class("HubertModel")  # imports what models of all families do
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                 line = read_command_line(words)
                 Run.read(line.hparams_file, line.overrides, CORPORA_READ)
