@@ -22,6 +22,7 @@ N_RECORDINGS, N_RUNS, N_UTTERANCES = 20_000, 40, 200_000
 BROKEN = {"empty": b"", "text": b"no sound\n", "cut": b"RIFF\xf0\xff\0\0WAVEfmt ", "page": b"<!DOCTYPE html>"}
 EVERY_BROKEN = 20  # one of so many recordings
 GROWTH = 1.3  # of the memory from a tenth of the way to the end
+FEW = 50  # looks at the memory: less is the start of the program
 PER_RECORDING = 1000  # segments of 0.05 s at 8 kHz
 
 
@@ -40,7 +41,9 @@ class Memory:
 
     @property
     def growth(self) -> float:
-        """Its largest value in the last fifth, over the largest until a fifth of the way."""
+        """Its largest value in the last fifth, over the largest until a fifth of the way; 1 for what ends at once."""
+        if len(self.seen_mb) < FEW:
+            return 1.0
         fifth = max(1, len(self.seen_mb) // 5)
         return max(self.seen_mb[-fifth:]) / max(self.seen_mb[:fifth])
 
@@ -81,7 +84,7 @@ def load_predict(shop: Workshop, seed: int, n: int, outcome: Outcome) -> None:
     outcome.notes.append(
         f"predict over {n:,} files of 0.3 to 0.5 s, {n_broken:,} of them broken and named in their rows: "
         f"{n / ended.seconds:.0f} files/s with a tiny model and the detector of speech, at most "
-        f"{max(memory.seen_mb):.0f} MB, {memory.growth:.2f} times as much at the end as in the first fifth"
+        f"{max(memory.seen_mb, default=0):.0f} MB, {memory.growth:.2f} times as much at the end as in the first fifth"
     )
 
 
@@ -104,7 +107,8 @@ def load_runs(shop: Workshop, n: int, outcome: Outcome) -> None:
         first_s, last_s = (done_s[half] - done_s[0]) / half, (done_s[-1] - done_s[half]) / max(1, half - 1)
         outcome.notes.append(
             f"run_loso.py with {len(done_s)} runs queued: all done in {ended.seconds:.0f} s, {first_s:.1f} s a run in "
-            f"the first half and {last_s:.1f} s in the second, at most {max(memory.seen_mb):.0f} MB without its runs"
+            f"the first half and {last_s:.1f} s in the second, at most "
+            f"{max(memory.seen_mb, default=0):.0f} MB without its runs"
         )
     outcome.n += n
 

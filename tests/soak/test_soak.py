@@ -14,6 +14,7 @@ from tests.soak.bad_inputs import run_bad_inputs
 from tests.soak.faults import run_faults
 from tests.soak.fuzz_readers import Reader, make_readers
 from tests.soak.kills import run_kills
+from tests.soak.load import load_corpus, load_predict
 from tests.soak.outcome import Outcome, make_table
 from tests.soak.workshop import Workshop
 
@@ -39,6 +40,15 @@ def test_damaged_files_give_the_same_bytes_or_a_sentence(shop):
 
 def test_bad_inputs_are_refused_with_their_sentence(shop):
     assert not run_bad_inputs(shop, seed=1, n_most=8).findings
+
+
+def test_each_of_many_files_and_segments_is_answered_for(shop):
+    outcome = Outcome("load", "")
+    load_predict(shop, 1, 40, outcome)
+    load_corpus(shop, 4000, outcome)
+    assert not outcome.findings and outcome.n == 4040
+    assert "over 40 files of 0.3 to 0.5 s, 2 of them broken" in outcome.notes[0]
+    assert "4,000 segments" in outcome.notes[1] and "batched in" in outcome.notes[1]
 
 
 def test_fuzzed_inputs_are_read_or_refused(shop, tmp_path):
