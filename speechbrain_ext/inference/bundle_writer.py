@@ -5,15 +5,17 @@ import filecmp
 import io
 import json
 import os
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional
 
 import ruamel.yaml
 
-from speechbrain_ext.atomic_write import write_json
+from speechbrain_ext.atomic_write import sync, write_json
 from speechbrain_ext.checksums import sha256_of
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.bundle import BUNDLE_FILE, CARD_FILE, FILE_NAME, FORMAT, PARTS, YAML_FILE
@@ -135,6 +137,7 @@ def write_bundle(
         _refuse_filled(out)
     _check_labels(settings.emotions)
     out.parent.mkdir(parents=True, exist_ok=True)
+    _delete_leftovers(out)
     temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
         values = dataclasses.asdict(settings)
@@ -153,12 +156,22 @@ def write_bundle(
             write_onnx(classifier, temporary / ONNX_FILES[onnx], onnx)
             seal_bundle(temporary)
         temporary.chmod(0o755)  # mkdtemp lets nobody else in
+        for path in (*temporary.iterdir(), temporary):
+            sync(path)
         if (out / BUNDLE_FILE).exists():
             _update(out, temporary)
         else:
             os.replace(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _delete_leftovers(out: Path) -> None:
+    """Delete what processes have left beside a bundle that were killed while they wrote it, an hour ago or more."""
+    for folder in out.parent.iterdir():
+        if re.fullmatch(re.escape(f".{out.name}.") + "[a-z0-9_]{8}", folder.name) and folder.is_dir():
+            if time.time() - folder.stat().st_mtime > 3600:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check_labels(emotions: list[str]) -> None:

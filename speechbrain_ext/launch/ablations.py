@@ -49,7 +49,7 @@ def read_grids(path: str | Path, preset: Optional[str] = None) -> tuple[dict[str
     """
     try:
         grids = YAML(typ="safe").load(Path(path))
-    except (OSError, YAMLError) as error:
+    except (OSError, ValueError, LookupError, RecursionError, YAMLError) as error:
         raise InputError(f"the grid file {path} cannot be read: {error}") from error
     if not isinstance(grids, dict):
         raise InputError(f"{path} holds no grids (name: title, columns, folds, rows).")

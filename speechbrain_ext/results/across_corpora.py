@@ -44,7 +44,13 @@ ACROSS_RULES: dict[str, Rule] = {
 
 def lacks_cross_results(run: Run) -> bool:
     """Tell whether a run has yet to be tested on one of the other corpora that it names."""
-    return any(not (run.folder / other.place / CROSS_FILE).is_file() for other in run.others)
+    for other in run.others:
+        path = run.folder / other.place / CROSS_FILE
+        try:
+            read_predictions(path.with_name(PREDICTIONS_FILE), read_metrics(path, ACROSS_RULES))
+        except InputError:  # missing or damaged
+            return True
+    return False
 
 
 def write_cross_results(brain: Any, run: Run, other: OtherCorpus) -> None:

@@ -218,3 +218,13 @@ def test_filterbank_bundle_gives_the_posteriors_of_its_parts(tmp_path):
     for classifier in (load_classifier(tmp_path / "bundle"), stock):
         found = classifier.classify_batch(wavs, wav_lens)[0]
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_what_killed_processes_have_left_is_deleted_an_hour_later(tmp_path):
+    old, new, other = (tmp_path / name for name in (".bundle.abcd_123", ".bundle.abcd_124", ".bundle.of mine"))
+    for folder in (old, new, other):
+        folder.mkdir()
+    for folder in (old, other):
+        os.utime(folder, (1_000_000_000, 1_000_000_000))
+    make_bundle(tmp_path / "bundle")
+    assert not old.exists() and new.exists() and other.exists()

@@ -219,3 +219,13 @@ def test_a_run_that_lost_its_best_checkpoint_is_not_tested_with_another(fit):
     shutil.rmtree(metas[tested])
     with pytest.raises(InputError, match=f"fold has lost the checkpoint of epoch {tested}, its best. Copy the folder"):
         fit("fold", "--test_only")
+
+
+def test_damaged_epochs_change_no_result_and_are_written_again(fit):
+    folder = fit("fold1", "--number_of_epochs=1")
+    before, epochs = results(folder), (folder / "epochs.json").read_bytes()
+    (folder / "epochs.json").write_text(10_000 * "[")
+    fit("fold1", "--number_of_epochs=1", "--test_only")
+    assert results(folder) == before
+    fit("fold1", "--number_of_epochs=1")
+    assert (folder / "epochs.json").read_bytes() == epochs and results(folder) == before

@@ -128,3 +128,12 @@ def test_run_lacks_results_until_all_other_corpora_are_tested(tmp_path):
     write_across(tmp_path / "x")
     assert not lacks_cross_results(SimpleNamespace(folder=tmp_path / "x", others=(other_corpus(),)))
     assert not lacks_cross_results(SimpleNamespace(folder=tmp_path, others=()))
+
+
+@pytest.mark.parametrize("name", ["cross_metrics.json", "predictions.csv"])
+def test_damaged_results_on_another_corpus_are_tested_again(runs, name):
+    run = SimpleNamespace(folder=runs / "fold1", others=(other_corpus(),))
+    assert not lacks_cross_results(run)
+    path = run.folder / "across" / "nemo" / name
+    path.write_bytes(path.read_bytes()[:-20])
+    assert lacks_cross_results(run)
