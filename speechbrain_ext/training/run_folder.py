@@ -6,7 +6,7 @@ from typing import Any, Optional
 
 from speechbrain_ext.atomic_write import atomic_write, write_json
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.json_reader import read_object
+from speechbrain_ext.json_reader import read_object, with_checksum
 from speechbrain_ext.rules import ANY_TEXT, ANY_TEXTS, whole
 from speechbrain_ext.training.hparams_file import (
     HYPERPARAMS_FILE,
@@ -65,7 +65,8 @@ def claim_run_folder(
         If the folder belongs to another run, with what differs. Nothing in it has been changed then.
     """
     check_run_folder(folder, identity, text, resumable_keys, explain)
-    write_json({**identity, **(facts or {})}, Path(folder) / RUN_FILE)  # first: it says whose folder this is
+    # First, and at once: it says whose folder this is.
+    write_json(with_checksum({**identity, **(facts or {})}), Path(folder) / RUN_FILE)
     with atomic_write(Path(folder) / HYPERPARAMS_FILE) as file:
         file.write(sealed(text))
 

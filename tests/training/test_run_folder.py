@@ -7,6 +7,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.json_reader import with_checksum
 from speechbrain_ext.training.hparams_file import hparams_text
 from speechbrain_ext.training.run_folder import check_run_folder, claim_run_folder
 from tests.training.run_files import HPARAMS, IDENTITY, RESUMABLE_KEYS, contents, load, options
@@ -14,7 +15,7 @@ from tests.training.run_files import HPARAMS, IDENTITY, RESUMABLE_KEYS, contents
 
 def test_claim_new_folder_saves_identity_and_settings(claim):
     folder = claim("seed: 7\nemotions: [ang, hap, sad]\n")
-    assert json.loads((folder / "run.json").read_text()) == IDENTITY
+    assert json.loads((folder / "run.json").read_text()) == with_checksum(IDENTITY)
     assert sorted(path.name for path in folder.iterdir()) == ["hyperparams.yaml", "run.json", "save"]
     saved = load(folder / "hyperparams.yaml")
     assert saved == load(folder / "hyperparams.yaml", {"seed": 7})
@@ -256,6 +257,13 @@ def test_check_refuses_as_claim_does_and_writes_nothing(claim, hparams_file, tmp
     with pytest.raises(InputError, match="holds a run with other settings: lr is 0.0001 there, 0.5 now"):
         check(lr=0.5)
     assert contents(folder) == before
+
+
+def test_run_file_with_another_number_is_refused(claim):
+    path = claim() / "run.json"
+    path.write_text(path.read_text().replace('"seed": 1', '"seed": 3'))
+    with pytest.raises(InputError, match="run.json is not as it was written: its sha256 differs. Copy that file again"):
+        claim()
 
 
 def test_run_file_that_names_no_run_is_refused(claim):
