@@ -5,6 +5,7 @@ import importlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Optional
 
@@ -15,7 +16,7 @@ from speechbrain_ext.corpora.soft_labels import share_out
 from speechbrain_ext.corpora.sources import check_data_folder, check_no_archive
 from speechbrain_ext.dataio.copies import describe_copies, mark_copies
 from speechbrain_ext.dataio.grouping import regroup
-from speechbrain_ext.dataio.manifest import SHOWN, Manifest, Row, first_lines
+from speechbrain_ext.dataio.manifest import SHOWN, Manifest, Row, fingerprint, first_lines, samples_fingerprint
 from speechbrain_ext.dataio.overlaps import describe_overlaps
 from speechbrain_ext.dataio.published_folds import count_published_folds
 from speechbrain_ext.errors import InputError
@@ -154,6 +155,11 @@ class PreparedCorpus:
     copies: list[str] = field(default_factory=list)
     limits: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """What identifies it: `fingerprint` and `samples_fingerprint` of its manifest."""
+        return {"manifest": fingerprint(self.manifest), "samples": samples_fingerprint(self.manifest)}
 
 
 def get_corpus(name: str) -> Corpus:

@@ -22,9 +22,7 @@ from speechbrain_ext.dataio.folds import Fold, make_fold
 from speechbrain_ext.dataio.manifest import (
     DATA_ROOT,
     describe_changes,
-    fingerprint,
     read_manifest,
-    samples_fingerprint,
     write_manifest,
 )
 from speechbrain_ext.device import check_device
@@ -166,8 +164,7 @@ class Run:
             "corpus": self.settings["corpus"],
             "fold": self.settings["fold"],
             "seed": self.settings["seed"],
-            "manifest": fingerprint(self.prepared.manifest),
-            "samples": samples_fingerprint(self.prepared.manifest),
+            **self.prepared.fingerprints,
         }
 
     def check(self) -> None:
