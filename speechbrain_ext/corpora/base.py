@@ -300,7 +300,11 @@ def prepare_corpus(
     if count_published_folds(manifest):
         # The folds stay as they are, and each run says what its fold leaks.
         mark_copies(manifest, reading.copies(manifest, root))
-    elif not is_published:
+    elif is_published:
+        leaks, others = describe_copies(manifest, reading.copies(manifest, root))
+        if said := [*leaks.values(), *others]:
+            print(f"Twice in the corpus, as published or by a wrong copy:\n{first_lines(said)}")
+    else:
         leaks, copies = describe_copies(manifest, reading.copies(manifest, root))
         reading.refuse(
             "a recording is in two groups, so that a fold would test on what it trains on. Leave one of the two out, "

@@ -19,6 +19,7 @@ import psutil
 from speechbrain_ext.errors import check_whole_number
 from speechbrain_ext.launch.jobs import HEADER, TAIL_LINES, Job, JobEvent, check_jobs
 from speechbrain_ext.launch.warm_start import CAN_WARM_START, WarmProcess
+from speechbrain_ext.storage import describe_fault
 
 Process = subprocess.Popen | WarmProcess
 TAIL_BYTES = 2**16
@@ -133,7 +134,7 @@ def _run_attempt(job: Job, number: str, env: dict, processes: list) -> Generator
             processes.remove(process)
             return process.returncode, _tail(log, start)
     except OSError as error:
-        return None, f"{job.log_file} cannot be written: {error}"
+        return None, f"{job.log_file} cannot be written: {describe_fault(error) or error}"
 
 
 def _start(job: Job, log: IO[Any], env: dict) -> Process:

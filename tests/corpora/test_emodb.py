@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+import soundfile
 
 from speechbrain_ext.corpora import base, emodb, prepare_corpus
 from speechbrain_ext.errors import InputError
@@ -51,3 +52,15 @@ def test_complete_copy_of_other_recordings_is_said(tmp_path, monkeypatch, capsys
     assert prepare_corpus("emodb", tmp_path, ["ang", "sad"], progress=False).faults == []  # published for all seven
     monkeypatch.setattr(emodb, "CORPUS", replace(emodb.CORPUS, hours=535 * 0.1 / 3600))
     assert base.prepare_corpus("emodb", tmp_path, progress=False).faults == []
+
+
+def test_a_recording_under_two_names_is_said_and_not_refused(tmp_path, capsys):
+    """It may be the publisher's; or a copy went wrong."""
+    write_tree(tmp_path, ["03a01Wa.wav", "08a01Fa.wav"])
+    for name in ("03a01Wa.wav", "08a01Fa.wav"):
+        soundfile.write(tmp_path / name, [0.0, 0.5] * 800, 16000)
+    assert read_incomplete("emodb", tmp_path).copies == []
+    assert (
+        "Twice in the corpus, as published or by a wrong copy:\n"
+        "03a01Wa and 08a01Fa are one recording (03a01Wa.wav and 08a01Fa.wav), in the groups 03 and 08.\n"
+    ) in capsys.readouterr().out
