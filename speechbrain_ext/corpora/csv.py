@@ -123,7 +123,7 @@ def _read_times(row: Row, fields: Mapping[str, Any]) -> list[str]:
 def _find_wav(wav: str, folder: Path) -> str:
     """Expand "~", and read Windows's backslashes."""
     wav = os.path.expanduser(wav)
-    return wav.replace("\\", "/") if "\\" in wav and not (folder / wav).exists() else wav
+    return wav.replace("\\", "/") if "\\" in wav and not os.path.exists(folder / wav) else wav
 
 
 def _make_ids(rows: Sequence[Row]) -> None:

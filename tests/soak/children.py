@@ -6,9 +6,12 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
+
+from tqdm import tqdm
 
 TRACEBACK = "Traceback (most recent call last)"
 LIMIT_S = 300.0  # a command takes seconds, here on two cores; one that takes so long hangs
@@ -63,6 +66,7 @@ def start(action, log):
     status = CRASHED
     try:
         os.setsid()
+        tqdm.set_lock(threading.RLock())  # all forked processes share its own: one that is killed may never free it
         handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         sys.stdin = open(0, encoding="utf-8", closefd=False)
