@@ -57,7 +57,7 @@ def atomic_write(path: str | Path, binary: bool = False) -> Iterator[IO[Any]]:
                 f"{path} cannot be written: {ascii(error.object[error.start])} in {around} is no character of Unicode. "
                 "Correct it where it comes from."
             ) from error
-        if isinstance(error, OSError) and error.filename == temporary:
+        if isinstance(error, OSError) and error.errno and error.filename in (temporary, None):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 

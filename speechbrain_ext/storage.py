@@ -1,9 +1,11 @@
 """What a file system refuses, in a sentence with the file and what to do; and files that are none."""
 
+import contextlib
 import errno
 import os
 import re
 import stat
+from collections.abc import Iterator
 from typing import Optional
 
 from speechbrain_ext.errors import InputError
@@ -71,3 +73,14 @@ def check_regular(path: str | os.PathLike, prefix: str = "") -> None:
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise InputError(f"{prefix}{path} is no regular file. Leave it out, or save what it gives as a file.")
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike) -> Iterator[None]:
+    """Add a file's name to the faults that have none: those of writing, not of opening."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+        raise

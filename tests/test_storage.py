@@ -6,8 +6,11 @@ import socket
 
 import pytest
 
+from speechbrain_ext.atomic_write import atomic_write
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.storage import FAULTS, check_regular, describe_fault
+from speechbrain_ext.inference.prediction_file import PredictionFile
+from speechbrain_ext.inference.recordings import Prediction
+from speechbrain_ext.storage import FAULTS, check_regular, describe_fault, naming
 
 
 def test_every_fault_names_the_file_and_what_to_do():
@@ -49,3 +52,46 @@ def test_pipes_sockets_devices_and_folders_are_no_files(tmp_path, monkeypatch):
         with pytest.raises(InputError, match="^u7: .* is no regular file. Leave it out"):
             check_regular(path, "u7: ")
     check_regular("file")
+
+
+@pytest.fixture
+def little_room():
+    """Return a function after which no file may have more than 100 bytes: as a full disk, for everybody."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_what_fails_while_it_is_written_is_named(tmp_path, little_room):
+    path = tmp_path / "a.json"
+    little_room()
+    for write in (lambda: write_whole(path), lambda: write_bare(path)):
+        with pytest.raises(OSError) as error:
+            write()
+        assert describe_fault(error.value).startswith(f"{path} cannot be written: it is larger than a limit allows.")
+
+
+def write_whole(path):
+    """Write by `atomic_write`."""
+    with atomic_write(path) as file:
+        file.write("x" * 10_000)
+
+
+def write_bare(path):
+    """Write within `naming`."""
+    with naming(path), open(path, "w") as file:
+        file.write("x" * 10_000)
+
+
+def test_an_answer_that_does_not_fit_names_the_file(tmp_path, little_room):
+    paths = [str(tmp_path / f"{i}.wav") for i in range(9)]
+    for path in paths:
+        (tmp_path / path).touch()
+    settings = tmp_path / "out.csv", paths, ("ang", "sad"), "model"
+    with PredictionFile(*settings) as predictions:
+        little_room()
+        with pytest.raises(OSError) as error:
+            for path in paths:
+                predictions.add(Prediction(path, 1.0, "sad", (0.25, 0.75)))
+    assert str(tmp_path / "out") in describe_fault(error.value)

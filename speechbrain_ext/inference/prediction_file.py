@@ -15,6 +15,7 @@ from speechbrain_ext.atomic_write import atomic_write
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.recordings import Prediction
 from speechbrain_ext.outside_text import escape_formula, printable, unescape_formula
+from speechbrain_ext.storage import naming
 
 FORMATS = (".csv", ".json", ".jsonl")
 SYNC_S = 5.0
@@ -78,18 +79,20 @@ class PredictionFile:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._journal.close()
+        with contextlib.suppress(OSError):  # `add` has said what did not fit
+            self._journal.close()
         Path(self._lock.lock_file).unlink(missing_ok=True)
         self._lock.release()
 
     def add(self, prediction: Prediction) -> None:
         """Take one more prediction; it survives the process at once, and a power failure after `SYNC_S`."""
         self.predictions[prediction.path] = prediction
-        self._journal.write(self._line(prediction))
-        self._journal.flush()
-        if time.monotonic() - self._synced_s > SYNC_S:
-            os.fsync(self._journal.fileno())
-            self._synced_s = time.monotonic()
+        with naming(self.partial):
+            self._journal.write(self._line(prediction))
+            self._journal.flush()
+            if time.monotonic() - self._synced_s > SYNC_S:
+                os.fsync(self._journal.fileno())
+                self._synced_s = time.monotonic()
 
     def write(self) -> None:
         """Write the predictions of all recordings, in their order, and end."""
