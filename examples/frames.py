@@ -11,8 +11,9 @@ import time
 
 import speechbrain as sb
 import torch
-from hyperpyyaml import load_hyperpyyaml
-from shared import load_clips
+from shared import load_clips, read_hparams, split_clips
+
+from speechbrain_ext.training.run import end_in_a_sentence
 
 
 class FramesBrain(sb.Brain):
@@ -59,14 +60,11 @@ def compare(encoder, weighted):
 
 def main(argv):
     """Compare, train and test."""
-    hparams_file, run_opts, overrides = sb.parse_arguments(argv)
     torch.manual_seed(1)
-    with open(hparams_file, encoding="utf-8") as file:
-        hparams = load_hyperpyyaml(file, overrides)
+    hparams, run_opts = read_hparams(argv)
     compare(hparams["encoder"], hparams["weighted"])
     clips, _ = load_clips(hparams["data_folder"], label="emo")
-    train_data = clips.filtered_sorted(key_test={"group": lambda group: group != hparams["test_group"]})
-    test_data = clips.filtered_sorted(key_test={"group": lambda group: group == hparams["test_group"]})
+    train_data, test_data = split_clips(clips, hparams["test_group"])
     for name in ("encoder", "weighted"):
         print(f"On {name}:")
         modules = {"encoder": hparams[name], "pooling": hparams["pooling"](), "classifier": hparams["classifier"]()}
@@ -76,4 +74,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(end_in_a_sentence(main, sys.argv[1:], "frames.py"))

@@ -11,12 +11,12 @@ import sys
 
 import speechbrain as sb
 import torch
-from hyperpyyaml import load_hyperpyyaml
-from shared import load_clips
+from shared import load_clips, read_hparams, split_clips
 from torch.nn.functional import one_hot
 
 from speechbrain_ext.nnet import soft_label_kl_loss
 from speechbrain_ext.results import EmotionMetrics
+from speechbrain_ext.training.run import end_in_a_sentence
 
 
 class EmotionBrain(sb.Brain):
@@ -62,13 +62,10 @@ class EmotionBrain(sb.Brain):
 
 def main(argv):
     """Train and test."""
-    hparams_file, run_opts, overrides = sb.parse_arguments(argv)
     torch.manual_seed(1)
-    with open(hparams_file, encoding="utf-8") as file:
-        hparams = load_hyperpyyaml(file, overrides)
+    hparams, run_opts = read_hparams(argv)
     clips, hparams["emotions"] = load_clips(hparams["data_folder"], label="emo")
-    train_data = clips.filtered_sorted(key_test={"group": lambda group: group != hparams["test_group"]})
-    test_data = clips.filtered_sorted(key_test={"group": lambda group: group == hparams["test_group"]})
+    train_data, test_data = split_clips(clips, hparams["test_group"])
     brain = EmotionBrain(hparams["modules"], hparams=hparams, run_opts=run_opts)
     brain.fit(hparams["epoch_counter"], train_data, train_loader_kwargs=hparams["train_loader"])
     brain.evaluate(test_data, test_loader_kwargs=hparams["test_loader"])
@@ -76,4 +73,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(end_in_a_sentence(main, sys.argv[1:], "mixup_ecapa.py"))

@@ -2,12 +2,30 @@
 
 from pathlib import Path
 
+import ruamel.yaml
+import speechbrain as sb
 import transformers
+from hyperpyyaml import load_hyperpyyaml
 from speechbrain.dataio.dataio import read_audio
 from speechbrain.dataio.dataset import DynamicItemDataset
 from speechbrain.dataio.encoder import CategoricalEncoder
 
 from speechbrain_ext.corpora import find_corpus_name, prepare_corpus
+from speechbrain_ext.errors import InputError
+
+
+def read_hparams(argv):
+    """Read a recipe's command line; return what its YAML file holds, and SpeechBrain's run options."""
+    hparams_file, run_opts, overrides = sb.parse_arguments(argv)
+    with open(hparams_file, encoding="utf-8") as file:
+        text = file.read()
+    given = ruamel.yaml.YAML().load(overrides) or {}
+    for key in given:
+        if f"\n{key}:" not in text:
+            raise InputError(f"{hparams_file} has no key {key!r}. Its keys are the words that its lines begin with.")
+    if "data_folder" not in given:
+        raise InputError("data_folder must be a corpus's folder: give --data_folder=demo_corpus, for instance.")
+    return load_hyperpyyaml(text, overrides), run_opts
 
 
 def load_clips(data_folder, label):
@@ -37,6 +55,17 @@ def load_clips(data_folder, label):
     clips.add_dynamic_item(encoder.encode_label_torch, takes=label, provides="label")
     clips.set_output_keys(["id", "sig", "label"])
     return clips, names
+
+
+def split_clips(clips, test_group):
+    """Return the clips of all groups but one, and those of that one."""
+    groups = sorted({clip["group"] for clip in clips.data.values()})
+    if test_group not in groups:
+        raise InputError(f"test_group must be one of {', '.join(groups)}, got {test_group!r}.")
+    return (
+        clips.filtered_sorted(key_test={"group": lambda group: group != test_group}),
+        clips.filtered_sorted(key_test={"group": lambda group: group == test_group}),
+    )
 
 
 def save_random_encoder(folder, hidden_size=64, num_hidden_layers=4):

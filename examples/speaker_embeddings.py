@@ -12,10 +12,11 @@ import sys
 
 import speechbrain as sb
 import torch
-from hyperpyyaml import load_hyperpyyaml
-from shared import load_clips
+from shared import load_clips, read_hparams
 from speechbrain.dataio.dataset import FilteredSortedDynamicItemDataset
 from speechbrain.utils.metric_stats import EER
+
+from speechbrain_ext.training.run import end_in_a_sentence
 
 
 class SpeakerBrain(sb.Brain):
@@ -58,10 +59,8 @@ class SpeakerBrain(sb.Brain):
 
 def main(argv):
     """Train and test."""
-    hparams_file, run_opts, overrides = sb.parse_arguments(argv)
     torch.manual_seed(1)
-    with open(hparams_file, encoding="utf-8") as file:
-        hparams = load_hyperpyyaml(file, overrides)
+    hparams, run_opts = read_hparams(argv)
     clips, _ = load_clips(hparams["data_folder"], label="speaker")
     names = sorted(clips.data_ids, key=lambda name: (clips.data[name]["speaker"], name))
     test = set(names[::4])
@@ -74,4 +73,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(end_in_a_sentence(main, sys.argv[1:], "speaker_embeddings.py"))

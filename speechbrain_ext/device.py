@@ -38,6 +38,31 @@ def check_device(device: str) -> None:
         raise InputError(f"device {device!r} cannot be used: {why}. Devices here: {here}.") from error
 
 
+def check_precision(precision: str, device: Optional[str] = None) -> None:
+    """Refuse fp16 on a CPU, where PyTorch does not train in it.
+
+    Arguments
+    ---------
+    precision
+        Such as "fp32".
+    device
+        As in `resolve_precision`.
+
+    Raises
+    ------
+    InputError
+        Says what there is.
+
+    Example
+    -------
+    >>> check_precision("fp16", "cpu")
+    Traceback (most recent call last):
+    speechbrain_ext.errors.InputError: precision and eval_precision: fp16 needs a GPU. Choose fp32 or bf16.
+    """
+    if precision == "fp16" and (device == "cpu" or (not device and not torch.cuda.is_available())):
+        raise InputError("precision and eval_precision: fp16 needs a GPU. Choose fp32 or bf16.")
+
+
 def resolve_precision(precision: str, device: Optional[str] = None, inference: bool = False) -> str:
     """Choose bf16 where "auto" meets hardware that multiplies in it, else fp32.
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from speechbrain_ext import device as device_module
-from speechbrain_ext.device import check_device, cpu_has_bf16, resolve_precision
+from speechbrain_ext.device import check_device, check_precision, cpu_has_bf16, resolve_precision
 from speechbrain_ext.errors import InputError
 
 
@@ -33,3 +33,12 @@ def test_auto_takes_bf16_on_a_cpu_for_inference_only(monkeypatch):
     assert resolve_precision("fp32", "cpu", inference=True) == "fp32"
     monkeypatch.setattr(device_module, "cpu_has_bf16", lambda: False)
     assert resolve_precision("auto", "cpu", inference=True) == "fp32"
+
+
+def test_fp16_is_for_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for device in ("cpu", None):
+        check_precision("bf16", device)
+        with pytest.raises(InputError, match="fp16 needs a GPU. Choose fp32 or bf16"):
+            check_precision("fp16", device)
+    check_precision("fp16", "cuda:0")

@@ -1,9 +1,14 @@
 """The examples run as their first lines say, on the demo corpus, and stay short."""
 
 import importlib
+import os
 import re
+import subprocess
+import sys
 
 import pytest
+
+from speechbrain_ext.errors import InputError
 
 EXAMPLES = ("speaker_embeddings", "mixup_ecapa", "frames")
 SHORT = ["--number_of_epochs=1", "--noprogressbar", "--debug"]  # two batches of each part
@@ -32,6 +37,26 @@ def test_scripts_are_short_and_say_how_they_are_run(name, root):
     assert script.splitlines()[3] + "\n" == command and yaml.startswith(f"# {command}")
     for page in ("README.md", "docs/reuse.md"):
         assert f"examples/{name}.py" in (root / page).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--nonsense=3"], "frames.yaml has no key 'nonsense'"),
+        (["--test_group=Session9"], "test_group must be one of Session1, .*Session5, got 'Session9'"),
+        (["--num_layers=9"], "num_layers is 9, but .* has 4 layers"),
+    ],
+)
+def test_what_a_recipe_cannot_use_is_refused(run, options, message):
+    with pytest.raises(InputError, match=message):
+        run("frames", *options)
+
+
+def test_a_recipe_without_a_corpus_ends_in_a_sentence(root):
+    words = [sys.executable, root / "examples/frames.py", root / "examples/frames.yaml"]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": root})
+    assert ended.returncode == 1 and "Traceback" not in ended.stderr
+    assert "frames.py: data_folder must be a corpus's folder" in ended.stderr
 
 
 def test_speaker_embeddings_trains_and_verifies(run):

@@ -190,10 +190,9 @@ def main(argv):
             folder = str(run.folder / "tensorboard")
             hparams["train_loggers"].append(sb.utils.train_logger.TensorboardLogger(folder))
 
-        if hparams["fixed_length_s"] is None:
-            cuts_s = hparams["max_train_s"], hparams["max_eval_s"]
-            for manifest in (run.manifest, *(other.manifest for other in run.others)):
-                check_lengths(manifest, hparams["encoder"], hparams["sample_rate"], *cuts_s)
+        cuts_s = hparams["max_train_s"], hparams["max_eval_s"], hparams["fixed_length_s"]
+        for manifest in (run.manifest, *(other.manifest for other in run.others)):
+            check_lengths(manifest, hparams["encoder"], hparams["sample_rate"], *cuts_s)
         datasets = feature_datasets(hparams, run, run_opts) if cached else dataio_prep(hparams, run)
         sizes = [len(part) for part in (run.fold.train, run.fold.valid, run.fold.test)]
         logger.info(

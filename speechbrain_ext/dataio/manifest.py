@@ -279,7 +279,14 @@ def check_durations(manifest: Manifest, min_s: float, what: str) -> None:
         )
 
 
-def check_lengths(manifest: Manifest, encoder: Any, sample_rate_hz: int, *cuts_s: float | None) -> None:
+def check_lengths(
+    manifest: Manifest,
+    encoder: Any,
+    sample_rate_hz: int,
+    max_train_s: float | None = None,
+    max_eval_s: float | None = None,
+    fixed_length_s: float | None = None,
+) -> None:
     """Refuse recordings that are too short for an encoder, or that stay too long for it where they are cut.
 
     Arguments
@@ -290,19 +297,27 @@ def check_lengths(manifest: Manifest, encoder: Any, sample_rate_hz: int, *cuts_s
         Has `min_samples`, and `max_samples` where it does not take all lengths.
     sample_rate_hz : int
         Sample rate of its waveforms.
-    *cuts_s
+    max_train_s, max_eval_s : float, optional
         Lengths to which recordings are cut, in training and in evaluation; None where they are not.
+    fixed_length_s : float, optional
+        Length to which they are padded.
 
     Raises
     ------
     InputError
         Names the utterances.
     """
-    check_durations(manifest, encoder.min_samples / sample_rate_hz, "the encoder")
+    check_durations(manifest, encoder.min_samples / sample_rate_hz - (fixed_length_s or 0), "the encoder")
     max_samples = getattr(encoder, "max_samples", None)
-    if max_samples is None or all(cut_s and cut_s * sample_rate_hz <= max_samples for cut_s in cuts_s):
+    if max_samples is None:
         return
     max_s = max_samples / sample_rate_hz
+    if (fixed_length_s or 0) > max_s:
+        raise InputError(
+            f"fixed_length_s must be at most the {max_s:.4g} s that the encoder takes, got {fixed_length_s}."
+        )
+    if all(cut_s and cut_s <= max_s for cut_s in (max_train_s, max_eval_s)):
+        return
     long = [f"{utt_id}: {entry['duration']:.4g} s" for utt_id, entry in manifest.items() if entry["duration"] > max_s]
     if long:
         raise InputError(

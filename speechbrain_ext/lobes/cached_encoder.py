@@ -19,7 +19,13 @@ from speechbrain_ext.dataio.waveform_scale import num_samples
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.lobes.encoder_checkpoint import BASE_KEY, tensors_sha256
 from speechbrain_ext.lobes.pooling import AttentivePooling, LayerSum
-from speechbrain_ext.lobes.pretrained import config_from_folder, count_layers, find_checkpoint, weight_files
+from speechbrain_ext.lobes.pretrained import (
+    config_from_folder,
+    count_layers,
+    find_checkpoint,
+    truncate_config,
+    weight_files,
+)
 from speechbrain_ext.lobes.truncated_encoder import TruncatedEncoder
 
 
@@ -62,7 +68,9 @@ class CachedEncoder(nn.Module):
         if arguments.get("source") is not None:
             self.folder = find_checkpoint(arguments["source"], arguments.get("save_path"))
             found = config_from_folder(self.folder)
-            config, n_layers = found.to_dict(), count_layers(found)
+            n_layers = count_layers(found)
+            truncate_config(found, arguments["num_layers"], repr(str(arguments["source"])))
+            config = found.to_dict()
         with torch.device("meta"):
             outline = TruncatedEncoder(**{**arguments, "source": None, "config": config})
         self.architecture, self.num_layers = outline.architecture, outline.num_layers

@@ -62,6 +62,8 @@ class Family(ABC):
         How many values the widest layer computes for a sample of the waveform: a measure of the memory of a batch.
     takes_log_mel : bool
         Whether the encoder's input is computed from the waveform by a feature extractor that scales by itself.
+    preprocessor : dict
+        What such a feature extractor is: keys of preprocessor_config.json, where they stand there, and their values.
     attention_name, projection_names, dropout_name : str, tuple of str, str
         What transformers calls a layer's attention, its linear layers for queries, keys, values and output, and the
         layer's dropout of that output.
@@ -87,6 +89,7 @@ class Family(ABC):
     }
     key_mapping: ClassVar[Optional[Mapping[str, str]]] = None
     takes_log_mel: ClassVar[bool] = False
+    preprocessor: ClassVar[Mapping[str, int]] = {}
     attention_name: ClassVar[str] = "self_attn"
     projection_names: ClassVar[tuple[str, ...]] = ("q_proj", "k_proj", "v_proj", "out_proj")
     dropout_name: ClassVar[str] = "dropout"

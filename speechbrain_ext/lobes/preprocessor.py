@@ -61,7 +61,19 @@ def find_waveform_scale(
     path = folder / PREPROCESSOR_FILE
     found = _read(path)
     rate = found.get("sampling_rate", sample_rate_hz)
-    takes_log_mel = get_family(config_from_folder(folder).model_type).takes_log_mel
+    if rate is not None and type(rate) is not int:
+        raise InputError(f"{path}: sampling_rate must be a whole number, got {rate!r}.")
+    config = config_from_folder(folder)
+    family = get_family(config.model_type)
+    takes_log_mel, computed = family.takes_log_mel, dict(family.preprocessor)
+    if takes_log_mel and hasattr(config, "num_mel_bins"):
+        computed["feature_size"] = config.num_mel_bins
+    for key in computed.keys() & found.keys():
+        if found[key] != computed[key]:
+            raise InputError(
+                f"{path}: {key} must be {computed[key]} for this encoder's log-mel spectra, got {found[key]!r}. Put the "
+                "checkpoint's own file there."
+            )
     if takes_log_mel and rate not in (None, LOG_MEL_RATE_HZ):
         raise InputError(
             f"the encoder of {folder} takes log-mel spectra, which are computed at {LOG_MEL_RATE_HZ} Hz; sample_rate "
@@ -77,9 +89,10 @@ def find_waveform_scale(
     if takes_log_mel:
         return None
     if not path.is_file():
+        hub_id = "HUB_ID" if Path(source).expanduser().is_dir() else source
         raise InputError(
             f"waveform_scale: auto needs {path}, and there is none. Put the checkpoint's own there (`hf download "
-            f"{source} {PREPROCESSOR_FILE}`), or choose layer (zero mean and unit variance, as most encoders were "
+            f"{hub_id} {PREPROCESSOR_FILE}`), or choose layer (zero mean and unit variance, as most encoders were "
             "trained), peak or null."
         )
     normalize = found.get("do_normalize", True)

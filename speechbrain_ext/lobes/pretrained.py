@@ -46,7 +46,7 @@ def config_from_dict(config: dict[str, Any]) -> transformers.PretrainedConfig:
             hint = f" Did you mean {near[0]}?" if near else ""
             raise InputError(f"config has the key {key!r}, which {config_class.__name__} does not know.{hint}")
     _check_values(family, config, "config")
-    family.check_config({**default.to_dict(), **config}, "config")
+    _check_fit(family, {**default.to_dict(), **config}, "config")
     try:
         return config_class(**config)
     except BAD_VALUES as error:
@@ -60,6 +60,14 @@ def _check_values(family: type[Family], config: Mapping[str, Any], name: str) ->
         value = list(config[key]) if isinstance(config.get(key), tuple) else config.get(key)
         if key in config and not rule.allows(value):
             raise InputError(f"{name}: {key} must be {rule.text}, got {shown(value)}.")
+
+
+def _check_fit(family: type[Family], config: Mapping[str, Any], name: str) -> None:
+    """Refuse values, of all keys, that do not go together."""
+    family.check_config(config, name)
+    width, heads = (family.aliases.get(key, key) for key in ("hidden_size", "num_attention_heads"))
+    if config[width] % config[heads]:
+        raise InputError(f"{name}: {width} must be a multiple of {heads}, got {config[width]} and {config[heads]}.")
 
 
 def transformers_class(name: str) -> Any:
@@ -182,11 +190,13 @@ def config_from_folder(folder: Path) -> transformers.PretrainedConfig:
         raise InputError(f"{path} is not a JSON object. {_again(path)}") from error
     family = get_family(model_type, str(path))
     _check_values(family, values, str(path))
+    if values.get("quantization_config"):
+        raise InputError(f"{path} says that the weights are quantized. Give the checkpoint that they were made from.")
     try:
         config = transformers_class(family.config_class).from_pretrained(folder)
     except BAD_VALUES as error:
         raise InputError(f"{path} cannot be read: {error}") from error
-    family.check_config(config.to_dict(), str(path))
+    _check_fit(family, config.to_dict(), str(path))
     return config
 
 
@@ -257,10 +267,18 @@ def load_weights(config: transformers.PretrainedConfig, folder: Path) -> Any:
     with _quiet_transformers():
         try:
             model, report = transformers_class(family.model_class).from_pretrained(
-                folder, config=config, dtype=torch.float32, output_loading_info=True, local_files_only=True, **options
+                folder,
+                config=config,
+                dtype=torch.float32,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by their names
+                local_files_only=True,
+                **options,
             )
         except UNREADABLE as error:
-            raise InputError(f"the weights in {str(folder)!r} cannot be read: {error}") from error
+            raise InputError(
+                f"the encoder in {str(folder)!r} cannot be built from its config.json and its weights: {error}"
+            ) from error
     # The keys of the layers above num_layers are left over, as they should be; what is needed must all be there.
     unused = family.unused_weights(config)
     missing = sorted(key for key in report["missing_keys"] if not key.startswith(unused))

@@ -360,10 +360,11 @@ class TruncatedEncoder(EncoderCheckpoint):
         if torch.compiler.is_exporting():  # a graph cannot raise; see inference.onnx for what it does instead
             return True
         shortest, longest = torch.stack(n_samples.aminmax()).tolist()  # one wait for the device
-        if longest > n_times:
+        if longest > n_times or shortest < 0:  # what is not a number is the smallest of whole numbers
+            index = n_samples.argmin() if shortest < 0 else n_samples.argmax()
             raise InputError(
-                f"wav_lens must be relative, in (0, 1]: clip {int(n_samples.argmax())} of the batch would have "
-                f"{longest} of {n_times} samples. Divide lengths in samples by the padded length."
+                f"wav_lens must be relative, in (0, 1]: clip {int(index)} of the batch would have "
+                f"{n_samples[index]} of {n_times} samples. Divide lengths in samples by the padded length."
             )
         if shortest < self.min_samples:
             raise InputError(

@@ -25,7 +25,7 @@ from speechbrain_ext.dataio.manifest import (
     read_manifest,
     write_manifest,
 )
-from speechbrain_ext.device import check_device
+from speechbrain_ext.device import check_device, check_precision
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.nnet.class_weights import check_class_weights
 from speechbrain_ext.outside_text import guard_terminal
@@ -282,6 +282,8 @@ def _claimed_run(hparams_file: Path, overrides: Mapping[str, Any], run_opts: Any
         settings, overrides = complete_settings(hparams_file, overrides)
         overrides = {**overrides, "output_folder": f"{settings['output_folder']}/debug"}
     run = Run.read(hparams_file, overrides)
+    for key in ("precision", "eval_precision"):
+        check_precision(run.settings[key], run_opts["device"])
     with contextlib.ExitStack() as stack:
         with _in_a_sentence(run.folder):
             stack.enter_context(hold_run_folder(run.folder))

@@ -243,8 +243,20 @@ def _check_filterbanks(settings: Mapping[str, Any]) -> None:
         raise InputError(f"encoder_config must be a mapping or null, got {config!r}.")
     if (config or {}).get("model_type") != "filterbank":
         return
-    for key, unused in (("encoder_source", None), ("layer_weights", None), ("lora_rank", 0), ("freeze_encoder", False)):
-        if settings[key] != unused:
+    unused = {
+        "encoder_source": None,
+        "num_layers": 22,
+        "layer_weights": None,
+        "feature_reduction": "first",
+        "freeze_feature_extractor": True,
+        "freeze_encoder": False,
+        "lora_rank": 0,
+        "cache_features": False,
+        "checkpoint_activations": False,
+        "compile_layers": False,
+    }  # as hparams/loso.yaml has them
+    for key, value in unused.items():
+        if settings[key] != value:
             raise InputError(
                 f"{key} is for pretrained encoders, and encoder_config.model_type is filterbank: leave {key} out, or "
                 f"take hparams/loso.yaml. Got {settings[key]!r}."

@@ -292,6 +292,14 @@ def test_recordings_that_an_encoder_does_not_take_are_refused_unless_cut(cuts_s,
     )
 
 
+def test_padding_to_more_than_an_encoder_takes_is_refused():
+    encoder = types.SimpleNamespace(min_samples=1600, max_samples=480000)
+    manifest = {"a": {"duration": 0.05}}  # short, but for its padding
+    check_lengths(manifest, encoder, 16000, fixed_length_s=30.0)
+    with pytest.raises(InputError, match="fixed_length_s must be at most the 30 s that the encoder takes, got 31.0"):
+        check_lengths(manifest, encoder, 16000, fixed_length_s=31.0)
+
+
 def test_short_recordings_are_counted_and_the_first_ones_named():
     manifest = {f"u{i:02}": {"duration": i / 100} for i in range(1, 16)}
     check_durations(manifest, 0.01, "the encoder")

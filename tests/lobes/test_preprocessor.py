@@ -57,6 +57,7 @@ def test_another_sample_rate_is_refused(checkpoints, scale):
         ("{", "preprocessor_config.json is no JSON: .* Copy it again"),
         ("[]", "preprocessor_config.json is not a JSON object"),
         ({"do_normalize": "yes"}, "do_normalize must be true or false, got 'yes'"),
+        ({"sampling_rate": "16000"}, "sampling_rate must be a whole number, got '16000'"),
     ],
 )
 def test_preprocessor_that_cannot_be_read_is_refused(checkpoints, text, message):
@@ -81,3 +82,13 @@ def test_log_mel_spectra_of_another_rate_are_refused(checkpoints, name):
     for rate_hz in (8000, 16000, None):
         with pytest.raises(InputError, match="log-mel spectra, which are computed at 16000 Hz; .* says 8000 Hz"):
             find_waveform_scale("auto", folder, sample_rate_hz=rate_hz)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [("whisper", "feature_size", 128), ("whisper", "hop_length", 320), ("wav2vec2-bert", "stride", 4)],
+)
+def test_log_mel_spectra_that_are_computed_otherwise_are_refused(checkpoints, name, key, value):
+    folder = says(checkpoints[name], {key: value})
+    with pytest.raises(InputError, match=f"preprocessor_config.json: {key} must be .*log-mel spectra, got {value}"):
+        find_waveform_scale("auto", folder)

@@ -92,6 +92,14 @@ def test_incomplete_weights_are_refused(tmp_path, small_config):
         TruncatedHuBERT(tmp_path, num_layers=3)
 
 
+def test_weights_of_another_width_are_named(tmp_path, small_config):
+    transformers.HubertModel(transformers.HubertConfig(**small_config)).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "intermediate_size": 48}))
+    with pytest.raises(InputError, match=r"do not fit its config.json: .* of another shape. Give the config.json that"):
+        TruncatedHuBERT(tmp_path, num_layers=1)
+
+
 def test_other_architecture_is_refused(tmp_path):
     transformers.BertConfig().save_pretrained(tmp_path)
     with pytest.raises(
@@ -118,6 +126,15 @@ AGAIN = "Download config.json again, or copy it again from where it is whole."
         (
             b'{"model_type": "hubert", "hidden_size": "wide"}',
             "config.json: hidden_size must be a whole number .*, got 'wide'",
+        ),
+        (
+            b'{"model_type": "hubert", "hidden_size": 32, "num_attention_heads": 5}',
+            "config.json: hidden_size must be a multiple of num_attention_heads, got 32 and 5",
+        ),
+        (b'{"model_type": "whisper", "d_model": 33, "encoder_attention_heads": 3}', "d_model must be even"),
+        (
+            b'{"model_type": "hubert", "quantization_config": {"load_in_8bit": true}}',
+            "config.json says that the weights are quantized. Give the checkpoint that they were made from",
         ),
     ],
 )

@@ -265,6 +265,10 @@ def test_a_csv_beside_another_corpus_is_refused(derived):
         ("lora_rank", 8),
         ("layer_weights", "learned"),
         ("freeze_encoder", True),
+        ("num_layers", 12),
+        ("feature_reduction", "mean"),
+        ("cache_features", True),
+        ("compile_layers", True),
     ],
 )
 def test_what_filterbanks_have_no_use_for_is_refused(root, key, value):

@@ -42,6 +42,7 @@ class Wav2Vec2Bert(Family):
     projection_names = ("linear_q", "linear_k", "linear_v", "linear_out")
     dropout_name = "self_attn_dropout"
     takes_log_mel = True
+    preprocessor = {"feature_size": N_KALDI_MELS, "num_mel_bins": N_KALDI_MELS, "stride": STACKED}
     min_samples = FRAME + (STACKED - 1) * HOP
 
     def __init__(self, config: Config, eager: bool = False) -> None:

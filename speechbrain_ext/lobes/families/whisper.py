@@ -41,6 +41,7 @@ class Whisper(Family):
     deterministic = {"dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0, "encoder_layerdrop": 0.0}
     key_mapping = {r"^model\.encoder\.": "model.", r"^encoder\.": ""}  # transformers takes "model." away itself
     takes_log_mel = True
+    preprocessor = {"hop_length": HOP, "n_fft": FRAME}
     min_samples = FRAME // 2 + 1  # a clip is reflected at its ends
 
     def __init__(self, config: Config, eager: bool = False) -> None:
@@ -51,12 +52,14 @@ class Whisper(Family):
 
     @classmethod
     def check_config(cls, config: Mapping[str, Any], name: str) -> None:
-        """Refuse a checkpoint of the decoder alone."""
+        """Refuse a checkpoint of the decoder alone, and widths that sinusoids do not have."""
         if "WhisperForCausalLM" in (config.get("architectures") or ()):
             raise InputError(
                 f"{name} is of Whisper's decoder alone (WhisperForCausalLM). Give a checkpoint with the encoder, such "
                 "as openai/whisper-base."
             )
+        if config["d_model"] % 2 or config["d_model"] < 4:
+            raise InputError(f"{name}: d_model must be even and at least 4, got {config['d_model']}.")
 
     @staticmethod
     def unused_weights(config: Config) -> tuple[str, ...]:
