@@ -71,8 +71,8 @@ def find_waveform_scale(
     for key in computed.keys() & found.keys():
         if found[key] != computed[key]:
             raise InputError(
-                f"{path}: {key} must be {computed[key]} for this encoder's log-mel spectra, got {found[key]!r}. Put the "
-                "checkpoint's own file there."
+                f"{path}: {key} must be {computed[key]} for this encoder's log-mel spectra, got {found[key]!r}. Put "
+                "the checkpoint's own file there."
             )
     if takes_log_mel and rate not in (None, LOG_MEL_RATE_HZ):
         raise InputError(
