@@ -34,7 +34,7 @@ def read_json(path: str | Path, hint: str, kind: type = dict) -> Any:
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-        content = json.loads(text, object_pairs_hook=_object)
+        content = json.loads(text, object_pairs_hook=unique_keys)
         if "\\u" in text:
             json.dumps(content, ensure_ascii=False).encode()  # half of a pair is no text that could be written
         _check_levels(content, MOST_LEVELS)
@@ -95,7 +95,8 @@ def read_object(
     return content
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of its keys and values, as `json.loads` calls it; refuse a key that stands there twice."""
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError(f"{Counter(key for key, _ in pairs).most_common(1)[0][0]!r} stands twice")

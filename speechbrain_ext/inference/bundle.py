@@ -18,7 +18,7 @@ from typing import Any, Optional
 from speechbrain_ext.checksums import sha256_of
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.bundle_settings import ADDED_SETTINGS, FACTS, SETTINGS, BundleSettings
-from speechbrain_ext.json_reader import CHECKSUM, checksum
+from speechbrain_ext.json_reader import CHECKSUM, checksum, unique_keys
 from speechbrain_ext.limits import LARGEST_JSON_BYTES
 from speechbrain_ext.rules import check_values, shown
 
@@ -114,7 +114,7 @@ def _read_about(folder: Path, within: Optional[str | os.PathLike]) -> dict[str, 
     if len(data) > LARGEST_JSON_BYTES:
         raise refusal(folder, f"{BUNDLE_FILE} is larger than {LARGEST_JSON_BYTES} bytes")
     try:
-        about = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        about = json.loads(data.decode("utf-8"), object_pairs_hook=unique_keys, parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
         raise refusal(folder, f"{BUNDLE_FILE} is no UTF-8 text ({error})") from error
     except (ValueError, RecursionError) as error:
@@ -130,14 +130,6 @@ def _read_about(folder: Path, within: Optional[str | os.PathLike]) -> dict[str, 
     if (found := about.get("format")) != FORMAT or type(found) is not int:  # True and 1.0 equal 1
         raise refusal(folder, f"its format is {shown(found)}, and this version reads {FORMAT}")
     return about
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in names if names.count(key) > 1)!r} stands there twice")
-    return found
 
 
 def _refuse_constant(name: str) -> None:
