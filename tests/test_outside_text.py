@@ -74,7 +74,7 @@ def test_printable_leaves_every_script_as_it_is(text):
 
 
 def test_printable_shows_what_has_no_width():
-    assert printable("an\u200bna\ufeff") == r"an\u200bna\ufeff"
+    assert printable("an\u200bna\ufeff\u200e") == r"an\u200bna\ufeff\u200e"
 
 
 def test_plain_stream_keeps_lines_tabs_and_progress_bars():

@@ -74,7 +74,7 @@ def model_card(metrics: Mapping[str, Any], settings: Mapping[str, Any], name: st
     )
     # Labels, groups and sentences about the corpus come from outside.
     shown = {key: escape_markdown(value) for key, value in metrics.items()}
-    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_text(shown, settings, corpus, name)}"))
+    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{_text(shown, settings, corpus, _code(name)[1:-1])}"))
 
 
 def title_of(corpus: Corpus, faults: Sequence[str]) -> str:
@@ -161,8 +161,13 @@ def _method(settings: Mapping[str, Any], model_type: str) -> str:
     source = settings["encoder_source"]
     if model_type == MODEL_TYPE:
         return ", ".join(["filterbanks and a small ECAPA-TDNN, trained from scratch", *_techniques(settings)])
-    encoder = f"`{_hub_id(source) or Path(source).name}`" if source else "an encoder that was never pretrained"
+    encoder = _code(_hub_id(source) or Path(source).name) if source else "an encoder that was never pretrained"
     return ", ".join([f"the first {settings['num_layers']} layers of {encoder}", *_techniques(settings)])
+
+
+def _code(name: str) -> str:
+    """Write a name as code, from which no character leads out."""
+    return f"`{printable(name).replace('`', chr(39))}`"
 
 
 def _hub_id(source: Optional[str]) -> Optional[str]:

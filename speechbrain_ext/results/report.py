@@ -153,5 +153,5 @@ def check_same_corpus(sets: Sequence[ResultSet], names: Sequence[str], allowed: 
                 raise InputError(
                     f"{names[0]} and {name} were run on {text}. Report on them apart, or set --allow=mixed."
                 )
-            return f" [Mixed: {text}]"
+            return f" [Mixed: {escape_markdown(text)}]"
     return ""

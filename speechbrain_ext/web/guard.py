@@ -50,6 +50,7 @@ class PageGuard:
     def __init__(self, app: Any, hosts: Sequence[str], folder: str | Path, max_bytes: int) -> None:
         self.app, self.folder, self.max_bytes = app, Path(folder), max_bytes
         self.hosts = {host.lower() for host in hosts}
+        self.n_under_way = 0  # bytes of uploads that are being received
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request."""
@@ -58,22 +59,32 @@ class PageGuard:
             return
         from starlette.responses import PlainTextResponse  # comes with gradio
 
-        answer, headers = self.app, dict(scope["headers"])
+        answer, headers, n_bytes = self.app, dict(scope["headers"]), 0
         host, origin = headers.get(b"host", b"").decode("latin-1"), headers.get(b"origin", b"").decode("latin-1")
         if "*" not in self.hosts and _name(f"//{host}") not in self.hosts:
             answer = PlainTextResponse("This page is not served under this name: see --allow_host.\n", 403)
-        elif origin and urlsplit(origin).netloc.lower() != host.lower():
+        elif (origin and _netloc(origin) != host.lower()) or _is_part_of_foreign_page(headers):
             answer = PlainTextResponse("This page answers itself alone, not pages of other origins.\n", 403)
-        elif scope["path"].endswith("/upload") and self._n_bytes() + _length(headers) > self.max_bytes:
-            text = f"The {self.max_bytes / 1e6:g} MB for uploads are used up. They are deleted within two hours.\n"
-            answer = PlainTextResponse(text, 413)
+        elif scope["path"].endswith("/upload"):
+            length = headers.get(b"content-length", b"")
+            n_bytes = int(length) if length.isdigit() and len(length) < 20 else 0
+            if not n_bytes:
+                answer = PlainTextResponse("An upload has to say its Content-Length.\n", 411)
+            elif self._n_bytes() + self.n_under_way + n_bytes > self.max_bytes:
+                text = f"The {self.max_bytes / 1e6:g} MB for uploads are used up. They are deleted within two hours.\n"
+                answer = PlainTextResponse(text, 413)
 
         async def send_with_headers(message: Any) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), *HEADERS]
             await send(message)
 
-        await answer(scope, receive, send_with_headers)
+        n_bytes *= answer is self.app
+        self.n_under_way += n_bytes
+        try:
+            await answer(scope, receive, send_with_headers)
+        finally:
+            self.n_under_way -= n_bytes
 
     def _n_bytes(self) -> int:
         sizes = []
@@ -146,6 +157,13 @@ def _name(address: str) -> str:
     return ""
 
 
-def _length(headers: dict[bytes, bytes]) -> int:
-    text = headers.get(b"content-length", b"")
-    return int(text) if text.isdigit() and len(text) < 20 else 0
+def _netloc(origin: str) -> str:
+    """Return an origin's host with its port; "" where there is none."""
+    with contextlib.suppress(ValueError):
+        return urlsplit(origin).netloc.lower()
+    return ""
+
+
+def _is_part_of_foreign_page(headers: dict[bytes, bytes]) -> bool:
+    """Tell, by what browsers say, whether a page of another site asks for a part of itself; a link to this one may."""
+    return headers.get(b"sec-fetch-site") == b"cross-site" and headers.get(b"sec-fetch-mode") != b"navigate"

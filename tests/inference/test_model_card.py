@@ -72,6 +72,12 @@ def test_no_path_of_this_machine_is_shown():
     assert made.data.base_model is None
 
 
+def test_names_lead_out_of_no_code():
+    made = card({**SETTINGS, "encoder_source": "/models/b`<img src=x>`"})
+    assert "layers of `b'<img src=x>'`, " in made.text  # within code, Markdown shows it as it is
+    assert "`" not in model_card(METRICS, SETTINGS, "b`<b>`").split('source="')[1].split('"')[0]
+
+
 @pytest.mark.parametrize("name", ["iemocap", "synthetic", "csv"])
 def test_title_language_terms_and_note_are_the_corpus_own(name):
     corpus, made = get_corpus(name), card(corpus=name)

@@ -97,6 +97,14 @@ def test_compared_folders_of_different_corpora_are_refused_or_said_in_the_title(
         assert heading.endswith(f"[Mixed: {note}]")
 
 
+def test_names_of_corpora_are_no_html(tmp_path, quick_pictures):
+    a = write_set(tmp_path / "a", seeds=(1,))
+    b = write_set(tmp_path / "b", seeds=(1,), manifest="<b>x</b>" + "b" * 56)
+    report.write_report([a, b], allow=["mixed"])
+    page = (a / "comparison" / "report.html").read_text(encoding="utf-8")
+    assert "&lt;b&gt;x&lt;/b&gt;" in page and "<b>" not in page
+
+
 def test_compared_folders_must_differ(tmp_path, monkeypatch):
     folder = write_set(tmp_path / "a", seeds=(1,))
     (tmp_path / "link").symlink_to(folder)

@@ -1,5 +1,6 @@
 """Who may talk to the page, how much may be uploaded, and what a page that was killed leaves."""
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from speechbrain_ext.web.guard import PREFIX, own_hosts, upload_folder
+from speechbrain_ext.web.guard import PREFIX, PageGuard, own_hosts, upload_folder
 from speechbrain_ext.web.server import serve_page
 
 
@@ -35,10 +36,23 @@ def test_page_answers_no_other_origin(page):
     host = f"127.0.0.1:{page.base_url.port}"
     own = {"origin": f"http://{host}", "host": host}
     assert page.get("/config", headers=own).status_code == 200
-    for origin in ("http://evil.example", "null", "http://127.0.0.1:1", f"http://localhost:{page.base_url.port}"):
+    for origin in (
+        "http://evil.example",
+        "null",
+        "http://127.0.0.1:1",
+        "http://[::1",
+        f"http://localhost:{page.base_url.port}",
+    ):
         answer = page.post("/gradio_api/upload", headers={**own, "origin": origin}, files={"files": ("a.wav", b"a")})
         assert answer.status_code == 403, origin
         assert "not pages of other origins" in answer.text
+
+
+def test_page_is_no_part_of_a_foreign_page_but_may_be_linked_to(page):
+    part = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}
+    assert page.get("/config", headers=part).status_code == 403
+    assert page.get("/", headers={"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}).status_code == 200
+    assert page.get("/config", headers={"sec-fetch-site": "same-origin", "sec-fetch-mode": "cors"}).status_code == 200
 
 
 def test_page_tells_browsers_to_guess_no_types_and_to_load_nothing_from_elsewhere(page):
@@ -57,6 +71,26 @@ def test_all_uploads_together_have_a_limit(page):
     assert answer.status_code == 413
     assert answer.text.startswith("The 0.01 MB for uploads are used up.")
     assert upload(2000).status_code == 200
+    chunked = page.post("/gradio_api/upload", content=iter([b"a"]), headers={"content-type": "multipart/form-data"})
+    assert chunked.status_code == 411 and "Content-Length" in chunked.text
+
+
+def test_uploads_that_are_under_way_count(tmp_path):
+    answers = []
+
+    async def slow_app(scope, receive, send):
+        if not answers:  # the second one comes while the first is being received
+            answers.append("first")
+            await guard(scope, receive, lambda message: note(message))
+
+    async def note(message):
+        if message["type"] == "http.response.start":
+            answers.append(message["status"])
+
+    guard = PageGuard(slow_app, ["*"], tmp_path, max_bytes=100)
+    scope = {"type": "http", "path": "/upload", "headers": [(b"content-length", b"60")]}
+    asyncio.run(guard(scope, None, note))
+    assert answers == ["first", 413] and guard.n_under_way == 0
 
 
 def test_own_hosts_of_all_networks_are_those_of_this_machine():
