@@ -10,9 +10,8 @@ from typing import Any, TextIO, cast
 
 _CONTROLS = "\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff"  # the last: half characters
 CONTROLS = re.compile(f"[{_CONTROLS}]")
-UNSEEN = re.compile(
-    f"[{_CONTROLS}\u00ad\u061c\u200b\u200e\u200f\u2060-\u2064\ufeff]"
-)  # by which two names look like one
+_NO_WIDTH = "\u00ad\u061c\u200b\u200e\u200f\u2060-\u2064\ufeff"  # by which two names look like one
+UNSEEN = re.compile(f"[{_CONTROLS}{_NO_WIDTH}]")
 PROGRESS = re.compile(r"(\A\r|\x1b\[[\d;]*m)")  # where a progress bar begins again, and its colours
 MARKS = r"""[&<>"`*\[\]\\|#~$]|(?<![^\W_])_|_(?![^\W_])"""  # what Markdown would take for its own
 FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # what a spreadsheet takes for the first character of a formula
