@@ -11,7 +11,8 @@ LARGEST_N_CHANNELS = 64
 MOST_SAMPLES_A_SECOND = 1_600_000  # of all channels: 8 at 192 kHz, 32 at 48 kHz
 # What is made of it.
 LONGEST_PREDICTED_S = 120.0  # --max_s of `predict`: an emotion seldom lasts that long
-LONGEST_CLIP_S = 3600.0  # that is read as a whole; max_s and fixed_length_s
+LONGEST_CLIP_S = 3600.0  # that is read as a whole; max_s
+MOST_FIXED_SAMPLES = 120 * 48_000  # to which fixed_length_s pads each clip, of however little
 LONGEST_WINDOW_S = 300.0  # of a timeline
 SHORTEST_HOP_S = 0.01
 LONGEST_ON_PAGE_S = 1800.0

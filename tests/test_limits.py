@@ -20,6 +20,7 @@ from speechbrain_ext.inference.classifier import load_classifier
 from speechbrain_ext.inference.recordings import measure_recordings
 from speechbrain_ext.web.answer import answer
 from tests.bundle_making import edit_config, edit_json, make_bundle
+from tests.dataio.audio_files import without_length
 
 SECOND = np.zeros(16000, np.int16)
 DAY = "is longer than 86400 s, the most that is read: {} samples at {} Hz, so far or by its header. Cut it."
@@ -132,10 +133,7 @@ def test_where_the_header_does_not_tell_the_length_reading_ends_at_the_limit(tmp
     pytest.importorskip("av")
     path = tmp_path / "a.flac"
     silence(path, 30, 16_000, 1)
-    data = bytearray(path.read_bytes())
-    data[21] &= 0xF0
-    data[22:26] = bytes(4)  # the number of samples, as a pipe leaves it
-    path.write_bytes(data)
+    without_length(path)
     assert probe_audio(path, "u", check_samples=False).n_frames == 480_000
     assert 1.0 < probe_audio(path, "u", check_samples=False, max_s=1.0).duration_s
 
@@ -181,6 +179,11 @@ def bundle(tmp_path_factory):
         (edit_config, {"intermediate_size": 65_536, "conv_stride": [5, 2]}, "at most 512 values .* make 6553.6 with"),
         (edit_json, {"sample_rate": 10**9}, "sample_rate must be a whole number from 1000 to 384000, got 1000000000"),
         (edit_json, {"emotions": [str(i) for i in range(1001)]}, "emotions must be a list of 2 to 1000 values"),
+        (
+            edit_json,
+            {"sample_rate": 384_000, "fixed_length_s": 60.0},
+            "fixed_length_s must be .* 0.025 to 15.0, got 60.0",
+        ),
         (edit_json, {"max_s": 1e9}, "max_s must be a number from 0.025 to 3600, or null, got 1000000000.0"),
     ],
 )

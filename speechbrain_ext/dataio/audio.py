@@ -1,11 +1,11 @@
 """Reading recordings of any format, rate and channel count as mono waveforms, with errors that name the utterance."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from sys import maxsize
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 import soxr
@@ -62,6 +62,7 @@ def probe_audio(
     check_samples: bool = True,
     max_s: float = LONGEST_RECORDING_S,
     most_samples: float = float("inf"),
+    check: Optional[Callable[[], Any]] = None,
 ) -> AudioHeader:
     """Measure a recording, and check that it can be used.
 
@@ -76,6 +77,8 @@ def probe_audio(
         what is damaged or missing. They are read in any case where the header does not tell the length.
     max_s, most_samples
         Beyond this length, or number of samples in all channels, no more is read.
+    check
+        Called after each block that is read; may raise to end the reading.
 
     Returns
     -------
@@ -96,6 +99,8 @@ def probe_audio(
             n_frames = 0
             for wav in read_blocks(reader, path, utt_id, BLOCK_SAMPLES // reader.n_channels):
                 n_frames += len(wav)
+                if check:
+                    check()
                 if n_frames > most:
                     break
         header = AudioHeader(n_frames, reader.sample_rate_hz, reader.n_channels)

@@ -117,7 +117,7 @@ class AvReader:
         """Yield blocks [T, channels]; what stands before `first` is decoded too: FFmpeg's seeking is not exact."""
         import av
 
-        to_float = av.AudioResampler(format="fltp")  # rate and channels stay
+        to_float = av.AudioResampler(format="flt")  # rate and channels stay; PyAV reads beyond the last of 8 planes
         n_done = 0
         for block in _join(self._convert(to_float), n_frames):
             n_done += len(block)
@@ -134,7 +134,7 @@ class AvReader:
     def _convert(self, to_float: Any) -> Iterator[np.ndarray]:
         for frame in itertools.chain([self._first], self._frames):
             for converted in to_float.resample(frame):
-                yield converted.to_ndarray().T  # [channels, T] -> [T, channels]
+                yield converted.to_ndarray().reshape(-1, self.n_channels)  # [1, T * channels] -> [T, channels]
 
     def _decode(self, stream: Any) -> Iterator[Any]:
         is_pcm = stream.codec_context.name.startswith("pcm_")  # of it, `missing_bytes` tells

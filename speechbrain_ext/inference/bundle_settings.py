@@ -7,6 +7,7 @@ import dataclasses
 from typing import Any, Optional
 
 from speechbrain_ext.dataio.audio import WAVEFORM_SCALES
+from speechbrain_ext.dataio.waveform_scale import check_fixed_length
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.limits import LARGEST_EMBEDDING, LONGEST_CLIP_S, MOST_LABELS, RATES_HZ, SHORTEST_S
 from speechbrain_ext.lobes import filterbank_encoder
@@ -101,6 +102,7 @@ class BundleSettings:
 
     def __post_init__(self):
         check_values(vars(self), SETTINGS)
+        check_fixed_length(self.fixed_length_s, self.sample_rate)
         _check_encoder(self.encoder_config)
         if len(set(self.emotions)) < len(self.emotions):
             raise InputError(f"emotions must differ from one another, got {shown(self.emotions)}.")

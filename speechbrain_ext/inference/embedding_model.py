@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from speechbrain_ext.dataio.audio import WAVEFORM_SCALES
-from speechbrain_ext.dataio.waveform_scale import num_samples, scale_waveforms
+from speechbrain_ext.dataio.waveform_scale import check_fixed_length, num_samples, scale_waveforms
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
 from speechbrain_ext.limits import LONGEST_CLIP_S, SHORTEST_S
 from speechbrain_ext.lobes.onednn_linear import use_onednn
@@ -65,9 +65,9 @@ class EmbeddingModel(nn.Module):
         if waveform_scale not in WAVEFORM_SCALES:
             raise InputError(f"waveform_scale must be one of {WAVEFORM_SCALES}, got {waveform_scale!r}.")
         check_whole_number("sample_rate_hz", sample_rate_hz, 1)
-        for name, value in (("max_s", max_s), ("fixed_length_s", fixed_length_s)):
-            if value is not None:
-                check_number(name, value, SHORTEST_S, LONGEST_CLIP_S)
+        if max_s is not None:
+            check_number("max_s", max_s, SHORTEST_S, LONGEST_CLIP_S)
+        check_fixed_length(fixed_length_s, sample_rate_hz)
         self.encoder = encoder
         self.f_0 = f_0
         self.waveform_scale = waveform_scale

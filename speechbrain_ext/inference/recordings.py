@@ -150,10 +150,12 @@ def classify_recordings(
     known = answered or {}
     lengths_s = {path: round(length_s, 3) for path, length_s in {**known, **durations}.items()}  # as a file has them
     longest_first = sorted(lengths_s, key=lambda path: (-lengths_s[path], path))  # memory peaks early
+    fixed_s = getattr(classifier.hparams, "fixed_length_s", None) or 0.0
+    padded_s = {path: max(length_s, fixed_s) for path, length_s in lengths_s.items()}
     sample_rate = classifier.hparams.sample_rate
     with ThreadPoolExecutor(n_readers) as readers:
         ahead: deque = deque()
-        for batch in batches_by_length(longest_first, lengths_s, batch_size, max_padded_s):
+        for batch in batches_by_length(longest_first, padded_s, batch_size, max_padded_s):
             if not durations.keys().isdisjoint(batch):
                 clips = [(path, durations.get(path, 0.0), readers.submit(_read, path, sample_rate)) for path in batch]
                 ahead.append(clips)

@@ -6,6 +6,7 @@ The recording passes through in blocks, from the file to the classifier, and is 
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -16,7 +17,8 @@ import numpy as np
 import torch
 
 from speechbrain_ext.atomic_write import atomic_write
-from speechbrain_ext.dataio.audio import probe_audio, resample_blocks
+from speechbrain_ext.dataio.audio import AudioHeader, resample_blocks
+from speechbrain_ext.dataio.audio_readers import open_audio
 from speechbrain_ext.dataio.audio_stream import cut_windows, read_blocks, trace_envelope
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
 from speechbrain_ext.inference.recordings import check_length
@@ -133,7 +135,8 @@ def make_timeline(
     min_segment_s
         Shorter segments go to a neighbour, see `merge_windows`.
     progress
-        Called after each batch with (the seconds that are done, the recording's seconds).
+        Called after each batch with (the seconds that are done, the recording's seconds), and before, while the
+        recording is read for the first time, with (0, infinity); may raise to end the work.
     detector
         Looks for speech; stretches without any get no emotion. By default nobody looks.
 
@@ -157,8 +160,8 @@ def make_timeline(
                 f"window_s must be at most {heard_s:g} for this model, which hears no more of a clip ({name}), got "
                 f"{window_s:g}."
             )
-    source_rate = probe_audio(path, Path(path).name, check_samples=False).sample_rate_hz
-    n_frames = sum(len(wav) for wav in read_blocks(path))
+    header = _count(path, progress)
+    source_rate, n_frames, duration_s = header.sample_rate_hz, header.n_frames, header.duration_s
     n_shortest = min(round(window_s * sample_rate), n_frames * sample_rate // source_rate)
     check_length(classifier, n_shortest, f"a window of {Path(path).name}")
     envelope = np.tile(np.array([np.inf, -np.inf], np.float32), (min(ENVELOPE_STRETCHES, n_frames), 1))  # [K, 2]
@@ -179,7 +182,6 @@ def make_timeline(
             starts += [start for start, _ in batch]
             lengths += [len(wav) for _, wav in batch]
             if progress:
-                duration_s = n_frames / source_rate
                 progress(min((starts[-1] + lengths[-1]) / sample_rate, duration_s), duration_s)
     starts_s, posteriors = np.array(starts) / sample_rate, np.concatenate(rows)
     ends_s = (np.array(starts) + np.array(lengths)) / sample_rate
@@ -189,6 +191,20 @@ def make_timeline(
     return Timeline(
         emotions, float(ends_s[-1]), window_s, hop_s, starts_s, ends_s, posteriors, segments, envelope, is_speech
     )
+
+
+def _count(path: str | Path, progress: Optional[Callable[[float, float], Any]]) -> AudioHeader:
+    """Read a recording once, to its end: its header may not tell its length, or tell a wrong one."""
+    with open_audio(path, Path(path).name) as reader:
+        rate_hz, n_channels = reader.sample_rate_hz, reader.n_channels
+    n_frames = 0
+    for wav in read_blocks(path):
+        n_frames += len(wav)
+        if progress:
+            progress(0.0, math.inf)
+    header = AudioHeader(n_frames, rate_hz, n_channels)
+    header.check_usable(path, Path(path).name)
+    return header
 
 
 def moment_posteriors(

@@ -11,6 +11,7 @@ from speechbrain_ext.corpora.base import check_part, get_corpus
 from speechbrain_ext.corpora.sources import check_data_folder
 from speechbrain_ext.dataio.audio import WAVEFORM_SCALES
 from speechbrain_ext.dataio.validation import VALIDATIONS
+from speechbrain_ext.dataio.waveform_scale import check_fixed_length
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
 from speechbrain_ext.limits import LARGEST_EMBEDDING, LONGEST_CLIP_S, MOST_LAYERS, RATES_HZ, SHORTEST_S
 from speechbrain_ext.nnet.class_weights import check_class_weights
@@ -226,9 +227,10 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     check_number("projection_dropout", settings["projection_dropout"], 0, 1)
     for key in ("lr", "lr_centers", "lr_divisor", "adam_eps"):
         check_number(key, settings[key], 0, float("inf"), inclusive=False)
-    for key in ("max_train_s", "max_eval_s", "fixed_length_s"):
+    for key in ("max_train_s", "max_eval_s"):
         if settings[key] is not None:
             check_number(key, settings[key], SHORTEST_S, LONGEST_CLIP_S)
+    check_fixed_length(settings["fixed_length_s"], settings["sample_rate"])
     norm = settings["max_grad_norm"]
     if not isinstance(norm, (int, float)) or not norm > 0:  # SpeechBrain would go up the gradient
         raise InputError(f"max_grad_norm must be a positive number, got {norm}; .inf does not clip.")

@@ -8,6 +8,7 @@ import math
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Optional
 
@@ -63,7 +64,8 @@ def answer(
     path
         The recording, in any format that `open_audio` reads; None if none was chosen.
     progress
-        Called during a long recording with (the seconds that are done, the recording's seconds); may raise `Stopped`.
+        Called during a long recording with (the seconds that are done, the recording's seconds, infinity while they are
+        counted); may raise `Stopped`.
     detector
         Looks for speech; without any there is no emotion. By default nobody looks.
     model
@@ -78,7 +80,10 @@ def answer(
         return format_error(NOTHING)
     name = Path(path).name
     try:
-        header = probe_audio(path, name, False, LONGEST_ON_PAGE_S, MOST_SAMPLES_ON_PAGE)
+        check = progress and partial(
+            progress, 0.0, math.inf
+        )  # silence of an hour is small, and takes seconds to decode
+        header = probe_audio(path, name, False, LONGEST_ON_PAGE_S, MOST_SAMPLES_ON_PAGE, check)
         duration_s = header.duration_s
         if duration_s > LONGEST_ON_PAGE_S:
             raise InputError(

@@ -37,9 +37,14 @@ def encode(path, codec, rate_hz=RATE_HZ, container=None, muxer=None, codec_optio
 def write_pipe_flac(path):
     """Write a FLAC whose header holds 0 for the number of samples, as one that was made through a pipe."""
     sf.write(path, make_wave(), RATE_HZ, format="FLAC")
+    return without_length(path)
+
+
+def without_length(path):
+    """Set the number of samples in a FLAC's header and its MD5 to 0, as a pipe leaves them."""
     data = bytearray(path.read_bytes())
     data[21] &= 0xF0  # the number of samples: 36 bits, from the low half of this byte on
-    data[22:26] = bytes(4)
+    data[22:42] = bytes(20)
     path.write_bytes(data)
     return path
 

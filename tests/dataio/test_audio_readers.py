@@ -11,7 +11,16 @@ import soundfile as sf
 from speechbrain_ext.dataio.audio import probe_audio, read_audio
 from speechbrain_ext.dataio.audio_stream import read_blocks
 from speechbrain_ext.errors import InputError
-from tests.dataio.audio_files import BY_PYAV, N_SAMPLES, NO_INDEX, RATE_HZ, encode, make_wave, write_pipe_flac
+from tests.dataio.audio_files import (
+    BY_PYAV,
+    N_SAMPLES,
+    NO_INDEX,
+    RATE_HZ,
+    encode,
+    make_wave,
+    without_length,
+    write_pipe_flac,
+)
 
 pytest.importorskip("av")
 
@@ -218,6 +227,15 @@ def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path):
     for name in ("pipe.wav", "folder.wav"):
         with pytest.raises(InputError, match=f"^utt7: .*{name} is no regular file. Leave it out"):
             probe_audio(tmp_path / name, "utt7")
+
+
+@pytest.mark.parametrize("n_channels", [3, 8])  # PyAV's arrays of planes end with a null after 1 to 7 planes only
+def test_all_channels_of_a_flac_without_a_length_are_read(tmp_path, n_channels):
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (16_000, n_channels))
+    sf.write(tmp_path / "a.flac", samples, RATE_HZ)
+    expected = sf.read(tmp_path / "a.flac", dtype="float32")[0].mean(axis=1)
+    without_length(tmp_path / "a.flac")
+    np.testing.assert_allclose(read_audio(tmp_path / "a.flac", "utt7", RATE_HZ), expected, atol=1e-7)
 
 
 def test_more_channels_than_a_recorder_has_are_refused(tmp_path):

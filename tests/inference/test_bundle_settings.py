@@ -74,7 +74,7 @@ def test_value_of_another_type_is_refused(bundle, key):
         ("sample_rate", 1000, 384_000),
         ("emb_dim", 1, 65_536),
         ("max_s", 0.025, 3600.0),
-        ("fixed_length_s", 0.025, 3600.0),
+        ("fixed_length_s", 0.025, 360.0),
         ("hidden_size", 1, 16_384),
         ("num_hidden_layers", 1, 200),
         ("num_attention_heads", 1, 1024),

@@ -135,6 +135,18 @@ def test_batches_hold_similar_lengths_and_stay_below_the_limit(classifier, recor
     assert [(n, round(t / 16000, 1)) for n, t in shapes] == [(1, 2.5), (2, 1.5), (3, 1.0), (1, 0.2)]
 
 
+def test_batches_count_the_length_to_which_clips_are_padded(classifier, recordings, monkeypatch):
+    sizes = []
+    classify_batch = classifier.classify_batch
+    monkeypatch.setattr(
+        classifier, "classify_batch", lambda wavs, lens: sizes.append(len(wavs)) or classify_batch(wavs, lens)
+    )
+    monkeypatch.setattr(classifier.hparams, "fixed_length_s", 2.0)
+    durations, _ = measure_recordings(find_recordings(recordings)[0])
+    list(classify_recordings(classifier, durations, batch_size=3, max_padded_s=4.1))
+    assert sizes == [1, 2, 2, 2]  # 2.5 s alone; two of 2 s
+
+
 def test_batches_on_a_cpu_keep_the_largest_activation_small(classifier, recordings, monkeypatch):
     shapes = []
     classify_batch = classifier.classify_batch

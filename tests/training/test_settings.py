@@ -81,6 +81,7 @@ def test_corpus_root_comes_from_the_environment(root, monkeypatch, tmp_path, yam
         (["--number_of_epochs=0"], "number_of_epochs must be a whole number from 1, got 0"),
         (["--mixup_prob=2"], "mixup_prob must be a number from 0 to 1, got 2"),
         (["--max_train_s=0"], "max_train_s must be a number from 0.025 to 3600.0, got 0"),
+        (["--fixed_length_s=400"], "fixed_length_s must be a number from 0.025 to 360.0, got 400"),
         (["--waveform_scale=rms"], "waveform_scale must be one of .*got 'rms'"),
         (["--emotions=[ang, ang, hap, sad, neu]"], "emotions must be a list of at least two different labels"),
         (["--emotions=ang"], "emotions must be a list of at least two different labels, got ang"),

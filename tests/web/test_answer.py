@@ -13,8 +13,10 @@ import soundfile as sf
 import torch
 
 from speechbrain_ext.inference.speech_detector import SpeechDetector
-from speechbrain_ext.web.answer import NOTHING, answer
+from speechbrain_ext.web.answer import NOTHING, STOPPED, answer
+from speechbrain_ext.web.runs import Stopped
 from tests.babble import make_babble
+from tests.dataio.audio_files import without_length
 
 RATE_HZ = 16000
 
@@ -151,6 +153,18 @@ def test_answer_refuses_what_lasts_longer_than_half_an_hour(tmp_path):
     sf.write(tmp_path / "night.wav", np.zeros(31 * 60 * 100, np.int16), 100)
     html = answer(None, str(tmp_path / "night.wav"))
     assert "night.wav is longer than 30 minutes" in html and "speechbrain-ext timeline" in html
+
+
+def test_answer_can_be_stopped_while_a_recording_without_a_length_is_measured(tmp_path):
+    pytest.importorskip("av")
+    path = tmp_path / "a.flac"
+    sf.write(path, np.zeros(RATE_HZ, np.int16), RATE_HZ)
+
+    def progress(done_s, duration_s):
+        assert done_s / duration_s == 0
+        raise Stopped
+
+    assert answer(make_classifier(), str(without_length(path)), progress) == STOPPED
 
 
 def test_answer_escapes_names_and_labels(tmp_path):
