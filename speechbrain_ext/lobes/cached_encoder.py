@@ -19,6 +19,7 @@ from speechbrain_ext.dataio.waveform_scale import num_samples
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.lobes.encoder_checkpoint import BASE_KEY, tensors_sha256
 from speechbrain_ext.lobes.pooling import AttentivePooling, LayerSum
+from speechbrain_ext.lobes.preprocessor import find_waveform_scale
 from speechbrain_ext.lobes.pretrained import (
     config_from_folder,
     count_layers,
@@ -71,8 +72,11 @@ class CachedEncoder(nn.Module):
             n_layers = count_layers(found)
             truncate_config(found, arguments["num_layers"], repr(str(arguments["source"])))
             config = found.to_dict()
+        scale = arguments.get("waveform_scale", "peak")
+        self.waveform_scale = find_waveform_scale(scale, arguments.get("source"), arguments.get("save_path"))
+        known = {"source": None, "config": config, "waveform_scale": self.waveform_scale}
         with torch.device("meta"):
-            outline = TruncatedEncoder(**{**arguments, "source": None, "config": config})
+            outline = TruncatedEncoder(**{**arguments, **known})
         self.architecture, self.num_layers = outline.architecture, outline.num_layers
         self.min_samples, self.max_samples = outline.min_samples, outline.max_samples
         self.embedding_dim = outline.embedding_dim
@@ -95,7 +99,7 @@ class CachedEncoder(nn.Module):
             return TruncatedEncoder(**{**self.arguments, "num_layers": num_layers or self.cached_states.stop - 1})
 
     def identity(self, hashes: RememberedHashes) -> dict[str, Any]:
-        """Return plain values that decide which features a clip has: architecture, weights, layers, reduction.
+        """Return plain values that decide which features a clip has: architecture, weights, layers, reduction, scaling.
 
         Arguments
         ---------
@@ -118,6 +122,7 @@ class CachedEncoder(nn.Module):
             "weights": weights,
             "layers": list(self.cached_states),
             "reduction": None if self.pooling else self.arguments["feature_reduction"],
+            **({"waveform_scale": self.waveform_scale} if self.waveform_scale else {}),
         }
 
     def _kept_sha256(self) -> str:

@@ -86,8 +86,9 @@ def feature_datasets(
     clips: dict[str, Clip] = {}
     for part, of_part in entries.items():
         reader = hparams["train_clip" if part == "train" else "eval_clip"]
-        read = {utt_id: partial(_read, reader, utt_id, entry) for utt_id, entry in of_part.items()}
-        keys[part] = clip_keys(reader, of_part, read, hashes)
+        masked = hparams["mask_padding"]
+        read = {utt_id: partial(_read, reader, utt_id, entry, masked) for utt_id, entry in of_part.items()}
+        keys[part] = clip_keys(reader, of_part, read, hashes, masked)
         clips.update(
             (key, Clip(utt_id, of_part[utt_id]["duration"], read[utt_id])) for utt_id, key in keys[part].items()
         )
@@ -105,6 +106,7 @@ def clip_keys(
     manifest: Mapping[str, Mapping[str, Any]],
     read: Mapping[str, Callable[[], torch.Tensor]],
     hashes: RememberedHashes,
+    masked: bool = True,
 ) -> dict[str, str]:
     """Return the key of each clip: the hash of the samples that the encoder would get.
 
@@ -118,8 +120,11 @@ def clip_keys(
         Utterance id -> function that reads its waveform.
     hashes : RememberedHashes
         Knows the keys of recordings that have not changed.
+    masked : bool
+        Whether the encoder does not see what was padded to `fixed_length_s`.
     """
-    what = json.dumps(["clip", reader.store.sample_rate_hz, reader.max_s, reader.fixed_length_s, reader.waveform_scale])
+    cuts = ["clip", reader.store.sample_rate_hz, reader.max_s, reader.fixed_length_s, reader.waveform_scale]
+    what = json.dumps(cuts + ["masked"] * (masked and reader.fixed_length_s is not None))
 
     def place(utt_id: str) -> tuple[str, str]:
         entry = manifest[utt_id]
@@ -137,5 +142,7 @@ def clip_keys(
     return {utt_id: clip or computed[utt_id] for utt_id, clip in known.items()}
 
 
-def _read(reader: ClipReader, utt_id: str, entry: Mapping[str, Any]) -> torch.Tensor:
-    return reader(utt_id, entry["wav"], segment=segment_of(entry), samples_hash=entry.get(SAMPLES_HASH))[0]
+def _read(reader: ClipReader, utt_id: str, entry: Mapping[str, Any], masked: bool) -> torch.Tensor:
+    """Read what the encoder sees of a clip: behind a mask, not what was padded to a fixed length."""
+    wav, n_own = reader(utt_id, entry["wav"], segment=segment_of(entry), samples_hash=entry.get(SAMPLES_HASH))
+    return wav[: int(n_own)] if masked else wav

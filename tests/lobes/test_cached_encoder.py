@@ -66,6 +66,18 @@ def test_every_family_is_cached_with_all_its_layers(tmp_path, name):
     torch.testing.assert_close(cached(feats, lengths), expected, rtol=1e-4, atol=1e-4)
 
 
+def test_encoders_that_scale_in_other_ways_have_caches_of_their_own(tmp_path):
+    source, hashes = save_checkpoint("hubert", tmp_path), RememberedHashes(tmp_path / "known.json")
+    options = {"source": source, "feature_reduction": "mean", "num_layers": 2, "freeze": True}
+
+    def identity(scale):
+        return CachedEncoder(**options, waveform_scale=scale).identity(hashes)
+
+    assert identity("auto") == identity("layer") == {**identity(None), "waveform_scale": "layer"}
+    assert identity("peak") == {**identity(None), "waveform_scale": "peak"}
+    assert "waveform_scale" not in identity(None)  # as caches of earlier versions
+
+
 def test_nothing_of_the_transformer_is_held(source):
     encoder = CachedEncoder(source=source, num_layers=2, layer_weights="learned", **FROZEN)
     assert set(encoder.state_dict()) == {"layer_weights.logits"}

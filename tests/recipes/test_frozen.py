@@ -184,6 +184,16 @@ def test_exported_model_predicts_what_the_fold_did(train, demo_corpus, tmp_path)
     assert answers(load_classifier(tmp_path / "exported"), folder, demo_corpus) < 2e-3
 
 
+def test_padding_to_a_fixed_length_is_behind_the_mask_or_is_heard(train, demo_corpus, encoded, tmp_path):
+    options = ["--num_layers=1", "--lr=0.01", "--number_of_epochs=1", "--fixed_length_s=4.0"]
+    folders = train("masked", *options), train("heard", *options, "--mask_padding=False")
+    assert 80 < encoded() < 2 * 80  # of clips that are longer nothing is padded
+    for folder in folders:
+        export(folder, tmp_path / f"bundle_{folder.name}")
+        assert answers(load_classifier(tmp_path / f"bundle_{folder.name}"), folder, demo_corpus) < 2e-3
+    assert not np.allclose(posteriors(folders[0]), posteriors(folders[1]), atol=5e-3)
+
+
 def test_attentive_pooling_learns_from_all_frames_of_the_cache(train, demo_corpus, encoded, tmp_path):
     options = ["--feature_reduction=attentive", "--num_layers=1", "--lr=0.01", "--number_of_epochs=1"]
     folder = train("fold", *options)
