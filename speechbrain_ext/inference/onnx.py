@@ -42,9 +42,9 @@ LARGEST_FILE_BYTES = 1_900_000_000  # a protobuf ends at 2 GiB; above this the w
 def write_onnx(classifier: EncoderClassifier, path: str | os.PathLike, precision: str = "fp32") -> None:
     """Write a classifier as an ONNX file, after a check that onnxruntime agrees with PyTorch.
 
-    What PyTorch refuses, a graph cannot: of a clip that is shorter than the encoder's `min_samples` (in the file's
-    metadata), or whose relative length is above 1, all outputs are NaN; onnxruntime itself fails where `time` is too
-    short for one frame.
+    What PyTorch refuses, a graph cannot: of a clip that is shorter than the encoder's `min_samples` or longer than its
+    `max_samples` (both in the file's metadata), or whose relative length is above 1, all outputs are NaN; onnxruntime
+    itself fails where `time` is too short for one frame.
 
     Arguments
     ---------
@@ -84,6 +84,8 @@ def write_onnx(classifier: EncoderClassifier, path: str | os.PathLike, precision
         "sample_rate": str(classifier.hparams.sample_rate),
         "min_samples": str(encoder.min_samples),
     }
+    if classifier.mods.embedding_model.longest_samples is not None:
+        metadata["max_samples"] = str(classifier.mods.embedding_model.longest_samples)
     program = _to_onnx(model, encoder.min_samples, metadata)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,10 +115,14 @@ class _Graph(nn.Module):
     def forward(self, wavs: torch.Tensor, wav_lens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Turn waveforms [B, T] and relative lengths [B] into log-posteriors [B, C] and embeddings [B, D]."""
         emb = self.embedding_model(wavs, wav_lens)
-        if self.embedding_model.mask_padding:  # otherwise the encoder is told no lengths, and refuses none
-            n_samples = num_samples(wavs, wav_lens)
-            refused = (n_samples < self.embedding_model.encoder.min_samples) | (n_samples > wavs.shape[1])
-            emb = emb.masked_fill(refused.unsqueeze(1), float("nan"))
+        if self.embedding_model.mask_padding:
+            n_samples, shortest = num_samples(wavs, wav_lens), self.embedding_model.encoder.min_samples
+        else:  # the encoder is told no lengths: each clip is as long as the batch
+            n_samples, shortest = num_samples(wavs), self.embedding_model.min_samples
+        refused = (n_samples < shortest) | (n_samples > wavs.shape[1])
+        if self.embedding_model.longest_samples is not None:
+            refused = refused | (n_samples > self.embedding_model.longest_samples)
+        emb = emb.masked_fill(refused.unsqueeze(1), float("nan"))
         return self.classifier(emb), emb
 
 
@@ -179,7 +185,7 @@ def _quantize(path: Path, large: bool) -> Path:
 
 
 def _check_agreement(path: Path, model: _Graph, tolerance: float, posteriors_alone: bool = False) -> None:
-    """Compare onnxruntime with PyTorch for a clip alone and for a padded batch."""
+    """Compare onnxruntime with PyTorch for clips alone and for a padded batch, of even and odd numbers of frames."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -188,7 +194,8 @@ def _check_agreement(path: Path, model: _Graph, tolerance: float, posteriors_alo
     # Long enough for cutting to be seen.
     n_long = max(3 * n_short, *(n or 0 for n in (embedding_model.max_samples, embedding_model.fixed_samples))) + 1600
     generator = torch.Generator().manual_seed(0)
-    for n_times, lengths in ((n_short, [1.0]), (n_long, [n_short / n_long, 1.0])):
+    alone = ((n_short + n_more, [1.0]) for n_more in (0, 161))  # log-mel frames are 160 samples apart
+    for n_times, lengths in (*alone, (n_long, [n_short / n_long, 1.0])):
         wavs = 0.1 * torch.randn(len(lengths), n_times, generator=generator)
         wav_lens = torch.tensor(lengths)
         found = session.run(OUTPUTS, {"wavs": wavs.numpy(), "wav_lens": wav_lens.numpy()})

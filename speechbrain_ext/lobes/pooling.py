@@ -63,11 +63,13 @@ class AttentivePooling(AttentiveStatisticsPooling):
         Returns
         -------
         torch.Tensor
-            [B, 2 D].
+            [B, 2 D], of sums in float32 or better.
         """
+        exact = rows.to(torch.promote_types(rows.dtype, torch.float32))  # a square of 256 is beyond float16
         own = length_to_mask(lengths, max_len=rows.shape[1], dtype=torch.bool)  # [B, F]
-        uniform = own.unsqueeze(2).to(rows.dtype) / lengths[:, None, None]
-        context = torch.cat([rows, *(part.unsqueeze(1).expand_as(rows) for part in self._statistics(rows, uniform))], 2)
+        uniform = own.unsqueeze(2).to(exact.dtype) / lengths[:, None, None]
+        overall = (part.to(rows.dtype).unsqueeze(1).expand_as(rows) for part in self._statistics(exact, uniform))
+        context = torch.cat([rows, *overall], 2)
         if self.training:  # BatchNorm computes statistics, of own frames
             scores = rows.new_full(rows.shape, float("-inf")).masked_scatter(
                 own.unsqueeze(2), self._score(context[own])
@@ -75,7 +77,7 @@ class AttentivePooling(AttentiveStatisticsPooling):
         else:
             scores = self._score(context.flatten(0, 1)).view(rows.shape)
             scores = scores.masked_fill(~own.unsqueeze(2), float("-inf"))
-        return torch.cat(self._statistics(rows, scores.softmax(dim=1)), dim=1)
+        return torch.cat(self._statistics(exact, scores.softmax(dim=1, dtype=exact.dtype)), dim=1).to(rows.dtype)
 
     def _score(self, context: torch.Tensor) -> torch.Tensor:
         """Compute the attention scores of frames, [N, 3 D] -> [N, D]: all its convolutions see one frame."""

@@ -18,6 +18,7 @@ from speechbrain_ext.inference.onnx import write_onnx
 from speechbrain_ext.lobes.truncated_encoder import TruncatedHuBERT
 from speechbrain_ext.nnet.projection import EmotionClassifier, EmotionEmbedding
 from tests.bundle_making import save_parts
+from tests.tiny_encoders import ENCODERS
 from tests.tiny_hubert import SMALL
 
 EMOTIONS = ["ang", "hap", "sad", "neu"]
@@ -36,13 +37,15 @@ KINDS = {
         {"feature_reduction": "first", "waveform_scale": None, "mask_padding": False, "max_s": 1.5},
     ),
 }
+LOG_MEL = ("wav2vec2-bert", "whisper")
 
 
 def make_classifier(folder, config, **settings):
     """Write a bundle with random weights that matter, biases and LayerNorms as well, and load it."""
     torch.manual_seed(0)
-    config = {**SMALL, "num_hidden_layers": 2, **config}
-    encoder = TruncatedHuBERT(config=config, num_layers=config["num_hidden_layers"])
+    n_layers = 1 if config.get("model_type") in LOG_MEL else config.get("num_hidden_layers", 2)
+    config = {**({} if config.get("model_type") in LOG_MEL else SMALL), "num_hidden_layers": n_layers, **config}
+    encoder = TruncatedHuBERT(config=config, num_layers=n_layers)
     parts = {"encoder": encoder, "f_0": EmotionEmbedding(encoder.embedding_dim, 8), "f_1": EmotionClassifier(8, 4)}
     for part in parts.values():
         for parameter in part.parameters():
@@ -173,6 +176,30 @@ def test_file_holds_no_path_of_this_machine(exported, root):
     _, path = exported("first")
     assert str(root).encode() not in path.read_bytes()
     assert b"stack_trace" not in path.read_bytes()
+
+
+@pytest.mark.parametrize("model_type", LOG_MEL)
+def test_log_mel_of_any_number_of_frames_equals_pytorch_up_to_the_longest(tmp_path, model_type):
+    """Whisper takes 1 s here, w2v-BERT any length; the traced example has an even number of frames."""
+    config = {"model_type": model_type, **ENCODERS[model_type][1]}
+    if model_type == "whisper":
+        config["max_source_positions"] = 50
+    classifier = make_classifier(tmp_path, config, waveform_scale=None)
+    write_onnx(classifier, tmp_path / "model.onnx")
+    wavs = 0.1 * torch.randn(2, 17000, generator=torch.Generator().manual_seed(0))
+    for n_times in (560, 719, 720, 880, 15840, 15999, 16000):  # 2, 2, 3, 4, ... log-mel frames of 25 ms
+        found = run(tmp_path / "model.onnx", wavs[:, :n_times], torch.ones(2))
+        with torch.inference_mode():
+            assert_agree(found[0], classifier.classify_batch(wavs[:, :n_times])[0].numpy())
+    longest = {"whisper": "16000"}.get(model_type)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    assert session.get_modelmeta().custom_metadata_map.get("max_samples") == longest
+    found = run(tmp_path / "model.onnx", wavs, torch.tensor([0.5, 1.0]))[0]
+    with torch.inference_mode():
+        wanted = classifier.classify_batch(wavs, torch.tensor([0.5, 0.9]))[0].numpy()
+    np.testing.assert_allclose(found[0], wanted[0], rtol=0, atol=1e-4)
+    assert np.isnan(found[1]).all() == (longest is not None)
+    assert np.isnan(run(tmp_path / "model.onnx", wavs[:, :16001], torch.ones(2))[0]).all() == (longest is not None)
 
 
 @pytest.mark.parametrize("name", ["onnx", "onnxscript", "onnxruntime"])

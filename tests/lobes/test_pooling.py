@@ -129,3 +129,15 @@ def test_a_frozen_encoder_trains_what_stands_above_it(tmp_path, clips):
 def test_unknown_layer_weights_are_refused():
     with pytest.raises(InputError, match=r"layer_weights must be one of \(None, 'learned'\), got 'fixed'"):
         make_encoder("hubert", layer_weights="fixed")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_attentive_pooling_of_large_values_in_half_precision_sums_in_float32(dtype):
+    """A square of 400 is beyond float16; the values that the two see are the same."""
+    torch.manual_seed(0)
+    pooling = AttentivePooling(8).eval()
+    rows, lengths = (400 * torch.randn(2, 1500, 8)).to(dtype), torch.tensor([1500, 700])
+    expected = pooling(rows.float(), lengths)
+    found = pooling.to(dtype)(rows, lengths)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.float(), expected, rtol=0.05, atol=20.0)

@@ -37,6 +37,22 @@ NORMS = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
+def test_batch_norm_in_training_is_of_the_clips_own_frames(small_config, layout, monkeypatch):
+    LAYOUTS[layout](monkeypatch)
+    wavs, wav_lens = 0.3 * torch.randn(2, 16000), torch.tensor([1.0, 0.9])
+    found = []
+    for n_more in (0, 320, 9000):
+        torch.manual_seed(0)
+        config = {**small_config, **NORMS["batch"]}
+        encoder = TruncatedHuBERT(config=config, num_layers=2, projection_dropout=0.0, feature_reduction="mean")
+        output = encoder.train()(nn.functional.pad(wavs, (0, n_more)), wav_lens * 16000 / (16000 + n_more))
+        found.append((output, encoder.model.encoder.pos_conv_embed.batch_norm.running_var))
+    for output, variances in found[1:]:
+        torch.testing.assert_close(output, found[0][0], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(variances, found[0][1], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("scale", ["peak", "layer", None])
 @pytest.mark.parametrize("reduction", ["first", "mean", None])

@@ -3,7 +3,7 @@
 import torch
 
 from speechbrain_ext.lobes.family import Model
-from speechbrain_ext.lobes.frames import Frames
+from speechbrain_ext.lobes.frames import Frames, PaddedFrames
 from speechbrain_ext.lobes.waveform_family import WaveformFamily
 from speechbrain_ext.rules import TRUTH
 
@@ -19,8 +19,12 @@ class Hubert(WaveformFamily):
     def position_embedding(self, embed: Model, rows: torch.Tensor, frames: Frames) -> torch.Tensor:
         """Compute the positional convolution; with `conv_pos_batch_norm`, after a BatchNorm without weight norm."""
         if getattr(embed, "batch_norm", None) is not None:  # of a clip's own frames: the padding has to stay zero
+            norm = embed.batch_norm
             own = frames.pack(rows)
-            rows = frames.pad(embed.batch_norm(own.reshape(-1, own.shape[-1])).view_as(own))
+            if norm.training and isinstance(frames, PaddedFrames) and frames.own is not None:
+                rows = rows.masked_scatter(frames.own.unsqueeze(2), norm(rows[frames.own]).to(rows.dtype))
+            else:
+                rows = frames.pad(norm(own.reshape(-1, own.shape[-1])).view_as(own))
         return super().position_embedding(embed, rows, frames)
 
 

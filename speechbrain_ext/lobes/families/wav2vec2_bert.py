@@ -76,8 +76,8 @@ class Wav2Vec2Bert(Family):
         """Compute log-mel filterbanks, stack two frames, and project them."""
         tables = self.tables if torch.compiler.is_exporting() else None
         feats = kaldi_log_mel(wavs, n_samples, tables)  # [B, F, M]
-        n_frames = feats.shape[1] // STACKED
-        feats = feats[:, : n_frames * STACKED].unflatten(1, (n_frames, STACKED)).flatten(2)  # [B, F, M] -> [B, F/2, 2M]
+        # Not by a slice and unflatten: an exported graph takes for granted that F is even, as it is in its example.
+        feats = feats.unfold(1, STACKED, STACKED).transpose(2, 3).flatten(2)  # [B, F, M] -> [B, F // 2, 2M]
         feats = feats.to(model.feature_projection.projection.weight.dtype)
         feats, frames = pack_rows(feats, self.frame_lengths(n_samples), padded, packs, self.eager)
         return model.feature_projection(feats)[0], frames

@@ -96,8 +96,9 @@ class Whisper(Family):
             own = length_to_mask(n_mel_frames, max_len=hidden.shape[2], dtype=torch.bool)
             hidden = hidden.masked_fill(~own.unsqueeze(1), 0.0)
         rows = F.gelu(model.conv2(hidden)).transpose(1, 2).contiguous()  # [B, D, T] -> [B, D, F] -> [B, F, D]
-        positions = model.embed_positions.weight[: rows.shape[1]]
-        rows = rows + F.pad(positions, (0, 0, 0, rows.shape[1] - len(positions)))  # of a row longer than any clip
+        table = model.embed_positions.weight
+        places = torch.arange(rows.shape[1], device=table.device).clamp(max=len(table) - 1)  # a row may be longer
+        rows = rows + table[places]
         return pack_rows(rows, self.frame_lengths(n_samples), padded, packs, self.eager)
 
     def attention_input(self, layer: Layer, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
