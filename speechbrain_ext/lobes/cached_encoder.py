@@ -69,9 +69,9 @@ class CachedEncoder(nn.Module):
         if arguments.get("source") is not None:
             self.folder = find_checkpoint(arguments["source"], arguments.get("save_path"))
             found = config_from_folder(self.folder)
-            n_layers = count_layers(found)
-            truncate_config(found, arguments["num_layers"], repr(str(arguments["source"])))
-            config = found.to_dict()
+            n_layers, default = count_layers(found), type(found)()
+            config = {key: value for key, value in found.to_dict().items() if hasattr(default, key)}
+            truncate_config(found, arguments["num_layers"], repr(str(arguments["source"])))  # or refuse the number
         scale = arguments.get("waveform_scale", "peak")
         self.waveform_scale = find_waveform_scale(scale, arguments.get("source"), arguments.get("save_path"))
         known = {"source": None, "config": config, "waveform_scale": self.waveform_scale}
