@@ -25,6 +25,7 @@ from speechbrain_ext.dataio.feature_cache import FeatureCache
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.bundle_writer import seal_bundle
 from speechbrain_ext.lobes.truncated_encoder import TruncatedHuBERT
+from speechbrain_ext.training.checkpoint_files import SUMS_FILE, seal_checkpoint
 from tests.babble import make_babble
 from tests.bundle_making import edit_config, edit_json, make_bundle, write_yaml
 from tests.recipes.fold_reading import SMALL
@@ -69,6 +70,12 @@ def pickled(marker, path):
     """Write a pickle that runs a command, as torch writes it."""
     torch.save({"weight": Bomb()}, path)
     runs(marker, lambda: torch.load(path, weights_only=False))
+
+
+def seal(checkpoint):
+    """Write the sums anew: an attacker can."""
+    (checkpoint / SUMS_FILE).unlink()
+    seal_checkpoint(checkpoint)
 
 
 def test_security_md_has_these_inputs_and_no_others(root):
@@ -124,12 +131,14 @@ def test_a_checkpoint_runs_nothing(fit, tmp_path, marker, capsys):
     for name in ("encoder", "optimizer_network", "dataloader-TRAIN"):
         shutil.rmtree(checkpoint)
         shutil.copytree(whole, checkpoint)
-        (checkpoint / "SHA256SUMS").unlink()
         pickled(marker, checkpoint / f"{name}.ckpt")
-        with contextlib.suppress(Exception):
+        seal(checkpoint)
+        read = name != "dataloader-TRAIN"  # that of a finished epoch is not
+        with pytest.raises(InputError, match="it cannot be loaded") if read else contextlib.nullcontext():
             fit("fold1", "--number_of_epochs=2")
         assert not marker.exists(), name
     pickled(marker, checkpoint / "f_1.ckpt")
+    seal(checkpoint)
     assert main(["export", str(fold), "out"]) == 1
     assert "f_1.ckpt are refused: they hold more than tensors" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

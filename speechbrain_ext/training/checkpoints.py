@@ -4,6 +4,7 @@ import concurrent.futures
 import copy
 import logging
 import os
+import pickle
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -22,12 +23,13 @@ from speechbrain.utils.distributed import ddp_barrier, ddp_broadcast, if_main_pr
 
 from speechbrain_ext.atomic_write import sync
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.rules import shown
 from speechbrain_ext.storage import describe_fault
-from speechbrain_ext.training.checkpoint_files import find_damage, read_meta, seal_checkpoint
+from speechbrain_ext.training.checkpoint_files import OWNER, find_damage, read_meta, seal_checkpoint
 
 INCOMPLETE = "incomplete"
-OWNER = "run"  # the key in a checkpoint's meta data
 DAMAGED = "damaged-"  # what the name of a checkpoint begins with that was set aside
+UNLOADABLE = (LookupError, TypeError, ValueError, RuntimeError, AttributeError, EOFError, pickle.UnpicklingError)
 logger = logging.getLogger(__name__)
 
 
@@ -191,11 +193,17 @@ verbosity
         Raises
         ------
         InputError
-            If one of its files is missing, or not as it was written; or if another run has saved it.
+            If one of its files is missing, not as it was written, or holds something else than it should; or if
+            another run has saved it.
         """
         check_whole(checkpoint.path)
         check_owner(checkpoint, self.owner)
-        super().load_checkpoint(checkpoint)
+        try:
+            super().load_checkpoint(checkpoint)
+        except torch.OutOfMemoryError:
+            raise
+        except UNLOADABLE as error:
+            raise _damaged(checkpoint.path, f"it cannot be loaded ({shown(' '.join(str(error).split()))})") from error
 
     def list_checkpoints(self) -> list[Checkpoint]:
         """List all checkpoints, the one that is being written as well, once it is in place."""
@@ -306,10 +314,14 @@ def _put_in_place(folder: Path, target: Path, verbosity: int) -> None:
 def check_whole(folder: Path) -> None:
     """Refuse a checkpoint of which a file is missing, or not as it was written."""
     if damage := find_damage(folder):
-        raise InputError(
-            f"the checkpoint {folder} is damaged: {damage}. Copy the run's folder again from where it is whole; or run "
-            "train.py on it without --test_only, which goes on from the checkpoint before."
-        )
+        raise _damaged(folder, damage)
+
+
+def _damaged(folder: Path, damage: str) -> InputError:
+    return InputError(
+        f"the checkpoint {folder} is damaged: {damage}. Copy the run's folder again from where it is whole; or run "
+        "train.py on it without --test_only, which goes on from the checkpoint before."
+    )
 
 
 def check_owner(checkpoint: Checkpoint, owner: Mapping[str, Any]) -> None:

@@ -88,7 +88,12 @@ def check_run_folder(
                 words = (explain or {}).get(key)
                 what = words() if words else f"{key} is {before.get(key)!r} there, {value!r} now"
                 raise InputError(f"{folder} holds another run: {what}. {HINT}")
-        if saved_file.exists() and has_checkpoints(folder):
+        if has_checkpoints(folder):
+            if not saved_file.exists():
+                raise InputError(
+                    f"{saved_file} is missing, without which it is not known with which settings the checkpoints "
+                    f"beside it were trained. {DAMAGED_HINT}"
+                )
             changed = _changed_settings(saved_file, text, resumable_keys)
             if changed:
                 raise InputError(f"{folder} holds a run with other settings: {'; '.join(changed)}. {HINT}")

@@ -1,9 +1,11 @@
 """What is wrong with a checkpoint's files is found before they are loaded."""
 
+import os
 import subprocess
 
 import pytest
 import torch
+from speechbrain.utils.epoch_loop import EpochCounter
 
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.training.checkpoint_files import SUMS_FILE, find_damage
@@ -65,11 +67,23 @@ def fill(data):
         ("CKPT.yaml", fill(b"[" * 10_000), "CKPT.yaml cannot be read"),
         ("CKPT.yaml", fill(b"\xff\xfe\x80"), "CKPT.yaml cannot be read"),
         ("CKPT.yaml", lambda path: path.unlink(), "CKPT.yaml cannot be read"),
+        ("CKPT.yaml", fill(b"[unixtime, end-of-epoch]"), "CKPT.yaml cannot be read"),
+        ("CKPT.yaml", fill(b"{unixtime: 1, end-of-epoch: true, epoch: [1]}"), "CKPT.yaml cannot be read"),
+        ("CKPT.yaml", fill(b"{unixtime: 1, end-of-epoch: true, best_epoch: [1]}"), "CKPT.yaml cannot be read"),
+        ("CKPT.yaml", lambda path: (path.unlink(), os.mkfifo(path)), "CKPT.yaml cannot be read"),
+        (SUMS_FILE, lambda path: path.unlink(), "SHA256SUMS is missing"),
+        (
+            SUMS_FILE,
+            lambda path: path.write_text(path.read_text().splitlines()[0] + "\n"),
+            "SHA256SUMS lacks model.ckpt",
+        ),
+        (SUMS_FILE, lambda path: (path.unlink(), os.mkfifo(path)), "SHA256SUMS cannot be read"),
         (SUMS_FILE, fill(b""), "SHA256SUMS cannot be read"),
         (SUMS_FILE, fill(b"\xff\xfe\x80"), "SHA256SUMS cannot be read"),
     ],
 )
 def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_it_is_loaded(checkpointer, caplog, name, harm, said):
+    checkpointer.owner = {"fold": 1}
     before, newest = save(checkpointer, 1.0, epoch=1), save(checkpointer, 2.0, epoch=2)
     harm(newest / name)
     checkpointer.set_aside_damaged()
@@ -94,3 +108,23 @@ def test_a_checkpoint_of_an_earlier_version_has_no_sums_and_is_loaded(checkpoint
     (folder / SUMS_FILE).unlink()
     checkpointer.set_aside_damaged()
     assert checkpointer.recover_if_possible().path == folder
+
+
+@pytest.mark.parametrize(
+    ("name", "harm"),
+    [
+        ("model.ckpt", lambda path: path.unlink()),
+        ("model.ckpt", fill(b"x")),
+        ("model.ckpt", lambda path: torch.save(Exception, path)),
+        ("model.ckpt", lambda path: torch.save({"weight": torch.zeros(2)}, path)),
+        ("counter.ckpt", fill(b"x")),
+    ],
+)
+def test_what_cannot_be_loaded_is_said_also_where_no_sum_tells_it(tmp_path, name, harm):
+    parts = {"model": torch.nn.Linear(3, 3), "counter": EpochCounter(3)}
+    checkpointer = AtomicCheckpointer(tmp_path / "save", parts)
+    folder = checkpointer.save_checkpoint().path
+    (folder / SUMS_FILE).unlink()
+    harm(folder / name)
+    with pytest.raises(InputError, match=r"CKPT\S+ is damaged: it cannot be loaded \(.*\). Copy the run"):
+        checkpointer.recover_if_possible()

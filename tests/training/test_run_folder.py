@@ -155,9 +155,20 @@ def test_claim_goes_on_from_the_saved_file_itself(claim):
 
 def test_claim_without_saved_settings_goes_on(claim):
     folder = claim()
-    (folder / "hyperparams.yaml").unlink()  # killed between the two files
+    (folder / "hyperparams.yaml").unlink()
+    (folder / "save" / "CKPT+1").rmdir()  # killed between the two files
     claim()
     assert load(folder / "hyperparams.yaml")["lr"] == 0.0001
+
+
+@pytest.mark.parametrize("overrides", ["", "lr: 0.5"])
+def test_claim_refuses_checkpoints_of_which_the_settings_are_gone(claim, overrides):
+    folder = claim()
+    (folder / "hyperparams.yaml").unlink()
+    before = contents(folder)
+    with pytest.raises(InputError, match="hyperparams.yaml is missing, without which .* Copy that file again from wh"):
+        claim(overrides)
+    assert contents(folder) == before
 
 
 @pytest.mark.parametrize("name", ["save", "hyperparams.yaml"])
