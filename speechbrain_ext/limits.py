@@ -9,6 +9,8 @@ LONGEST_RECORDING_S = 24 * 3600.0
 LARGEST_RATE_HZ = 384_000  # recorders stop there
 LARGEST_N_CHANNELS = 64
 MOST_SAMPLES_A_SECOND = 1_600_000  # of all channels: 8 at 192 kHz, 32 at 48 kHz
+MOST_HEADER_PARTS = 256  # chunks and tags before the samples, each of which may be of 8 bytes
+MOST_BLOCKS = 5_000_000  # of a container, each with a header: a day in blocks of 20 ms has 4,320,000
 # What is made of it.
 LONGEST_PREDICTED_S = 120.0  # --max_s of `predict`: an emotion seldom lasts that long
 LONGEST_CLIP_S = 3600.0  # that is read as a whole; max_s
@@ -17,6 +19,7 @@ LONGEST_WINDOW_S = 300.0  # of a timeline
 SHORTEST_HOP_S = 0.01
 LONGEST_ON_PAGE_S = 1800.0
 MOST_SAMPLES_ON_PAGE = 1800 * 96_000  # of all channels: half an hour at 48 kHz, stereo
+MOST_FOLDS = 100_000  # that a report looks for
 # A bundle, and an encoder's config.json.
 LARGEST_JSON_BYTES = 65_536
 LONGEST_TEXT = 1000

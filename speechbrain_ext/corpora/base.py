@@ -17,7 +17,7 @@ from speechbrain_ext.corpora.sources import check_data_folder, check_no_archive
 from speechbrain_ext.dataio.copies import describe_copies, mark_copies
 from speechbrain_ext.dataio.grouping import regroup
 from speechbrain_ext.dataio.manifest import SHOWN, Manifest, Row, fingerprint, first_lines, samples_fingerprint
-from speechbrain_ext.dataio.overlaps import describe_overlaps
+from speechbrain_ext.dataio.overlaps import describe_overlaps, mark_same_files
 from speechbrain_ext.dataio.published_folds import count_published_folds
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.limits import MOST_LABELS
@@ -292,6 +292,7 @@ def prepare_corpus(
     whole = part is None and set(chosen) == set(corpus.emotions)
     expected_hours = corpus.hours if whole else sum(listed_s) / 3600
     manifest = regroup(reading.manifest(rows, root, sample_rate_hz, progress), group_by, n_folds)
+    mark_same_files(manifest, root)
     if is_this and not faults and expected_hours:
         faults = compare_hours([entry["duration"] for entry in manifest.values()], expected_hours)
         faults_said = f"These are {corpus.title}'s utterances, but not its recordings. {' '.join(faults)}"

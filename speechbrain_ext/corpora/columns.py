@@ -16,7 +16,7 @@ KNOWN = (*REQUIRED, "id", "group", *TIMES, *ATTRIBUTES)
 # What entries of a manifest call otherwise, or measure.
 NOT_READ = {
     **dict.fromkeys(("duration", "length"), "lengths are measured"),
-    **dict.fromkeys(("labels", "parts", "place", "number", "tied", "copy_of", "samples_hash"), ""),
+    **dict.fromkeys(("labels", "parts", "place", "number", "tied", "copy_of", "same_file", "samples_hash"), ""),
 }
 # What others call the columns, for "did you mean".
 SIMILAR = {

@@ -1,8 +1,12 @@
 """Whether a file holds all that its header announces: libsndfile reads a truncated file as a shorter one in silence."""
 
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, Optional
+
+from speechbrain_ext.errors import InputError
+from speechbrain_ext.limits import MOST_BLOCKS, MOST_HEADER_PARTS
 
 
 class _Chunks(NamedTuple):
@@ -49,6 +53,11 @@ def missing_bytes(path: str | Path) -> int:
     int
         Missing bytes of WAV, RF64, AIFF, AU, CAF, Wave64, Ogg, WebM, Matroska and MP3 files; 0 for other formats, and
         where the header announces no length, as that of a stream.
+
+    Raises
+    ------
+    InputError
+        If there are more headers than any recording has, such as millions of empty chunks.
     """
     with open(path, "rb") as file:
         size = file.seek(0, 2)
@@ -99,6 +108,13 @@ def is_unfinished_wav(path: str | Path) -> bool:
         return riff == b"RIFF" and _is_placeholder(n_bytes)
 
 
+def _at_most(most: int) -> Iterator[None]:
+    """Count headers that are gone through."""
+    for _ in range(most):
+        yield
+    raise InputError(f"more than {most} headers follow one another, the most that are gone through.")
+
+
 def _is_placeholder(n_bytes: int) -> bool:
     """Tell whether a size is one that programs write when they cannot seek back to correct it."""
     return n_bytes <= 0 or 0x7F000000 <= n_bytes <= 0x80000000 or 0xFFFFF000 <= n_bytes <= 0xFFFFFFFF
@@ -109,7 +125,10 @@ def _end_of_samples(file: BinaryIO, chunks: _Chunks) -> Optional[int]:
     file.seek(chunks.first)
     n_header = chunks.name_bytes + struct.calcsize(chunks.size_format)
     wide = 0  # RF64: the size of the data in 64 bits
-    while len(header := file.read(n_header)) == n_header:
+    for _ in _at_most(MOST_HEADER_PARTS):
+        header = file.read(n_header)
+        if len(header) < n_header:
+            break
         name = header[:4]
         (n_bytes,) = struct.unpack(chunks.size_format, header[chunks.name_bytes :])
         if chunks.counts_header:
@@ -129,7 +148,7 @@ def _end_of_samples(file: BinaryIO, chunks: _Chunks) -> Optional[int]:
 def _walk_ogg(file: BinaryIO) -> tuple[int, int]:
     """Return how many logical streams there are, and where the last page ends."""
     n_streams = end = 0
-    while True:
+    for _ in _at_most(MOST_BLOCKS):
         file.seek(end)
         header = file.read(OGG_PAGE.size)
         if header[:4] != b"OggS"[: len(header)] or not header:
@@ -141,18 +160,19 @@ def _walk_ogg(file: BinaryIO) -> tuple[int, int]:
         n_streams += bool(flags & BOS)
         end += OGG_PAGE.size + n_segments + sum(segments)
         if len(segments) < n_segments:
-            return n_streams, end
+            break
+    return n_streams, end
 
 
 def _end_of_ebml(file: BinaryIO) -> int:
     """Return where the last element of a WebM or Matroska file ends; elements of unknown length are gone into."""
     position = end = 0
-    while True:
+    for _ in _at_most(MOST_BLOCKS):
         file.seek(min(position, FAR))
         header = file.read(12)
         n_name = 9 - header[0].bit_length() if header else 5
         if n_name > 4:  # the end, or no element
-            return max(position, end)
+            break
         n_size = 9 - header[n_name].bit_length() if len(header) > n_name else 1
         position += n_name + n_size
         if len(header) < n_name + n_size:
@@ -162,6 +182,7 @@ def _end_of_ebml(file: BinaryIO) -> int:
         if n_bytes != unknown:
             end = max(end, position + n_bytes)
             position += 0 if header[:n_name] == SEGMENT else n_bytes
+    return max(position, end)
 
 
 def _mp3_frame_bytes(header: bytes) -> int:
@@ -180,7 +201,10 @@ def _start_of_mp3(file: BinaryIO) -> int:
     """Return where the ID3 tags before the first frame end."""
     start = 0
     file.seek(0)
-    while (tag := file.read(10))[:3] == b"ID3" and len(tag) == 10:
+    for _ in _at_most(MOST_HEADER_PARTS):
+        tag = file.read(10)
+        if tag[:3] != b"ID3" or len(tag) < 10:
+            break
         size = tag[6] << 21 | tag[7] << 14 | tag[8] << 7 | tag[9]
         start += 10 + size + (10 if tag[5] & 0x10 else 0)
         file.seek(start)
@@ -191,7 +215,10 @@ def _end_of_frames(file: BinaryIO) -> Optional[int]:
     """Return where the last frame of an MP3 ends by its header; None if the file is none."""
     start = end = _start_of_mp3(file)
     file.seek(end)
-    while n_bytes := _mp3_frame_bytes(file.read(4)):
+    for _ in _at_most(MOST_BLOCKS):
+        n_bytes = _mp3_frame_bytes(file.read(4))
+        if not n_bytes:
+            break
         end += n_bytes
         file.seek(end)
     return end if end > start else None

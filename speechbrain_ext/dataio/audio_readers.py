@@ -214,7 +214,11 @@ def open_audio(path: str | Path, utt_id: str) -> Iterator[AudioReader]:
         raise InputError(f"the name {ascii(str(path))} is no UTF-8. Rename the file.") from error
     if is_empty:
         raise InputError(f"{utt_id}: {path} is empty (0 bytes). Copy it again.")
-    if missing := missing_bytes(path):
+    try:
+        missing = missing_bytes(path)
+    except InputError as error:
+        raise InputError(f"{utt_id}: {path} cannot be read as audio: {error} Convert it, or leave it out.") from error
+    if missing:
         raise InputError(
             f"{utt_id}: {path} is truncated: its header announces {missing} bytes more than the file holds. "
             "Copy it again."

@@ -9,7 +9,7 @@ from speechbrain_ext.dataio.manifest import UNKNOWN_SPEAKER, Manifest
 from speechbrain_ext.dataio.sample_hash import SAMPLES_HASH
 from speechbrain_ext.errors import InputError, check_whole_number
 
-NO_GROUPS = ("wav", "duration", "emo", "start", "labels", "parts", "copy_of", SAMPLES_HASH)
+NO_GROUPS = ("wav", "duration", "emo", "start", "labels", "parts", "copy_of", "same_file", SAMPLES_HASH)
 
 
 def regroup(manifest: Manifest, group_by: Optional[str] = None, n_folds: Optional[int] = None) -> Manifest:

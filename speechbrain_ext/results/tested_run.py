@@ -15,6 +15,7 @@ import numpy as np
 from speechbrain_ext.checksums import sha256_of
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.json_reader import read_object
+from speechbrain_ext.limits import MOST_FOLDS
 from speechbrain_ext.results.significance import accuracies
 from speechbrain_ext.rules import ANY_TEXT, ANY_TEXTS, OBJECT, TRUTH, Rule, number, shown, whole
 
@@ -54,7 +55,7 @@ RULES: dict[str, Rule] = {
         "a list of different texts", lambda value: ANY_TEXTS.allows(value) and len(set(value)) == len(value)
     ),
     "confusion": COUNTS,
-    "n_folds": FROM_1,
+    "n_folds": whole(1, MOST_FOLDS),
     "fold": FROM_1,
     "seed": FROM_0,
     "test_group": ANY_TEXT,

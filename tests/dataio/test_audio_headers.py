@@ -28,3 +28,21 @@ def test_headers_that_lead_out_of_the_file_are_read_or_refused(tmp_path, name):
         assert tell(path) in (True, False)
     with pytest.raises(InputError, match="x.wav (cannot be read as audio|is truncated)"):
         probe_audio(path, "u")
+
+
+MANY_HEADERS = {
+    "chunks.wav": b"RIFF\xff\xff\0\0WAVE" + 300 * b"junk\0\0\0\0",
+    "tags.mp3": 300 * b"ID3\x03\0\0\0\0\0\0",  # libmpg123 writes a line on each to the terminal
+    "elements.webm": b"\x1a\x45\xdf\xa3\x80" + 300 * b"\xec\x80",
+    "pages.ogg": 300 * (b"OggS" + bytes(23)),
+    "frames.mp3": 300 * (b"\xff\xf3\x14\xc4" + bytes(20)),
+}
+
+
+@pytest.mark.parametrize("name", MANY_HEADERS)
+def test_no_more_headers_are_gone_through_than_recordings_have(tmp_path, monkeypatch, capfd, name):
+    monkeypatch.setattr(audio_headers, "MOST_BLOCKS", 256)
+    (tmp_path / name).write_bytes(MANY_HEADERS[name])
+    with pytest.raises(InputError, match=f"^u: .*{name} cannot be read as audio: more than 256 headers follow one ano"):
+        probe_audio(tmp_path / name, "u")
+    assert capfd.readouterr().err == ""

@@ -1,9 +1,12 @@
 """Clips that share a stretch of a recording."""
 
+import os
+import shutil
+
 import pytest
 
 from speechbrain_ext.dataio.folds import check_no_leak
-from speechbrain_ext.dataio.overlaps import describe_overlaps, find_overlaps
+from speechbrain_ext.dataio.overlaps import describe_overlaps, find_overlaps, mark_same_files
 from speechbrain_ext.errors import InputError
 
 
@@ -34,6 +37,27 @@ def test_clips_of_one_side_or_of_other_recordings_do_not_overlap():
     assert find_overlaps(manifest, dict.fromkeys(manifest, "train")) == []
     manifest["b"]["wav"] = "other.wav"
     assert by_group(manifest) == []
+
+
+@pytest.mark.parametrize("make", [shutil.copy, os.symlink, os.link])
+@pytest.mark.parametrize("time", [(0.5, 2.5), None])
+def test_segments_of_a_copy_overlap_as_those_of_the_recording(tmp_path, make, time):
+    (tmp_path / "long.wav").write_bytes(b"the same")
+    (tmp_path / "other.wav").write_bytes(b"as long.")
+    make(tmp_path / "long.wav", tmp_path / "copy.wav")
+    manifest = {**clips((0, 2)), **{name: clips(None, time)["b"] for name in "bc"}}
+    manifest["b"]["wav"], manifest["c"]["wav"] = "{data_root}/other.wav", f"{tmp_path}/copy.wav"
+    assert by_group(manifest) == []
+    mark_same_files(manifest, tmp_path)
+    assert [len(pair) for pair in by_group(manifest)] == [2] and "b" not in by_group(manifest)[0]
+    (said,) = describe_overlaps(manifest).values()
+    assert "long.wav" in said and "copy.wav" in said and said.endswith(", which are one recording.")
+
+
+def test_files_are_compared_where_there_are_segments_only(tmp_path):
+    manifest = clips(None, None)
+    mark_same_files(manifest, tmp_path / "nothing is opened")
+    assert manifest == clips(None, None)
 
 
 def test_overlaps_are_described_with_times_and_groups():

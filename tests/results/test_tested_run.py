@@ -67,6 +67,7 @@ def test_metrics_of_any_other_type_are_refused_in_a_sentence(tmp_path, key):
         ({"seed": "one"}, f"seed must be {RULES['seed'].text}, got 'one'."),
         ({"UA": float("inf")}, "UA must be a number from 0 to 1, got inf."),
         ({"fold": 6, "n_folds": 5}, "'fold' must be from 1 to 5, got 6."),
+        ({"n_folds": 3_000_000}, "n_folds must be a whole number from 1 to 100000, got 3000000."),
         ({"emotions": ["ang", "ang"]}, "emotions must be a list of different texts, got ['ang', 'ang']."),
         ({"emotions": ["ang", ["sad"]]}, "emotions must be a list of different texts, got ['ang', ['sad']]."),
         ({"speakers": {"f1_0": ["f"]}}, "speakers must be an object of texts, got {'f1_0': ['f']}."),
