@@ -108,6 +108,7 @@ def export_fold(fold_dir: Path, out_dir: Path, name: Optional[str] = None, onnx:
         check_settings(settings)
     except InputError as error:
         raise InputError(f"{fold_dir / HYPERPARAMS_FILE}: {error}") from error
+    _check_wiring(fold_dir, settings)
     facts = {
         "corpus": metrics["corpus"],
         "corpus_title": title_of(get_corpus(metrics["corpus"]), metrics["corpus_faults"]),
@@ -152,6 +153,25 @@ def read_result(fold_dir: Path) -> dict[str, Any]:
     if list(metrics["recall"]) != metrics["emotions"]:
         raise InputError(f"{path}: recall must have the emotions' names, got {shown(metrics['recall'])}. {HINT}")
     return metrics
+
+
+def _check_wiring(fold_dir: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse a model that is not wired as a bundle is: its answers would be others."""
+    custom = settings.get("custom_wiring", {})
+    parts = [name for name in ("eval_clip", "f_0", "f_1") if name in custom]
+    ((cls, arguments),) = custom.get("encoder", {"": {}}).items()
+    if ".Truncated" in cls:
+        wrong = [key for key in ("layer_weights", "feature_reduction") if arguments.get(key) != {"!ref": f"<{key}>"}]
+        parts += [f"encoder.{key}" for key in wrong]
+        if arguments.get("waveform_scale", "peak") is not None:  # beside that of the clips
+            parts.append("encoder.waveform_scale")
+    elif cls and not cls.endswith(".FilterbankEncoder"):
+        parts.append("encoder")
+    if parts:
+        raise InputError(
+            f"{fold_dir} cannot be exported: its own wiring of {', '.join(parts)} has no place in a bundle, whose "
+            "answers would be others. Train with the wiring of loso.yaml, and say what differs by its settings."
+        )
 
 
 def tested_weights(fold_dir: Path, epoch: int, run: Mapping[str, Any]) -> dict[str, Path]:

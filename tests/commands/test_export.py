@@ -15,6 +15,7 @@ import pytest
 import soundfile
 import torch
 from huggingface_hub import ModelCard
+from ruamel.yaml import YAML
 from speechbrain.inference.classifiers import EncoderClassifier
 
 from speechbrain_ext.checksums import sha256_of
@@ -24,6 +25,7 @@ from speechbrain_ext.dataio.audio import read_audio
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference import bundle_writer, hub
 from speechbrain_ext.inference.classifier import load_classifier
+from speechbrain_ext.training.hparams_file import hparams_text, sealed
 from tests.recipes.fold_reading import results, save_source
 from tests.results.run_files import write_run
 
@@ -114,6 +116,25 @@ def test_each_way_of_preparing_clips_is_exported(fit, demo_corpus, tmp_path, opt
     folder = fit("fold", *options, "--number_of_epochs=1")
     main(folder, tmp_path / "exported")
     assert answers(load_classifier(tmp_path / "exported"), folder, demo_corpus) < 1e-5
+
+
+@pytest.mark.parametrize(
+    "option, part",
+    [
+        ("--encoder={waveform_scale: layer}", "encoder.waveform_scale"),
+        ("--encoder={feature_reduction: mean}", "encoder.feature_reduction"),
+        ("--f_1={emb_dim: 8}", "f_1"),
+    ],
+)
+def test_wiring_that_a_bundle_cannot_hold_is_refused(fold, tmp_path, option, part):
+    key, value = option[2:].split("=")
+    changes = {key: YAML(typ="safe").load(value)}
+    copy = shutil.copytree(fold, tmp_path / "fold")
+    text = sealed(hparams_text(fold / "hyperparams.yaml", changes))
+    (copy / "hyperparams.yaml").write_text(text)
+    with pytest.raises(InputError, match=f"cannot be exported: its own wiring of {part} has no place in a bundle"):
+        main(copy, tmp_path / "exported")
+    assert not (tmp_path / "exported").exists()
 
 
 def test_the_tested_epoch_is_exported_and_not_the_last(fold, tmp_path):
