@@ -57,6 +57,8 @@ def damaged_copies(path: str | Path, rng: random.Random) -> Iterator[tuple[str, 
     yield "nested lists", b"[" * DEPTH + b"]" * DEPTH
     yield "nested objects", b'{"a":' * DEPTH + b"1" + b"}" * DEPTH
     yield "nested lists in an object", b'{"a":' + b"[" * DEPTH + b"]" * DEPTH + b"}"
+    yield "nested keys", b"? " * 40 + b"x\n"
+    yield "nested mappings as keys", b"{" * 40 + b"x" + b"}" * 40
     yield "an alias bomb", _alias_bomb()
     if data:
         flipped = bytes([data[place] ^ 1 << rng.randrange(8)])

@@ -12,7 +12,7 @@ import ruamel.yaml
 
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.outside_text import guard_terminal
-from speechbrain_ext.training.hparams_file import WIRING, did_you_mean, hparams_text, load_hparams
+from speechbrain_ext.training.hparams_file import WIRING, did_you_mean, hparams_text, load_hparams, yaml_reader
 
 # Keys whose values are taken as they are typed: a path may look like YAML of another kind (`run #3`, `[x]`, `1e3`).
 TEXT_KEYS = (
@@ -173,7 +173,7 @@ def _parse_value(key: str, text: str) -> Any:
         if re.search(r"[<>\n]", text):
             raise InputError(f"{key} must be a text without '<', '>' and line breaks, got {text!r}. Rename it.")
         return None if text in NULLS else text
-    yaml = ruamel.yaml.YAML(typ="base" if key in LABEL_KEYS else "rt")
+    yaml = ruamel.yaml.YAML(typ="base") if key in LABEL_KEYS else yaml_reader()
     try:
         value = yaml.load(text)
     except ruamel.yaml.error.YAMLError as error:

@@ -263,6 +263,21 @@ def load_hparams(hparams_file: Path, above: tuple[Path, ...] = ()) -> Hparams:
     return Hparams(whole, wiring, depth)
 
 
+def yaml_reader() -> ruamel.yaml.YAML:
+    """Make a reader of YAML that refuses lists and mappings as keys: ruamel.yaml reads each of them twice, nested."""
+    yaml = ruamel.yaml.YAML()
+    yaml.Constructor = _Constructor
+    return yaml
+
+
+class _Constructor(ruamel.yaml.RoundTripConstructor):
+    def construct_mapping(self, node: Any, maptyp: Any, deep: bool = False) -> Any:
+        for key, _ in node.value:
+            if not isinstance(key, ruamel.yaml.ScalarNode):
+                raise ruamel.yaml.constructor.ConstructorError(None, None, "a key is no text", key.start_mark)
+        return super().construct_mapping(node, maptyp, deep)
+
+
 def _load(text: str) -> Any:
     """Load YAML; of what was loaded before, a copy: ruamel.yaml takes long, and a run asks for the same text often."""
     return copy.deepcopy(_load_once(text))
@@ -272,7 +287,7 @@ def _load(text: str) -> Any:
 def _load_once(text: str) -> Any:
     if max(itertools.accumulate((char in "[{") - (char in "]}") for char in text), default=0) > MOST_LEVELS:
         raise RecursionError  # ruamel.yaml needs minutes for thousands of levels
-    keys = ruamel.yaml.YAML().load(text)
+    keys = yaml_reader().load(text)
     if _n_values(keys, {}) > MOST_VALUES:
         raise ValueError(f"its aliases stand for more than {MOST_VALUES} values")
     return keys
