@@ -9,6 +9,7 @@ from typing import Any, Optional
 
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.rules import Rule, check_values, shown
+from speechbrain_ext.storage import check_regular
 
 CHECKSUM = "sha256"
 MOST_LEVELS = 20  # no file of ours has as many; who reads on follows each of them
@@ -33,6 +34,7 @@ def read_json(path: str | Path, hint: str, kind: type = dict) -> Any:
         something of another kind, or a checksum that is not its own. Names the file, what is wrong and the hint.
     """
     try:
+        check_regular(path)
         text = Path(path).read_text(encoding="utf-8")
         content = json.loads(text, object_pairs_hook=unique_keys)
         if "\\u" in text:

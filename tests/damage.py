@@ -1,6 +1,7 @@
 """Damage to files: what a disk, a copy that stopped, another program or another version may leave in a file's place."""
 
 import json
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,7 +68,7 @@ def damaged_copies(path: str | Path, rng: random.Random) -> Iterator[tuple[str, 
 
 
 def put_damage_in_place(path: str | Path, rng: random.Random) -> Iterator[str]:
-    """Put each damage in the file's place in turn, the file's absence and a folder as well; the whole one comes back.
+    """Put each damage in the file's place in turn, the file's absence, a pipe and a folder as well; the whole one comes back.
 
     Yields
     ------
@@ -82,11 +83,16 @@ def put_damage_in_place(path: str | Path, rng: random.Random) -> Iterator[str]:
             yield kind
         path.unlink()
         yield "missing"
+        os.mkfifo(path)
+        yield "a named pipe"
+        path.unlink()
         path.mkdir()
         yield "a folder"
     finally:
         if path.is_dir():
             path.rmdir()
+        elif not path.is_file():
+            path.unlink(missing_ok=True)
         path.write_bytes(data)
 
 

@@ -27,7 +27,17 @@ from tests.training.run_files import HPARAMS, IDENTITY
 ENTRY = {"wav": "{data_root}/a.wav", "duration": 1.5, "emo": "sad", "speaker": "s1", "group": "g1", "samples": "0f"}
 EMOTIONS = ["ang", "neu"]
 # What cannot be a file of ours, whatever it holds; anything else may also be read.
-NEVER_READ = ("cut in half", "not UTF-8", "random bytes", "a text", "a number", "nested", "a folder", "an alias bomb")
+NEVER_READ = (
+    "cut in half",
+    "not UTF-8",
+    "random bytes",
+    "a text",
+    "a number",
+    "nested",
+    "a named pipe",
+    "a folder",
+    "an alias bomb",
+)
 
 
 def read_test(path):

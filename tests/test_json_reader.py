@@ -45,7 +45,7 @@ def test_other_files_are_refused_in_a_sentence_with_the_cure(tmp_path, content, 
 
 
 def test_a_folder_and_an_object_for_a_list_are_refused(tmp_path):
-    with pytest.raises(InputError, match="cannot be read: Is a directory. Write it again"):
+    with pytest.raises(InputError, match="is no regular file"):
         read_json(tmp_path, CURE)
     (tmp_path / "x.json").write_text("{}")
     with pytest.raises(InputError, match="holds {}, not a list"):

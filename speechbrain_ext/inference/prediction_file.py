@@ -15,7 +15,7 @@ from speechbrain_ext.atomic_write import atomic_write
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.recordings import Prediction
 from speechbrain_ext.outside_text import escape_formula, printable, unescape_formula
-from speechbrain_ext.storage import naming
+from speechbrain_ext.storage import check_regular, naming
 
 FORMATS = (".csv", ".json", ".jsonl")
 SYNC_S = 5.0
@@ -110,6 +110,7 @@ class PredictionFile:
         if not self.path.exists():
             return []
         try:
+            check_regular(self.path)
             with open(self.path, encoding="utf-8", newline="") as file:
                 text = file.read()
             if self.path.suffix.lower() == ".csv":
@@ -134,8 +135,11 @@ class PredictionFile:
 
     def _partial_rows(self) -> list[dict]:
         """Read what an interrupted run has left: its last line may be cut short, and lines may be damaged."""
+        if not self.partial.exists():
+            return []
         try:
-            lines = self.partial.read_bytes().split(b"\n") if self.partial.exists() else []
+            check_regular(self.partial)
+            lines = self.partial.read_bytes().split(b"\n")
         except OSError as error:
             raise InputError(f"{self.partial} cannot be read: {error.strerror}. Give another --out.") from error
         rows = []

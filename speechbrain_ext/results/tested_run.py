@@ -18,6 +18,7 @@ from speechbrain_ext.json_reader import read_object
 from speechbrain_ext.limits import MOST_FOLDS
 from speechbrain_ext.results.significance import accuracies
 from speechbrain_ext.rules import ANY_TEXT, ANY_TEXTS, OBJECT, TRUTH, Rule, number, shown, whole
+from speechbrain_ext.storage import check_regular
 
 METRICS_FILE = "test_metrics.json"
 PREDICTIONS_FILE = "predictions.csv"
@@ -155,6 +156,7 @@ def read_predictions(path: Path, metrics: Mapping[str, Any]) -> dict[str, tuple[
     index = {emo: i for i, emo in enumerate(emotions)}
     predictions: dict[str, tuple[int, int, list[float]]] = {}
     try:
+        check_regular(path)
         if metrics.get(PREDICTIONS_SUM, "") not in ("", sha256_of(path)):
             raise InputError(f"{path} is not as it was written: its SHA-256 differs. {HINT}")
         with open(path, encoding="utf-8", newline="") as file:
