@@ -215,7 +215,8 @@ def main(argv):
         # With --debug each process has a scratch folder of its own, and only the first one's is written to.
         brain.checkpointer.checkpoints_dir = ddp_broadcast(brain.checkpointer.checkpoints_dir)
         brain.checkpointer.in_background = hparams["checkpoints_in_background"]
-        brain.checkpointer.owner = run.identity
+        encoder = {"encoder_config": hparams["encoder"].architecture()}
+        brain.checkpointer.owner = {**run.identity, **encoder, "waveform_scale": hparams["eval_clip"].waveform_scale}
         brain.train_sampler = plan_batches(hparams, run.manifest, run.fold)
         loader_kwargs = {
             "num_workers": 0 if cached else hparams["num_workers"],

@@ -31,6 +31,8 @@ INCOMPLETE = "incomplete"
 DAMAGED = "damaged-"  # what the name of a checkpoint begins with that was set aside
 UNLOADABLE = (LookupError, TypeError, ValueError, RuntimeError, AttributeError, EOFError, pickle.UnpicklingError)
 logger = logging.getLogger(__name__)
+# What of the owner a file of the encoder's checkpoint says, which may change under a run.
+ENCODER_FILES = {"encoder_config": "config.json", "waveform_scale": "preprocessor_config.json"}
 
 
 class AtomicCheckpointer(Checkpointer):
@@ -330,11 +332,25 @@ def check_owner(checkpoint: Checkpoint, owner: Mapping[str, Any]) -> None:
     differing = [key for key in saved if key in owner and saved[key] != owner[key]]
     if differing:
         key = differing[0]
+        if key in ENCODER_FILES:
+            raise InputError(
+                f"the checkpoint {checkpoint.path} was trained with another {ENCODER_FILES[key]} of the encoder: "
+                f"{_difference(key, saved[key], owner[key])}. Put that file back into encoder_source as it was, or "
+                "choose another --output_folder."
+            )
         raise InputError(
             f"the checkpoint {checkpoint.path} is another run's: {key} is {saved[key]!r} there, {owner[key]!r} here. "
             "Its weights may know what is tested here. Copy this run's own checkpoints back, or choose another "
             "--output_folder."
         )
+
+
+def _difference(key: str, before: Any, now: Any) -> str:
+    """Say what differs, of two mappings the first item."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        key = next(item for item in {**before, **now} if before.get(item) != now.get(item))
+        before, now = before.get(key), now.get(key)
+    return f"{key} was {before!r} and is {now!r}"
 
 
 def _to_host(value: Any, room: Any = None) -> Any:

@@ -13,7 +13,7 @@ from speechbrain_ext.training import run
 from speechbrain_ext.training.checkpoint_files import read_meta
 from speechbrain_ext.training.history import read_epochs
 from speechbrain_ext.training.run_lock import hold_run_folder
-from tests.recipes.fold_reading import assert_same_weights, history, last_checkpoint, results, save_source
+from tests.recipes.fold_reading import assert_same_weights, history, last_checkpoint, posteriors, results, save_source
 
 
 def test_saved_hyperparams_go_on_with_the_fold(fit):
@@ -229,3 +229,23 @@ def test_damaged_epochs_change_no_result_and_are_written_again(fit):
     assert results(folder) == before
     fit("fold1", "--number_of_epochs=1")
     assert (folder / "epochs.json").read_bytes() == epochs and results(folder) == before
+
+
+def test_encoder_whose_configuration_has_changed_is_not_tested(fit, tmp_path):
+    """Its weights are the same, and its numbers would be others."""
+    source = save_source(tmp_path / "source")
+    preprocessor, config = (tmp_path / "source" / name for name in ("preprocessor_config.json", "config.json"))
+    preprocessor.write_text('{"do_normalize": true, "sampling_rate": 16000}')
+    options = [source, "--lora_rank=2", "--waveform_scale=auto", "--number_of_epochs=1"]
+    before = posteriors(fit("fold", *options))
+    for path, old, new, said in (
+        (preprocessor, "true", "false", "another preprocessor_config.json .* waveform_scale was 'layer' and is None"),
+        (config, '"hidden_act": "gelu"', '"hidden_act": "relu"', "another config.json .* hidden_act was 'gelu' and is"),
+    ):
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+        with pytest.raises(InputError, match=f"{said}.* Put that file back into encoder_source"):
+            fit("fold", *options)
+        path.write_text(text)
+    assert (posteriors(fit("fold", *options)) == before).all()
