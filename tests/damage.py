@@ -68,7 +68,7 @@ def damaged_copies(path: str | Path, rng: random.Random) -> Iterator[tuple[str, 
 
 
 def put_damage_in_place(path: str | Path, rng: random.Random) -> Iterator[str]:
-    """Put each damage in the file's place in turn, the file's absence, a pipe and a folder as well; the whole one comes back.
+    """Put each damage in the file's place in turn, also nothing, a pipe and a folder; the whole one comes back.
 
     Yields
     ------

@@ -12,8 +12,8 @@ import soxr
 
 from speechbrain_ext.dataio.audio_readers import AudioReader, check_length, open_audio, read_blocks
 from speechbrain_ext.dataio.sample_hash import SampleHash
-from speechbrain_ext.errors import InputError
-from speechbrain_ext.limits import LONGEST_CLIP_S, LONGEST_RECORDING_S, SHORTEST_S
+from speechbrain_ext.errors import InputError, check_number
+from speechbrain_ext.limits import LONGEST_CLIP_S, LONGEST_RECORDING_S, MOST_FIXED_SAMPLES, SHORTEST_S
 
 WAVEFORM_SCALES = ("peak", "layer", None)  # see `waveform_scale.scale_waveforms`
 END_TOLERANCE_S = 0.05  # what an annotation's end may lie after the recording's: it was rounded
@@ -293,3 +293,15 @@ def _until(blocks: Iterator[np.ndarray], n_wanted: Optional[int]) -> Iterator[np
         yield wav if n_left is None else wav[:n_left]
         if n_left is not None and (n_left := n_left - len(wav)) <= 0:
             return
+
+
+def check_fixed_length(fixed_length_s: Optional[float], sample_rate_hz: int) -> None:
+    """Refuse a fixed length below 25 ms, or of more samples than each clip may be padded to.
+
+    Raises
+    ------
+    InputError
+        Says the bounds in seconds at this sample rate.
+    """
+    if fixed_length_s is not None:
+        check_number("fixed_length_s", fixed_length_s, SHORTEST_S, MOST_FIXED_SAMPLES / sample_rate_hz)

@@ -4,8 +4,7 @@ import torch
 from speechbrain.dataio.dataio import length_to_mask
 
 from speechbrain_ext.dataio.audio import WAVEFORM_SCALES
-from speechbrain_ext.errors import InputError, check_number
-from speechbrain_ext.limits import MOST_FIXED_SAMPLES, SHORTEST_S
+from speechbrain_ext.errors import InputError
 
 
 def num_samples(wavs: torch.Tensor, wav_lens: torch.Tensor | None = None) -> torch.Tensor:
@@ -104,18 +103,6 @@ def scale_waveforms(
 
 def _without(padding: torch.Tensor | None, wavs: torch.Tensor) -> torch.Tensor:
     return wavs if padding is None else wavs.masked_fill(padding, 0.0)
-
-
-def check_fixed_length(fixed_length_s: float | None, sample_rate_hz: int) -> None:
-    """Refuse a fixed length below 25 ms, or of more samples than each clip may be padded to.
-
-    Raises
-    ------
-    InputError
-        Says the bounds in seconds at this sample rate.
-    """
-    if fixed_length_s is not None:
-        check_number("fixed_length_s", fixed_length_s, SHORTEST_S, MOST_FIXED_SAMPLES / sample_rate_hz)
 
 
 def pad_with_mean(wav: torch.Tensor, n_samples: int) -> torch.Tensor:

@@ -6,8 +6,7 @@ The bounds are wider than any model needs. They refuse absurd values before anyt
 import dataclasses
 from typing import Any, Optional
 
-from speechbrain_ext.dataio.audio import WAVEFORM_SCALES
-from speechbrain_ext.dataio.waveform_scale import check_fixed_length
+from speechbrain_ext.dataio.audio import WAVEFORM_SCALES, check_fixed_length
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.limits import LARGEST_EMBEDDING, LONGEST_CLIP_S, MOST_LABELS, RATES_HZ, SHORTEST_S
 from speechbrain_ext.lobes import filterbank_encoder

@@ -7,8 +7,8 @@ from speechbrain.dataio.dataio import length_to_mask
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
-from speechbrain_ext.dataio.audio import WAVEFORM_SCALES
-from speechbrain_ext.dataio.waveform_scale import check_fixed_length, num_samples, scale_waveforms
+from speechbrain_ext.dataio.audio import WAVEFORM_SCALES, check_fixed_length
+from speechbrain_ext.dataio.waveform_scale import num_samples, scale_waveforms
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
 from speechbrain_ext.limits import LONGEST_CLIP_S, SHORTEST_S
 from speechbrain_ext.lobes.onednn_linear import use_onednn

@@ -9,9 +9,8 @@ from typing import Any, Optional
 from speechbrain_ext.augment.waveforms import check_name
 from speechbrain_ext.corpora.base import check_part, get_corpus
 from speechbrain_ext.corpora.sources import check_data_folder
-from speechbrain_ext.dataio.audio import WAVEFORM_SCALES
+from speechbrain_ext.dataio.audio import WAVEFORM_SCALES, check_fixed_length
 from speechbrain_ext.dataio.validation import VALIDATIONS
-from speechbrain_ext.dataio.waveform_scale import check_fixed_length
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
 from speechbrain_ext.limits import LARGEST_EMBEDDING, LONGEST_CLIP_S, MOST_LAYERS, RATES_HZ, SHORTEST_S
 from speechbrain_ext.nnet.class_weights import check_class_weights
