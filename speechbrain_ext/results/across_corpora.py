@@ -25,8 +25,9 @@ from speechbrain_ext.results.tested_run import (
     path_text,
     read_metrics,
     read_predictions,
+    read_tested_run,
 )
-from speechbrain_ext.rules import ANY_TEXT, ANY_TEXTS, OBJECT, Rule
+from speechbrain_ext.rules import ANY_TEXT, ANY_TEXTS, OBJECT, Rule, shown
 from speechbrain_ext.training.other_corpora import ACROSS, OtherCorpus
 from speechbrain_ext.training.run import Run
 
@@ -47,7 +48,7 @@ def lacks_cross_results(run: Run) -> bool:
     for other in run.others:
         path = run.folder / other.place / CROSS_FILE
         try:
-            read_predictions(path.with_name(PREDICTIONS_FILE), read_metrics(path, ACROSS_RULES))
+            read_tested_run(path, read_metrics(path, ACROSS_RULES))
         except InputError:  # missing or damaged
             return True
     return False
@@ -202,11 +203,9 @@ def _read_cross_run(run: TestedRun, name: str) -> TestedRun:
     for key in ("fold", "seed", "settings"):
         if metrics[key] != run.metrics[key]:
             raise InputError(f"{path} is of another run: {key} is {metrics[key]}, here {run.metrics[key]}. {HINT}")
-    predictions = path.with_name(PREDICTIONS_FILE)
-    decisions = {utt_id: row[:2] for utt_id, row in read_predictions(predictions, metrics).items()}
-    if not decisions or decisions.keys() != metrics["speakers"].keys():
-        raise InputError(f"{predictions} does not hold the {metrics['n']} utterances of {path}. {HINT}")
-    return _as_run(path.parent, metrics, decisions)
+    if unknown := [emo for emo in metrics["emotions"] if emo not in run.metrics["emotions"]]:
+        raise InputError(f"{path}: the run knows no emotion {shown(unknown[0])}. {HINT}")
+    return read_tested_run(path, metrics)
 
 
 def _restricted(run: TestedRun, emotions: Sequence[str]) -> TestedRun:

@@ -114,6 +114,25 @@ def test_what_an_earlier_run_has_left_is_refused(runs):
         write_report([runs])
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "fault"),
+    [
+        ("emotions", ["ang", "bored"], "the run knows no emotion 'bored'"),
+        ("emotions", ["ang"], "the label 'sad' of u1 is unknown"),
+        ("WA", 0.5, "WA is 0.75, there 0.5"),
+        ("UA", 0.5, "UA is 0.83"),
+        ("n", 5, "n is 4, there 5"),
+        ("confusion", [[1, 0], [2, 1]], "does not give the numbers of .*: confusion is"),
+        ("speakers", {"u0": "x"}, "'speakers' lacks u1"),
+    ],
+)
+def test_numbers_that_its_predictions_do_not_give_are_refused(runs, key, value, fault):
+    path = runs / "fold2" / "across" / "nemo" / "cross_metrics.json"
+    path.write_text(json.dumps(with_checksum({**json.loads(path.read_text()), key: value})))
+    with pytest.raises(InputError, match=fault):
+        write_report([runs])
+
+
 def test_runs_that_were_not_tested_there_are_said_and_debugged_ones_do_not_count(runs):
     write_across(runs / "fold2", debug=True)
     assert "nEMO: 1 of 2 runs were tested on it." in write_report([runs]).text
