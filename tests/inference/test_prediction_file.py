@@ -194,3 +194,18 @@ def test_csv_of_one_prediction_by_hand():
     assert text == (
         "path,predicted,ang,neu,speech,duration_s,model,error\na.wav,neu,0.33333333,0.66666667,0.123,1.235,m1,\n"
     )
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.json", "out.jsonl", "killed.csv"])
+def test_a_changed_digit_of_a_posterior_is_refused(tmp_path, name):
+    (tmp_path / "a.wav").touch()
+    with PredictionFile(tmp_path / name, [str(tmp_path / "a.wav")], EMOTIONS, "m1") as out:
+        out.add(Prediction(str(tmp_path / "a.wav"), 1.25, EMOTIONS[0], (0.62345678, 0.37654322)))
+        if name != "killed.csv":
+            out.write()
+    path = tmp_path / (name if name != "killed.csv" else "killed.csv.partial")
+    whole = path.read_text()
+    for changed in ("0.72345678", "0.62445678", "0.62341678"):
+        path.write_text(whole.replace("0.62345678", changed))
+        with pytest.raises(InputError, match=f"{path.name} holds a row .* posteriors do not add up to 1"):
+            PredictionFile(tmp_path / name, [str(tmp_path / "a.wav")], EMOTIONS, "m1")
