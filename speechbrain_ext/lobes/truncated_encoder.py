@@ -46,7 +46,6 @@ class TruncatedEncoder(EncoderCheckpoint):
 
     Layers are computed part by part: hooks on a whole Transformer layer, on its attention or on the convolutions of a
     feature encoder with LayerNorm are not called; those on projections, norms, activations and dropouts are.
-    `checkpoint_activations` replaces transformers' gradient checkpointing.
 
     Arguments
     ---------
@@ -55,8 +54,7 @@ class TruncatedEncoder(EncoderCheckpoint):
     save_path : str, optional
         Folder in which a downloaded checkpoint is kept; by default the Hub's own cache.
     config : dict, optional
-        Values of transformers' configuration (`HubertConfig`, or that of its `model_type`) from which an encoder
-        without trained weights is built. Used only without `source`.
+        Without `source`: values of transformers' configuration of the `model_type` (hubert) for random weights.
     num_layers : int
         How many Transformer layers are kept.
     layer_weights : str, optional
@@ -65,8 +63,8 @@ class TruncatedEncoder(EncoderCheckpoint):
     projection_dropout : float
         Dropout between self-attention and feed-forward in every kept layer. All other dropouts are off.
     feature_reduction : str, optional
-        "first" takes the first frame (F_e^0), "mean" averages a clip's own frames, "attentive" attends to them and
-        takes mean and standard deviation (`AttentivePooling`), None keeps all frames.
+        "first" takes the first frame (F_e^0), "mean" averages a clip's own frames, "attentive" takes their attended
+        mean and standard deviation (`AttentivePooling`), None keeps all frames.
     freeze_feature_extractor : bool
         Whether the convolutional feature encoder keeps its weights.
     freeze : bool
@@ -79,13 +77,12 @@ class TruncatedEncoder(EncoderCheckpoint):
         "sdpa" or "eager".
     checkpoint_activations : bool
         Whether training stores only each layer's input and computes the rest again in the backward pass: less memory,
-        more time, the same numbers.
+        more time, the same numbers. It replaces transformers' gradient checkpointing.
     compile_layers : bool
         Whether `torch.compile` compiles the two parts of a layer around attention, once for all layers and lengths.
         The first batches then take about a minute, numbers differ by rounding, and dropout by its draw.
     lora_rank : int
-        Above 0, only low-rank updates of this rank are trained, see `add_lora`, and with
-        `freeze_feature_extractor=False` the feature encoder; all other weights stay as they are.
+        Above 0, only low-rank updates of this rank are trained, see `add_lora`, and an unfrozen feature encoder.
     lora_projections : list of str
         The linear layers within a Transformer layer that are updated; q_proj, k_proj, v_proj and out_proj are those of
         attention in every family, however a checkpoint calls them.
