@@ -12,6 +12,7 @@ from speechbrain_ext.rules import Rule, check_values, shown
 from speechbrain_ext.storage import check_regular
 
 CHECKSUM = "sha256"
+SEALED = "sealed"  # true where there is a checksum: one that is lost is missed
 MOST_LEVELS = 20  # no file of ours has as many; who reads on follows each of them
 
 
@@ -40,7 +41,7 @@ def read_json(path: str | Path, hint: str, kind: type = dict) -> Any:
         if "\\u" in text:
             json.dumps(content, ensure_ascii=False).encode()  # half of a pair is no text that could be written
         _check_levels(content, MOST_LEVELS)
-        if isinstance(content, dict) and content.get(CHECKSUM, "") not in ("", checksum(content)):
+        if isinstance(content, dict) and not is_as_written(content):
             raise InputError(f"{path} is not as it was written: its {CHECKSUM} differs. {hint}")
     except InputError:
         raise
@@ -57,9 +58,15 @@ def read_json(path: str | Path, hint: str, kind: type = dict) -> Any:
 
 
 def with_checksum(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Add the SHA-256 of an object to it: `read_json` refuses the file when anything in it has changed."""
-    plain = json.loads(json.dumps(content))
+    """Add to an object its SHA-256, and that it has one: `read_json` refuses it when anything in it has changed."""
+    plain = {SEALED: True, **json.loads(json.dumps(content))}
     return {**plain, CHECKSUM: checksum(plain)}
+
+
+def is_as_written(content: Mapping[str, Any]) -> bool:
+    """Tell whether an object has its own SHA-256, or is of an earlier version and says of none."""
+    sealed = content.get(SEALED) is True or isinstance(content.get(CHECKSUM), str)
+    return not sealed or content.get(CHECKSUM) == checksum(content)
 
 
 def checksum(content: Mapping[str, Any]) -> str:

@@ -1,11 +1,12 @@
 """Reading JSON: what is read, and the sentence for each file that cannot be."""
 
+import json
 import re
 
 import pytest
 
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.json_reader import read_json, read_object
+from speechbrain_ext.json_reader import checksum, read_json, read_object, with_checksum
 from speechbrain_ext.rules import ANY_TEXT, whole
 
 CURE = "Write it again."
@@ -50,6 +51,18 @@ def test_a_folder_and_an_object_for_a_list_are_refused(tmp_path):
     (tmp_path / "x.json").write_text("{}")
     with pytest.raises(InputError, match="holds {}, not a list"):
         read_json(tmp_path / "x.json", CURE, list)
+
+
+@pytest.mark.parametrize("change", [{"n": 2}, {"sha256": ""}, {"sha256": None}, {"sha256": ...}, {"sealed": ...}])
+def test_what_was_written_with_a_checksum_needs_it(tmp_path, change):
+    path, written = tmp_path / "x.json", with_checksum({"n": 1})
+    path.write_text(json.dumps(written))
+    assert read_json(path, CURE) == written == {"n": 1, "sealed": True, "sha256": checksum(written)}
+    path.write_text(json.dumps({key: value for key, value in {**written, **change}.items() if value is not ...}))
+    with pytest.raises(InputError, match="is not as it was written: its sha256 differs. Write it again"):
+        read_json(path, CURE)
+    path.write_text('{"n": 1}')  # by an earlier version
+    assert read_json(path, CURE) == {"n": 1}
 
 
 def test_values_are_checked_by_their_rules(tmp_path):

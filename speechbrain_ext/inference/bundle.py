@@ -18,7 +18,7 @@ from typing import Any, Optional
 from speechbrain_ext.checksums import sha256_of
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.bundle_settings import ADDED_SETTINGS, FACTS, SETTINGS, BundleSettings
-from speechbrain_ext.json_reader import CHECKSUM, checksum, unique_keys
+from speechbrain_ext.json_reader import CHECKSUM, SEALED, is_as_written, unique_keys
 from speechbrain_ext.limits import LARGEST_JSON_BYTES
 from speechbrain_ext.rules import check_values, shown
 
@@ -74,12 +74,12 @@ def check_bundle(folder: str | os.PathLike, within: Optional[str | os.PathLike] 
     folder = Path(folder)
     about = _read_about(folder, within)
     try:
-        values = {key: value for key, value in about.items() if key not in ("format", "files", CHECKSUM)}
+        values = {key: value for key, value in about.items() if key not in ("format", "files", SEALED, CHECKSUM)}
         check_values(values, {**SETTINGS, **FACTS}, needed=[key for key in SETTINGS if key not in ADDED_SETTINGS])
         settings = BundleSettings(**{key: about[key] for key in SETTINGS if key in about})
     except InputError as error:
         raise refusal(folder, f"{BUNDLE_FILE}: {error}") from error
-    if about.get(CHECKSUM, "") not in ("", checksum(about)):
+    if not is_as_written(about):
         raise refusal(folder, f"{BUNDLE_FILE} is not as it was written (its {CHECKSUM} differs)")
     listed = about["files"]
     for name in (YAML_FILE, *(f"{part}.ckpt" for part in PARTS)):
