@@ -271,11 +271,11 @@ def yaml_reader() -> ruamel.yaml.YAML:
 
 
 class _Constructor(ruamel.yaml.RoundTripConstructor):
-    def construct_mapping(self, node: Any, maptyp: Any, deep: bool = False) -> Any:
+    def construct_mapping(self, node: Any, *args: Any, **kwargs: Any) -> Any:
         for key, _ in node.value:
             if not isinstance(key, ruamel.yaml.ScalarNode):
                 raise ruamel.yaml.constructor.ConstructorError(None, None, "a key is no text", key.start_mark)
-        return super().construct_mapping(node, maptyp, deep)
+        return super().construct_mapping(node, *args, **kwargs)
 
 
 def _load(text: str) -> Any:
