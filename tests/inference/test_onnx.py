@@ -45,7 +45,7 @@ def make_classifier(folder, config, **settings):
     torch.manual_seed(0)
     n_layers = 1 if config.get("model_type") in LOG_MEL else config.get("num_hidden_layers", 2)
     config = {**({} if config.get("model_type") in LOG_MEL else SMALL), "num_hidden_layers": n_layers, **config}
-    encoder = TruncatedHuBERT(config=config, num_layers=n_layers)
+    encoder = TruncatedHuBERT(config=config, num_layers=n_layers, feature_reduction=settings["feature_reduction"])
     parts = {"encoder": encoder, "f_0": EmotionEmbedding(encoder.embedding_dim, 8), "f_1": EmotionClassifier(8, 4)}
     for part in parts.values():
         for parameter in part.parameters():
@@ -184,7 +184,7 @@ def test_log_mel_of_any_number_of_frames_equals_pytorch_up_to_the_longest(tmp_pa
     config = {"model_type": model_type, **ENCODERS[model_type][1]}
     if model_type == "whisper":
         config["max_source_positions"] = 50
-    classifier = make_classifier(tmp_path, config, waveform_scale=None)
+    classifier = make_classifier(tmp_path, config, waveform_scale=None, feature_reduction="attentive")
     write_onnx(classifier, tmp_path / "model.onnx")
     wavs = 0.1 * torch.randn(2, 17000, generator=torch.Generator().manual_seed(0))
     for n_times in (560, 719, 720, 880, 15840, 15999, 16000):  # 2, 2, 3, 4, ... log-mel frames of 25 ms
