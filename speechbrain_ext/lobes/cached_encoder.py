@@ -71,7 +71,7 @@ class CachedEncoder(nn.Module):
             found = config_from_folder(self.folder)
             n_layers, default = count_layers(found), type(found)()
             config = {key: value for key, value in found.to_dict().items() if hasattr(default, key)}
-            truncate_config(found, arguments["num_layers"], repr(str(arguments["source"])))  # or refuse the number
+            truncate_config(found, arguments.get("num_layers", 22), repr(str(arguments["source"])))  # or refuse it
         scale = arguments.get("waveform_scale", "peak")
         self.waveform_scale = find_waveform_scale(scale, arguments.get("source"), arguments.get("save_path"))
         known = {"source": None, "config": config, "waveform_scale": self.waveform_scale}
