@@ -13,7 +13,6 @@ from speechbrain_ext.errors import InputError
 from speechbrain_ext.results.tested_run import HINT, METRICS_FILE, RULES, SHARE, read_metrics
 from speechbrain_ext.rules import OBJECT, mapping_of, one_of, optional, shown
 from speechbrain_ext.training.hparams_file import HYPERPARAMS_FILE, read_settings
-from speechbrain_ext.training.settings import check_settings
 
 DESCRIPTION = """\
 Write a trained fold as a bundle: the folder that `speechbrain-ext predict`, `timeline` and `web` take, and that
@@ -101,6 +100,7 @@ def export_fold(fold_dir: Path, out_dir: Path, name: Optional[str] = None, onnx:
     from speechbrain_ext.inference.bundle_settings import BundleSettings
     from speechbrain_ext.inference.bundle_writer import write_bundle
     from speechbrain_ext.inference.model_card import model_card, title_of
+    from speechbrain_ext.training.settings import check_settings
 
     metrics = read_result(fold_dir)
     settings, _ = read_settings(fold_dir / HYPERPARAMS_FILE)

@@ -202,7 +202,7 @@ verbosity
         check_owner(checkpoint, self.owner)
         try:
             super().load_checkpoint(checkpoint)
-        except torch.OutOfMemoryError:
+        except (InputError, torch.OutOfMemoryError):  # they say themselves what is wrong
             raise
         except UNLOADABLE as error:
             raise _damaged(checkpoint.path, f"it cannot be loaded ({shown(' '.join(str(error).split()))})") from error

@@ -117,7 +117,7 @@ def test_epochs_are_told_of_what_is_saved_alone(fit, monkeypatch, in_background)
 
     with monkeypatch.context() as patch:
         patch.setattr(atomic_checkpointer, "_put_in_place", lose_the_second)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(InputError, match="the disk is full.* What was saved stays"):
             fit("full", option)
     full = whole.parent / "full"
     assert len(read_epochs(full / "epochs.json")) == 1 < len(read_epochs(whole / "epochs.json"))

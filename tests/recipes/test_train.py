@@ -224,7 +224,7 @@ def test_loss_that_is_not_finite_stops_before_the_weights(fit, monkeypatch, tmp_
         return loss * float("nan") if len(brains) == 3 else loss
 
     monkeypatch.setattr(train.EmotionBrain, "compute_objectives", broken)
-    with pytest.raises(ValueError, match="Loss is not finite"):
+    with pytest.raises(InputError, match=r"the loss of epoch 1, step 3 is not finite \(nan\), with the clips Ses"):
         fit("fold")
     assert len(brains) == 3
     assert all(torch.isfinite(p).all() for p in brains[0].modules.parameters())
@@ -487,8 +487,9 @@ def test_shares_and_segments_of_json_lines_are_trained_on(fit, demo_corpus, tmp_
     assert {row["true"] for row in rows} == {"ang", "sad"}
 
 
-def test_finished_run_is_tested_on_another_corpus(fit, demo_corpus, tmp_path):
+def test_finished_run_is_tested_on_another_corpus(fit, demo_corpus, tmp_path, monkeypatch):
     """The other corpus holds recordings of the run's own test fold: its answers are known."""
+    monkeypatch.setattr("speechbrain_ext.training.run.check_no_copies", lambda *_: None)  # which refuses them
     folder = fit("fold", "--number_of_epochs=1")
     before = results(folder)
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -533,7 +534,8 @@ def test_a_folder_that_an_earlier_version_began_without_hashes_is_resumed(fit, t
     folder = fit("fold", "--number_of_epochs=1")
     for name in ("manifest.json", "run.json"):
         text = (folder / name).read_text()
-        (folder / name).write_text(re.sub(r',\s*"(samples(_hash)?|sha256)": "[^"]*"', "", text))
+        text_then = re.sub(r',\s*"(samples(_hash)?|sha256)": "[^"]*"', "", text.replace('"sealed": true,', ""))
+        (folder / name).write_text(text_then)
         assert "samples" in text and "samples" not in (folder / name).read_text()
     assert results(fit("fold", "--number_of_epochs=2"))[0]["n_epochs"] == 2
     assert "samples_hash" in (folder / "manifest.json").read_text()

@@ -1,5 +1,6 @@
 """The page's server without a browser: what it contacts, hands out and keeps."""
 
+import functools
 import json
 import os
 import socket
@@ -211,13 +212,14 @@ def test_count_workers_leaves_a_gpu_to_one(monkeypatch):
     assert count_workers(classifier) == 1
 
 
-def test_serve_page_shares_the_cores_among_its_workers(tmp_path, monkeypatch):
+def test_serve_page_shares_the_cores_among_its_workers(tmp_path, monkeypatch, request):
     threads, classifier = [], make_fast_classifier()
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)), raising=False)
     classify = classifier.classify_batch
     classifier.classify_batch = lambda *batch: [threads.append(torch.get_num_threads()), classify(*batch)][1]
     sf.write(tmp_path / "a.wav", np.full(8_000, 0.5), 16_000)
-    torch.set_num_threads(8)
+    request.addfinalizer(functools.partial(torch.set_num_threads, torch.get_num_threads()))
+    torch.set_num_threads(8)  # a process with several cannot be forked by later tests
     with serve_page(classifier, n_workers=3) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
         visitors = Visitors(client, (tmp_path / "a.wav").read_bytes())
         visitors.ask("visitor")
