@@ -342,7 +342,7 @@ def test_what_a_visitor_stops_ends_at_the_next_window(visit, recordings, held, m
     page.get_by_role("button", name="Recognise").click()
     assert entered.acquire(timeout=30)
     stop.click()
-    expect(page.locator("#answer")).to_contain_text("Stopped.")  # Gradio may write "Error" above, on a busy machine
+    expect(page.locator("#answer")).to_have_text("Stopped.")
     expect(stop).to_be_disabled()
     assert stopped.wait(30)
     gate.set()
