@@ -51,11 +51,16 @@ def read_hparams(path):
 
 def read_answers(path):
     out = path.with_name(path.name.removesuffix(".partial"))
-    return PredictionFile(out, recordings(path.parent), EMOTIONS, "m1").predictions
+    found = PredictionFile(out, recordings(path.parent), EMOTIONS, "m1").predictions
+    assert set(found.values()) <= set(answers(path.parent)), "a damaged row was kept"
 
 
 def recordings(folder):
     return [str(folder / "wavs" / f"{i}.wav") for i in range(3)]
+
+
+def answers(folder):
+    return [Prediction(path, 1.25, "ang", (0.75, 0.25)) for path in recordings(folder)]
 
 
 READERS = {
@@ -90,8 +95,8 @@ def whole(tmp_path_factory):
             os.utime(path, (1_000_000_000, 1_000_000_000))
     for name in ("out.csv", "out.json", "out.jsonl", "killed.csv"):
         with PredictionFile(folder / name, recordings(folder), EMOTIONS, "m1") as out:
-            for path in recordings(folder):
-                out.add(Prediction(path, 1.25, "ang", (0.75, 0.25)))
+            for prediction in answers(folder):
+                out.add(prediction)
             if name != "killed.csv":
                 out.write()
     return folder

@@ -8,18 +8,20 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Optional
 
 import filelock
 
 from speechbrain_ext.atomic_write import atomic_write
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.recordings import Prediction
+from speechbrain_ext.json_reader import checksum
 from speechbrain_ext.outside_text import escape_formula, printable, unescape_formula
 from speechbrain_ext.storage import check_regular, naming
 
 FORMATS = (".csv", ".json", ".jsonl")
 SYNC_S = 5.0
-ROUNDING = 1e-5  # of posteriors; those of an encoder in half precision are still computed in single precision
+CHECKSUM = "checksum"  # the last column; files of earlier versions have none
 
 
 class PredictionFile:
@@ -44,8 +46,8 @@ class PredictionFile:
     Raises
     ------
     InputError
-        If the ending is unknown, or the file holds something else, such as predictions by another model or of other
-        recordings.
+        If the ending is unknown, or the file holds something else, such as predictions by another model, of other
+        recordings, or a row that has been changed.
     """
 
     def __init__(
@@ -116,9 +118,9 @@ class PredictionFile:
             if self.path.suffix.lower() == ".csv":
                 reader = csv.DictReader(io.StringIO(text, newline=""))
                 shown = [escape_formula(name) if self.excel else name for name in self._columns]
-                if text and reader.fieldnames != shown:
+                if text and reader.fieldnames not in (shown, shown[:-1]):
                     raise self._foreign(self.path, f"other columns ({', '.join(reader.fieldnames or ())})")
-                reader.fieldnames = self._columns
+                reader.fieldnames = self._columns[: len(reader.fieldnames or ())]
                 if not self.excel:
                     return list(reader)
                 return [{key: value and unescape_formula(value) for key, value in row.items() if key} for row in reader]
@@ -156,16 +158,13 @@ class PredictionFile:
             posteriors = None if error else tuple(float(row[emo]) for emo in self.emotions)
             duration_s = None if error else float(row["duration_s"])
             speech = None if row["speech"] in (None, "") else float(row["speech"])
-            if len(row) != len(self._columns) or not all(isinstance(one, str) for one in (path, model, error or "")):
+            is_text = all(isinstance(one, str) for one in (path, model, error or ""))
+            if not is_text or row.keys() | {CHECKSUM} != set(self._columns):
                 raise ValueError("other columns, or no texts in them")
             if predicted not in (None, "", *self.emotions):
                 raise ValueError(f"{predicted!r} is no emotion")
             if not all(0 <= share <= 1 for share in (*(posteriors or ()), speech or 0)):
                 raise ValueError("a share is not from 0 to 1")
-            if posteriors and abs(sum(posteriors) - 1) > ROUNDING:
-                raise ValueError("its posteriors do not add up to 1")
-            if predicted and posteriors and max(posteriors) - posteriors[self.emotions.index(predicted)] > ROUNDING:
-                raise ValueError(f"{predicted!r} is not its most probable emotion")
             if duration_s is not None and not 0 <= duration_s < float("inf"):
                 raise ValueError("a duration is none")
             path = self._names.get(path, path)
@@ -176,6 +175,13 @@ class PredictionFile:
                 raise self._foreign(source, f"a row that is no prediction ({error})") from error
         if model != self.model:
             raise self._foreign(source, f"predictions by another model, {model}")
+        expected = _to_row(prediction, self.emotions, model)[CHECKSUM]
+        if row.get(CHECKSUM, expected) != expected:
+            raise self._foreign(
+                source,
+                f"a row of {path} that is not as it was written: its {CHECKSUM} differs. Delete that row to have the "
+                "recording classified again",
+            )
         if _name(path) not in self._names:
             raise self._foreign(source, f"a prediction of {path}, which is not asked for now")
         return prediction
@@ -250,16 +256,20 @@ def _name(path: str) -> str:
 
 
 def _to_row(prediction: Prediction, emotions: Sequence[str], model: str) -> dict:
-    posteriors = prediction.posteriors or (None,) * len(emotions)
-    return {
+    row = {
         "path": _name(prediction.path),
         "predicted": prediction.predicted,
-        **{emo: p if p is None else round(p, 8) for emo, p in zip(emotions, posteriors)},
-        "speech": prediction.speech if prediction.speech is None else round(prediction.speech, 3),
-        "duration_s": prediction.duration_s if prediction.duration_s is None else round(prediction.duration_s, 3),
+        **{emo: _round(p, 8) for emo, p in zip(emotions, prediction.posteriors or (None,) * len(emotions))},
+        "speech": _round(prediction.speech, 3),
+        "duration_s": _round(prediction.duration_s, 3),
         "model": model,
         "error": prediction.error and printable(prediction.error, "\n\t"),
     }
+    return {**row, CHECKSUM: f"x{checksum(row)[:12]}"}  # by the letter no spreadsheet takes it for a number
+
+
+def _round(value: Optional[float], n_digits: int) -> Optional[float]:
+    return None if value is None else round(float(value), n_digits)
 
 
 def _newer(path: str, than: Path) -> bool:

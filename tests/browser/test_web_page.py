@@ -83,7 +83,7 @@ def test_page_names_its_model_and_saves_its_answer_as_csv(visit, recordings, tmp
     page = visit()
     expect(page.locator("#model")).to_contain_text("Model: user/tiny")
     for name, saved, columns in (
-        ("short.wav", "short.csv", "path,predicted,ang,hap,sad,neu,speech,duration_s,model,error"),
+        ("short.wav", "short.csv", "path,predicted,ang,hap,sad,neu,speech,duration_s,model,error,checksum"),
         ("long.wav", "long_timeline.csv", "start_s,end_s,emotion,ang,hap,sad,neu,speech"),
     ):
         upload(page, recordings[name])

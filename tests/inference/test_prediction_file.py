@@ -1,8 +1,10 @@
 """The file of predictions: three formats, no row lost to a kill, nothing foreign overwritten."""
 
 import csv
+import hashlib
 import json
 import os
+import re
 
 import pytest
 
@@ -169,7 +171,7 @@ def test_odd_names_survive_and_what_no_file_can_hold_is_escaped(tmp_path, ending
     ]
 
 
-@pytest.mark.parametrize("label", ["path", "predicted", "speech", "duration_s", "model", "error"])
+@pytest.mark.parametrize("label", ["path", "predicted", "speech", "duration_s", "model", "error", "checksum"])
 def test_a_label_that_is_a_column_is_refused(tmp_path, label):
     with pytest.raises(InputError, match=f"the label '{label}' is a column of the file"):
         PredictionFile(tmp_path / "out.csv", [], ["ang", label], "m1")
@@ -191,21 +193,85 @@ def test_csv_of_one_prediction_by_hand():
     text = format_predictions(
         [Prediction("a.wav", 1.23456, "neu", (1 / 3, 2 / 3), speech=0.12345)], EMOTIONS, "m1", ".csv"
     )
+    cells = (
+        '{"ang": 0.33333333, "duration_s": 1.235, "error": null, "model": "m1", "neu": 0.66666667, '
+        '"path": "a.wav", "predicted": "neu", "speech": 0.123}'
+    )
     assert text == (
-        "path,predicted,ang,neu,speech,duration_s,model,error\na.wav,neu,0.33333333,0.66666667,0.123,1.235,m1,\n"
+        "path,predicted,ang,neu,speech,duration_s,model,error,checksum\n"
+        f"a.wav,neu,0.33333333,0.66666667,0.123,1.235,m1,,x{hashlib.sha256(cells.encode()).hexdigest()[:12]}\n"
     )
 
 
-@pytest.mark.parametrize("name", ["out.csv", "out.json", "out.jsonl", "killed.csv"])
-def test_a_changed_digit_of_a_posterior_is_refused(tmp_path, name):
-    (tmp_path / "a.wav").touch()
-    with PredictionFile(tmp_path / name, [str(tmp_path / "a.wav")], EMOTIONS, "m1") as out:
-        out.add(Prediction(str(tmp_path / "a.wav"), 1.25, EMOTIONS[0], (0.62345678, 0.37654322)))
-        if name != "killed.csv":
-            out.write()
-    path = tmp_path / (name if name != "killed.csv" else "killed.csv.partial")
-    whole = path.read_text()
-    for changed in ("0.72345678", "0.62445678", "0.62341678"):
-        path.write_text(whole.replace("0.62345678", changed))
-        with pytest.raises(InputError, match=f"{path.name} holds a row .* posteriors do not add up to 1"):
-            PredictionFile(tmp_path / name, [str(tmp_path / "a.wav")], EMOTIONS, "m1")
+@pytest.fixture
+def finished(tmp_path, paths):
+    """Return a function that writes the answers on the first and the last of three recordings: file -> its text."""
+
+    def write(name):
+        with PredictionFile(tmp_path / name.removesuffix(".partial"), paths, EMOTIONS, "m1") as out:
+            for prediction in predictions_of(paths):
+                out.add(prediction)
+            if not name.endswith(".partial"):
+                out.write()
+        return (tmp_path / name).read_text(encoding="utf-8")
+
+    return write
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.json", "out.jsonl", "killed.csv.partial"])
+def test_no_flipped_bit_changes_an_answer(tmp_path, paths, finished, name):
+    whole, found = finished(name).encode(), {p.path: p for p in predictions_of(paths) if p.error is None}
+    path, n_refused = tmp_path / name, 0
+    for i in range(len(whole)):
+        path.write_bytes(whole[:i] + bytes([whole[i] ^ 1 << i % 8]) + whole[i + 1 :])
+        try:
+            again = PredictionFile(tmp_path / name.removesuffix(".partial"), paths, EMOTIONS, "m1").predictions
+        except InputError as error:
+            assert str(error).startswith(str(path))
+            n_refused += 1
+        else:
+            assert again.items() <= found.items(), i
+    assert n_refused > 100
+
+
+@pytest.mark.parametrize(
+    "was, now",
+    [(",ang,0.75", ",,0.75"), ("1.25", "1.26"), (",0.0,2.0", ",0.5,2.0"), (",ang,0.75,0.25", ",neu,0.25,0.75")],
+)
+def test_an_edited_row_is_refused_with_what_to_do_and_stays(tmp_path, paths, finished, was, now):
+    edited = finished("out.csv").replace(was, now)
+    (tmp_path / "out.csv").write_text(edited, encoding="utf-8")
+    text = r"out.csv holds a row of .*wav that is not as it was written: its checksum differs. Delete that row .*--out"
+    with pytest.raises(InputError, match=text):
+        PredictionFile(tmp_path / "out.csv", paths, EMOTIONS, "m1")
+    assert (tmp_path / "out.csv").read_text(encoding="utf-8") == edited
+
+
+def test_a_row_that_was_deleted_is_classified_again(tmp_path, paths, finished):
+    lines = finished("out.csv").splitlines(keepends=True)
+    (tmp_path / "out.csv").write_text("".join(lines[:1] + lines[2:]), encoding="utf-8")
+    assert list(PredictionFile(tmp_path / "out.csv", paths, EMOTIONS, "m1").predictions) == paths[2:]
+
+
+def test_a_file_that_a_spreadsheet_has_saved_again_is_resumed(tmp_path, paths, finished):
+    rows = list(csv.reader(finished("out.csv").splitlines(keepends=True)))
+    with open(tmp_path / "out.csv", "w", encoding="utf-8", newline="") as file:  # all quoted, other numbers and ends
+        writer = csv.writer(file, quoting=csv.QUOTE_ALL)
+        writer.writerows([cell.replace("2.0", "2").replace("0.75", ".750") for cell in row] for row in rows)
+    found = PredictionFile(tmp_path / "out.csv", paths, EMOTIONS, "m1").predictions
+    assert found == {p.path: p for p in predictions_of(paths) if p.error is None}
+
+
+@pytest.mark.parametrize("ending", [".csv", ".json", ".jsonl"])
+def test_a_file_of_an_earlier_version_without_checksums_is_resumed(tmp_path, paths, finished, ending):
+    text = finished(f"out{ending}")
+    of_row = {".csv": r",(checksum|x\w{12})$", ".json": r',\n  "checksum": "\w+"', ".jsonl": r', "checksum": "\w+"'}
+    earlier, n = re.subn(of_row[ending], "", text, flags=re.MULTILINE)
+    assert n == (4 if ending == ".csv" else 3)
+    (tmp_path / f"out{ending}").write_text(earlier, encoding="utf-8")
+    again = PredictionFile(tmp_path / f"out{ending}", paths, EMOTIONS, "m1")
+    assert again.predictions == {p.path: p for p in predictions_of(paths) if p.error is None}
+    with again:
+        again.add(predictions_of(paths)[1])
+        again.write()
+    assert (tmp_path / f"out{ending}").read_text(encoding="utf-8") == text
