@@ -145,15 +145,28 @@ def read_audio(
         others than `samples_hash` says.
     """
     with open_audio(path, utt_id) as reader:
-        n_block = BLOCK_SAMPLES // reader.n_channels
-        blocks = _read_mono(reader, path, utt_id, n_block, max_s, segment, samples_hash)
-        begun = list(itertools.islice(blocks, 2))
-        if not begun:
-            raise InputError(f"{utt_id}: {path} holds no samples. Leave it out, or copy it again.")
-        if len(begun) == 1:
-            return resample(begun[0], reader.sample_rate_hz, sample_rate_hz)
-        blocks = itertools.chain(begun, blocks)
-        return np.concatenate(list(resample_blocks(blocks, reader.sample_rate_hz, sample_rate_hz)))
+        return read_clip(reader, path, utt_id, sample_rate_hz, max_s, segment, samples_hash)
+
+
+def read_clip(
+    reader: AudioReader,
+    path: str | Path,
+    utt_id: str,
+    sample_rate_hz: int,
+    max_s: Optional[float] = None,
+    segment: Optional[Segment] = None,
+    samples_hash: Optional[str] = None,
+) -> np.ndarray:
+    """Read a clip of an open recording, as `read_audio` does; many of them, where the reader is `is_stateless`."""
+    n_block = BLOCK_SAMPLES // reader.n_channels
+    blocks = _read_mono(reader, path, utt_id, n_block, max_s, segment, samples_hash)
+    begun = list(itertools.islice(blocks, 2))
+    if not begun:
+        raise InputError(f"{utt_id}: {path} holds no samples. Leave it out, or copy it again.")
+    if len(begun) == 1:
+        return resample(begun[0], reader.sample_rate_hz, sample_rate_hz)
+    blocks = itertools.chain(begun, blocks)
+    return np.concatenate(list(resample_blocks(blocks, reader.sample_rate_hz, sample_rate_hz)))
 
 
 def _read_mono(

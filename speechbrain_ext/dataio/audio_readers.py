@@ -44,6 +44,7 @@ class AudioReader(Protocol):
     sample_rate_hz: int
     n_channels: int
     n_frames: Optional[int]  # None where the header does not tell
+    is_stateless: bool  # whether a sample is the same wherever the reading began: no decoder remembers earlier ones
     is_linear: bool  # whether the samples lie in the file as they are, so that its size tells their number
     may_be_infinite: bool  # whether its samples are floating-point numbers
 
@@ -62,8 +63,8 @@ class SndfileReader:
         self._file = file = soundfile.SoundFile(path)
         self.sample_rate_hz, self.n_channels = file.samplerate, file.channels
         self.n_frames: Optional[int] = file.frames
-        self.is_linear = file.subtype.startswith("PCM_") or file.subtype in ("FLOAT", "DOUBLE", "ULAW", "ALAW")
-        self.is_linear &= file.format not in ("FLAC", "OGG")
+        self.is_stateless = file.subtype.startswith("PCM_") or file.subtype in ("FLOAT", "DOUBLE", "ULAW", "ALAW")
+        self.is_linear = self.is_stateless and file.format not in ("FLAC", "OGG")
         self.may_be_infinite = file.subtype in ("FLOAT", "DOUBLE")
         self.reads_all = not (
             file.format == "RAW"  # guessed from the name's ending, whatever the file holds
@@ -75,7 +76,7 @@ class SndfileReader:
 
     def read(self, n_frames: int, first: int = 0) -> Iterator[np.ndarray]:
         """Yield blocks [T, channels]."""
-        if first:
+        if first != self._file.tell():
             self._file.seek(min(first, self._file.frames))  # exact to the sample in all of libsndfile's formats
         while len(wav := self._file.read(n_frames, dtype="float32", always_2d=True)):
             yield wav
@@ -89,7 +90,7 @@ class AvReader:
     """A recording as FFmpeg reads it: the sound of the best audio stream. Its length is known at the end."""
 
     n_frames: Optional[int] = None
-    is_linear, may_be_infinite = False, True
+    is_stateless, is_linear, may_be_infinite = False, False, True
 
     def __init__(self, path: str) -> None:
         import av

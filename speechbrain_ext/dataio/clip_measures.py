@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
@@ -14,9 +14,10 @@ from speechbrain_ext.dataio.audio import (
     check_segment,
     probe_audio,
     read_audio,
+    read_clip,
     sample_span,
 )
-from speechbrain_ext.dataio.audio_readers import open_audio, read_blocks
+from speechbrain_ext.dataio.audio_readers import AudioReader, open_audio, read_blocks
 from speechbrain_ext.dataio.rows import Row
 from speechbrain_ext.dataio.sample_hash import SAMPLES_HASH, SampleHash
 from speechbrain_ext.errors import InputError
@@ -111,29 +112,35 @@ def measure_recording(rows: Sequence[Row], root: Path) -> list[Measured | str]:
             return [_measure_whole(path, utt_id)]
         header = probe_audio(path, utt_id)
         with open_audio(path, utt_id) as reader:
-            seeks = reader.n_frames is not None
-        whole = None if seeks else read_audio(path, utt_id, header.sample_rate_hz)
+            whole = None if reader.n_frames is not None else read_clip(reader, path, utt_id, header.sample_rate_hz)
+            return [_measure_clip(row, path, header, reader if reader.is_stateless else None, whole) for row in rows]
     except InputError as error:
         raise InputError(_place(rows[0], error)) from error
-    found: list[Measured | str] = []
-    for row in rows:
-        try:
-            entry: dict[str, Any] = {"duration": header.duration_s}
-            segment = None
-            if "start" in row or "end" in row:
-                start_s, end_s = row.get("start", 0.0), row.get("end", float("inf"))
-                segment = check_segment(row["id"], (start_s, end_s - start_s), header)
-                entry = {"duration": segment[1], "start": segment[0]}
-            if whole is None:
-                wav = read_audio(path, row["id"], header.sample_rate_hz, segment=segment)
-            else:
-                first, n_samples = sample_span(segment, header.sample_rate_hz)
-                wav = whole[first : first + (n_samples or len(whole))]
-            measures = measure_blocks([wav], header.sample_rate_hz, header.n_channels)[1]
-            found.append(({**entry, SAMPLES_HASH: measures.samples_hash}, measures))
-        except InputError as error:
-            found.append(_place(row, error))
-    return found
+
+
+def _measure_clip(
+    row: Row, path: Path, header: AudioHeader, reader: Optional[AudioReader], whole: Optional[np.ndarray]
+) -> Measured | str:
+    """Measure a segment, or all, of a recording: out of its samples, by an open reader, or opened for this clip."""
+    try:
+        entry: dict[str, Any] = {"duration": header.duration_s}
+        segment = None
+        if "start" in row or "end" in row:
+            start_s, end_s = row.get("start", 0.0), row.get("end", float("inf"))
+            segment = check_segment(row["id"], (start_s, end_s - start_s), header)
+            entry = {"duration": segment[1], "start": segment[0]}
+        rate_hz = header.sample_rate_hz
+        if whole is not None:
+            first, n_samples = sample_span(segment, rate_hz)
+            wav = whole[first : first + (n_samples or len(whole))]
+        elif reader is not None:
+            wav = read_clip(reader, path, row["id"], rate_hz, segment=segment)
+        else:
+            wav = read_audio(path, row["id"], rate_hz, segment=segment)
+        measures = measure_blocks([wav], rate_hz, header.n_channels)[1]
+        return {**entry, SAMPLES_HASH: measures.samples_hash}, measures
+    except InputError as error:
+        return _place(row, error)
 
 
 def _measure_whole(path: Path, utt_id: str) -> Measured:

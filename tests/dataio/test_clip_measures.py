@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import soundfile as sf
 
+from speechbrain_ext.dataio import audio, audio_readers, clip_measures
 from speechbrain_ext.dataio.clip_measures import measure_blocks, measure_recording
 from speechbrain_ext.errors import InputError
+from tests.dataio.audio_files import make_wave
 
 
 def row(utt_id, wav, **others):
@@ -60,3 +62,32 @@ def test_too_short_a_recording_is_refused(tmp_path):
     sf.write(tmp_path / "a.wav", np.full(300, 0.1), 16000)
     with pytest.raises(InputError, match="is 0.0187 s long; at least 0.025 s are needed. Leave it out."):
         measure_recording([row("a", "a.wav", place="row 9")], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file_format", "subtype", "n_opened"),
+    [
+        ("WAV", "PCM_16", 2),
+        ("WAV", "FLOAT", 2),
+        ("FLAC", "PCM_16", 2),
+        ("WAV", "IMA_ADPCM", 5),  # what decoders remember decides over samples: of these each clip is opened anew
+        ("OGG", "VORBIS", 5),
+        ("OGG", "OPUS", 5),
+        ("MP3", "MPEG_LAYER_III", 5),
+    ],
+)
+def test_segments_that_are_measured_together_are_those_that_are_read_alone(
+    tmp_path, monkeypatch, file_format, subtype, n_opened
+):
+    path, opened = tmp_path / "a.sound", []
+    sf.write(path, make_wave(), 16000, subtype, format=file_format)
+    open_audio = audio_readers.open_audio
+    for module in (audio, clip_measures):
+        monkeypatch.setattr(module, "open_audio", lambda *args: opened.append(args) or open_audio(*args))
+    times_s = [(1.3, 1.6), (0.0, 0.4), (0.4, 0.75)]  # back, and on without a gap
+    rows = [row(f"u{i}", path.name, start=start_s, end=end_s) for i, (start_s, end_s) in enumerate(times_s)]
+    found = measure_recording(rows, tmp_path)
+    assert len(opened) == n_opened  # once to measure its length, and then for the clips
+    for entry, _ in found:
+        segment = entry["start"], entry["duration"]
+        assert len(audio.read_audio(path, "u", 16000, segment=segment, samples_hash=entry["samples_hash"]))
