@@ -23,7 +23,6 @@ from speechbrain_ext.inference.timeline import SAY_NO_SPEECH, Timeline, format_c
 from speechbrain_ext.inference.timeline_plot import clock, plot_timeline
 from speechbrain_ext.limits import LONGEST_ON_PAGE_S, MOST_SAMPLES_ON_PAGE
 from speechbrain_ext.outside_text import printable
-from speechbrain_ext.web.runs import Stopped
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +43,10 @@ WORDS = {
     "sur": "surprise",
 }
 DRAWING = threading.Lock()  # matplotlib's settings hold for the whole process
+
+
+class Stopped(Exception):
+    """A visitor has stopped their classification, or has left."""
 
 
 def answer(

@@ -8,8 +8,7 @@ from typing import Any
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.speech_detector import make_detector
 from speechbrain_ext.limits import LONGEST_ON_PAGE_S
-from speechbrain_ext.web.answer import STOPPED, answer, say
-from speechbrain_ext.web.runs import Runs
+from speechbrain_ext.web.answer import STOPPED, Stopped, answer, say
 
 TITLE = "Speech emotion recognition"
 LIMITS = (
@@ -19,6 +18,7 @@ LIMITS = (
 )
 KEPT_S = 3600  # an upload can be played for so long
 WAITING = 20  # visitors in the queue
+CLASSIFIER = "classifier"  # what Gradio's queue calls them by
 
 CSS = """
 .gradio-container {width: 100% !important; max-width: 860px !important; min-width: 0; margin: 0 auto !important}
@@ -142,24 +142,27 @@ def build_page(
     """
     gradio = import_gradio()
     detector = make_detector(classifier) if classifier else None
-    runs = Runs()
 
-    # Gradio looks for parameters of this type, and for this default value.
-    def recognise(
-        path: str,
-        request: gradio.Request,  # type: ignore[name-defined]
-        progress: Any = gradio.Progress(),  # noqa: B008
-    ) -> str:
-        with runs.begin(request.session_hash) as check:
+    # Gradio looks for a parameter with this default value.
+    def recognise(path: str, progress: Any = gradio.Progress()) -> str:  # noqa: B008
+        event = page._queue.event_ids_to_events[gradio.context.LocalContext.event_id.get()]
 
-            def show(done_s: float, duration_s: float) -> None:
-                check()
-                progress(done_s / duration_s, desc="Listening")
+        def show(done_s: float, duration_s: float) -> None:
+            if not event.alive:  # its visitor has stopped it, or has closed the page
+                raise Stopped
+            progress(done_s / duration_s, desc="Listening")
 
-            return answer(classifier, path, show, detector, model)
+        return answer(classifier, path, show, detector, model)
 
-    def stop_runs(request: gradio.Request) -> None:  # type: ignore[name-defined]
-        runs.stop(request.session_hash)
+    # What waits is taken out of the queue; what runs ends at its next window. Gradio's own way, `cancels`, answers what
+    # it ends without data, which the page shows as an error if it comes late.
+    async def stop_events(request: gradio.Request) -> None:  # type: ignore[name-defined]
+        for event in list(page._queue.event_ids_to_events.values()):
+            if (event.session_hash, event.concurrency_id) == (request.session_hash, CLASSIFIER):
+                await page._queue.remove_from_queue(event._id)
+                ended = gradio.server_messages.ProcessCompletedMessage(output={"data": [STOPPED]}, success=True)
+                page._queue.send_message(event, ended)
+                event.alive = False
 
     with gradio.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(KEPT_S, KEPT_S)) as page:
         gradio.Markdown(f"# {TITLE}\n{LIMITS}")
@@ -182,7 +185,7 @@ def build_page(
             stop = gradio.Button("Stop recognising", variant="stop", interactive=False, min_width=80)
         found = gradio.HTML(elem_id="answer")
         private = {"api_visibility": "private"}
-        heard = {**private, "concurrency_id": "classifier", "concurrency_limit": n_workers}
+        heard = {**private, "concurrency_id": CLASSIFIER, "concurrency_limit": n_workers}
         button.click(None, None, stop, js=_set_able(True), **private)  # at once: events of one click come in order
         started = [button.click(recognise, speech, found, **heard)]
         # An answer to another recording would mislead.
@@ -201,10 +204,7 @@ def build_page(
                     started.append(chosen.then(recognise, speech, found, **heard))
         for run in started:
             run.then(None, None, stop, js=_set_able(False), **private)
-        # What waits is taken out of the queue; what runs ends at its next window.
-        stop.click(stop_runs, cancels=started, queue=False, **private)
-        stop.click(None, None, found, js=f"() => '{STOPPED}'", **private)
-        stop.click(None, None, stop, js=_set_able(False), **private)
+        stop.click(stop_events, queue=False, **private)
     page.queue(max_size=WAITING)
     return page
 

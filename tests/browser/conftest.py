@@ -17,7 +17,8 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 MAX_MB = 1.0
 RATE_HZ = 16000
 
-expect.set_options(timeout=30_000)  # a busy machine fails no test
+LONG_S = 300  # a busy machine fails no test
+expect.set_options(timeout=1000 * LONG_S)
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +58,8 @@ def browser():
         pytest.fail(f"these tests need a browser, and found none of {', '.join(BROWSERS)} on the PATH")
     microphone = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]  # beeps, and asks nobody
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", *microphone])
+        arguments = ["--no-sandbox", *microphone]
+        chromium = playwright.chromium.launch(executable_path=path, args=arguments, timeout=1000 * LONG_S)
         yield chromium
         chromium.close()
 
@@ -87,6 +89,7 @@ def visit(browser, url):
     def open_page(width=1280, height=900, theme="light", locale="en-GB"):
         viewport = {"width": width, "height": height}
         contexts.append(browser.new_context(viewport=viewport, reduced_motion="reduce", locale=locale))
+        contexts[-1].set_default_timeout(1000 * LONG_S)
         page = contexts[-1].new_page()
         page.expose_function("reportKey", lambda key: keys.append(key))
         page.add_init_script(FIND_KEYS)

@@ -47,18 +47,19 @@ def test_web_without_gradio_says_how_to_install_it(monkeypatch, capsys):
 
 @pytest.mark.parametrize("host, warned", [("127.0.0.1", False), ("localhost", False), ("0.0.0.0", True)])
 def test_web_opens_the_browser_warns_of_visitors_and_ends_by_a_signal(host, warned, monkeypatch, capsys):
-    opened = []
+    opened, served = [], []
 
     def open_browser(url):
         opened.append(url)
         signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr("speechbrain_ext.inference.classifier.load_classifier", lambda bundle, run_opts: None)
-    monkeypatch.setattr("speechbrain_ext.web.server.serve_page", lambda *_: contextlib.nullcontext("http://page/"))
+    page = contextlib.nullcontext("http://page/")
+    monkeypatch.setattr("speechbrain_ext.web.server.serve_page", lambda *given: [served.append(given), page][1])
     monkeypatch.setattr("webbrowser.open", open_browser)
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    assert cli.main(["web", "bundle", "--host", host, "--open"]) == 0
-    assert opened == ["http://page/"]
+    assert cli.main(["web", "bundle", "--host", host, "--port", "8000", "--open"]) == 0
+    assert opened == ["http://page/"] and served[0][1:3] == (host, 8000)
     printed = capsys.readouterr()
     assert printed.out.startswith("The page is at http://page/ - Ctrl-C ends it.\nThe page is closed")
     assert ("asks for no password" in printed.err) == warned

@@ -13,8 +13,7 @@ import soundfile as sf
 import torch
 
 from speechbrain_ext.inference.speech_detector import SpeechDetector
-from speechbrain_ext.web.answer import NOTHING, STOPPED, answer
-from speechbrain_ext.web.runs import Stopped
+from speechbrain_ext.web.answer import NOTHING, STOPPED, Stopped, answer
 from tests.babble import make_babble
 from tests.dataio.audio_files import without_length
 

@@ -1,25 +1,29 @@
 """The page's server without a browser: what it contacts, hands out and keeps."""
 
+import contextlib
 import functools
 import json
 import os
 import socket
 import sys
 import threading
+import tracemalloc
 
 import httpx
 import numpy as np
-import psutil
 import pytest
 import soundfile as sf
 import torch
+from gradio.queueing import Queue
 
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.web.answer import STOPPED
 from speechbrain_ext.web.guard import LOCK
 from speechbrain_ext.web.page import WAITING
 from speechbrain_ext.web.server import check_address, count_workers, serve_page
 from tests.web.test_answer import make_classifier
 
+LONG_S = 600  # a guard against hanging, not against a busy machine
 CONTACTED = []  # once there, an audit hook stays
 sys.addaudithook(
     lambda event, details: CONTACTED.append(details) if event in ("socket.connect", "socket.getaddrinfo") else None
@@ -37,7 +41,7 @@ def served(tmp_path, monkeypatch):
     example.parent.mkdir()
     example.write_bytes(b"RIFF of a kind")
     with serve_page(None, max_mb=0.01, examples=[str(example)]) as url:
-        with httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
+        with httpx.Client(base_url=url, trust_env=False, timeout=LONG_S) as client:
             yield client, example
 
 
@@ -122,89 +126,140 @@ class Visitors:
         config = client.get("/config").json()
         buttons = {part["id"]: part["props"].get("value") for part in config["components"] if part["type"] == "button"}
         events = [event for event in config["dependencies"] if event["backend_fn"] and event["targets"]]
-        self.fn_index = next(event["id"] for event in events if buttons.get(event["targets"][0][0]) == "Recognise")
+        self.events = {buttons.get(event["targets"][0][0]): event["id"] for event in events}
 
     def ask(self, visitor):
         """Upload, and join the queue."""
         (path,) = self.client.post("/gradio_api/upload", files={"files": ("a.wav", self.recording)}).json()
-        data = [{"path": path, "meta": {"_type": "gradio.FileData"}}]
-        body = {"data": data, "fn_index": self.fn_index, "session_hash": visitor}
-        return self.client.post("/gradio_api/queue/join", json=body)
+        return self.click("Recognise", visitor, "queue/join", [{"path": path, "meta": {"_type": "gradio.FileData"}}])
+
+    def stop(self, visitor):
+        """Stop what this visitor has asked."""
+        assert self.click("Stop recognising", visitor, "run/predict", []).status_code == 200
+
+    def click(self, button, visitor, route, data):
+        body = {"data": data, "fn_index": self.events[button], "session_hash": visitor}
+        return self.client.post(f"/gradio_api/{route}", json=body)
+
+    def listen(self, visitor):
+        """Open the stream of messages."""
+        return self.client.stream("GET", "/gradio_api/queue/data", params={"session_hash": visitor})
 
     def answer(self, visitor):
         """Wait for the answer."""
-        with self.client.stream("GET", "/gradio_api/queue/data", params={"session_hash": visitor}) as lines:
+        with self.listen(visitor) as lines:
             for line in lines.iter_lines():
                 message = json.loads(line.removeprefix("data: ") or "{}")
                 if message.get("msg") == "process_completed":
                     return message["output"]["data"][0]
 
 
-def make_fast_classifier():
+class Gate:
+    """Lets what a classifier is given wait until `open` is set: `came` counts it, `n_inside` says how much waited."""
+
+    def __init__(self, classifier):
+        self.open, self.came, self.n_inside = threading.Event(), threading.Semaphore(0), [0]
+        self.classify, classifier.classify_batch = classifier.classify_batch, self.wait_and_classify
+
+    def wait_and_classify(self, wavs, wav_lens):
+        self.n_inside.append(self.n_inside[-1] + 1)
+        self.came.release()
+        assert self.open.wait(LONG_S)
+        self.n_inside.append(self.n_inside[-1] - 1)
+        return self.classify(wavs, wav_lens)
+
+
+@pytest.fixture
+def serve(tmp_path, monkeypatch):
+    """Return a function that serves the page to visitors with a recording of so many seconds."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    @contextlib.contextmanager
+    def serve_classifier(classifier, n_workers, duration_s=1.0):
+        rate_hz = classifier.hparams.sample_rate
+        sf.write(tmp_path / "a.wav", np.full(round(duration_s * rate_hz), 0.5), rate_hz)
+        with serve_page(classifier, n_workers=n_workers) as url:
+            with httpx.Client(base_url=url, trust_env=False, timeout=LONG_S) as client:
+                yield Visitors(client, (tmp_path / "a.wav").read_bytes())
+
+    return serve_classifier
+
+
+def make_fast_classifier(sample_rate=8000):
     """Make a stand-in for whose rate nobody looks for speech."""
     classifier = make_classifier()
-    classifier.hparams.sample_rate = 8000
+    classifier.hparams.sample_rate = sample_rate
     return classifier
 
 
-def test_50_at_once_are_answered_two_at_a_time_or_told_to_come_again(tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    sf.write(tmp_path / "a.wav", np.full(960_000, 0.5), 192_000)
-    classifier = make_fast_classifier()
-    classify, inside, gate, most = classifier.classify_batch, threading.Semaphore(0), threading.Event(), []
-
-    def wait_and_classify(wavs, wav_lens):
-        most.append(1)
-        inside.release()
-        assert gate.wait(60)
-        most.append(-1)
-        return classify(wavs, wav_lens)
-
-    classifier.classify_batch = wait_and_classify
-    with serve_page(classifier, n_workers=2) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
-        visitors = Visitors(client, (tmp_path / "a.wav").read_bytes())
-        gate.set()
+def test_50_at_once_are_answered_two_at_a_time_or_told_to_come_again(serve):
+    classifier = make_fast_classifier(192_000)  # 5 s are 3.84 MB in memory, and a file of 1.92 MB
+    gate = Gate(classifier)
+    with serve(classifier, n_workers=2, duration_s=5.0) as visitors:
+        gate.open.set()
         visitors.ask("first")  # what is allocated once
         visitors.answer("first")
-        assert inside.acquire(timeout=60)
-        gate.clear()
-        before = psutil.Process().memory_info().rss
+        assert gate.came.acquire(timeout=LONG_S)
+        gate.open.clear()
+        tracemalloc.start()
         answers = {}
         for i in range(50):
             answers[f"visitor{i}"] = visitors.ask(f"visitor{i}")
             if i < 2:  # both work at the same time
-                assert inside.acquire(timeout=60)
+                assert gate.came.acquire(timeout=LONG_S)
         waiting = [visitor for visitor, answer in answers.items() if answer.status_code == 200]
         refused = [answer for answer in answers.values() if answer.status_code == 503]
         assert (len(waiting), len(refused)) == (2 + WAITING, 28)
         assert all("Queue is full" in answer.json()["detail"] for answer in refused)
-        gate.set()
+        gate.open.set()
         assert all("Anger (ang): 100.0%" in visitors.answer(visitor) for visitor in waiting)
-        n_bytes = psutil.Process().memory_info().rss - before
-    assert max(np.cumsum(most)) == 2
-    assert n_bytes < 50e6  # the uploads are 96 MB
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert max(gate.n_inside) == 2
+    assert peak < 30e6  # of numpy and Python: two clips; the 22 would be 84 MB, their files 42
 
 
-def test_who_stops_while_waiting_is_taken_out_of_the_queue(tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    sf.write(tmp_path / "a.wav", np.full(8_000, 0.5), 16_000)
+def test_who_stops_is_answered_at_once_whether_waiting_or_not_and_nobody_else(serve):
     classifier = make_fast_classifier()
-    classify, inside, gate = classifier.classify_batch, threading.Semaphore(0), threading.Event()
-    classifier.classify_batch = lambda *batch: [inside.release(), gate.wait(60), classify(*batch)][2]
-    with serve_page(classifier, n_workers=1) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
-        visitors = Visitors(client, (tmp_path / "a.wav").read_bytes())
-        (stop,) = [event for event in client.get("/config").json()["dependencies"] if event["cancels"]]
-        assert stop["cancels"] == [visitors.fn_index]
-        visitors.ask("first")
-        assert inside.acquire(timeout=60)
-        event = visitors.ask("second").json()["event_id"]
-        body = {"session_hash": "second", "fn_index": visitors.fn_index, "event_id": event}
-        assert client.post("/gradio_api/cancel", json=body).json() == {"success": True}
-        gate.set()
-        assert "Anger" in visitors.answer("first")
-        visitors.ask("third")
+    gate = Gate(classifier)
+    with serve(classifier, n_workers=1) as visitors:
+        for visitor in ("first", "second", "third"):
+            visitors.ask(visitor)
+        assert gate.came.acquire(timeout=LONG_S)
+        for visitor in ("first", "second", "stranger"):
+            visitors.stop(visitor)
+        assert [visitors.answer(visitor) for visitor in ("first", "second")] == [STOPPED, STOPPED]
+        gate.open.set()
         assert "Anger" in visitors.answer("third")
-    assert inside.acquire(timeout=60) and not inside.acquire(blocking=False)  # the third one's, and no other
+        visitors.ask("second")
+        assert "Anger" in visitors.answer("second")  # of what was asked after the stop
+    assert gate.n_inside == [0, 1, 0, 1, 0, 1, 0]  # what has begun keeps its place until it ends
+
+
+@pytest.mark.parametrize("how", ["stops", "leaves"])
+def test_who_stops_or_leaves_is_classified_no_further(serve, monkeypatch, how):
+    clean, left = Queue.clean_events, threading.Event()
+
+    async def clean_and_tell(queue, **whose):
+        await clean(queue, **whose)
+        left.set()
+
+    monkeypatch.setattr(Queue, "clean_events", clean_and_tell)
+    classifier = make_fast_classifier()
+    gate = Gate(classifier)
+    with serve(classifier, n_workers=1, duration_s=20.0) as visitors:
+        visitors.ask("first")
+        assert gate.came.acquire(timeout=LONG_S)
+        if how == "stops":
+            visitors.stop("first")
+        else:
+            with visitors.listen("first") as lines:
+                next(lines.iter_lines())
+            assert left.wait(LONG_S)
+        gate.open.set()
+        visitors.ask("second")
+        assert "Anger" in visitors.answer("second")
+    assert gate.n_inside == [0, 1, 0] + 17 * [1, 0]  # one window of 4 s each second
 
 
 def test_count_workers_leaves_a_gpu_to_one(monkeypatch):
@@ -217,16 +272,14 @@ def test_count_workers_leaves_a_gpu_to_one(monkeypatch):
     assert count_workers(classifier) == 1
 
 
-def test_serve_page_shares_the_cores_among_its_workers(tmp_path, monkeypatch, request):
+def test_serve_page_shares_the_cores_among_its_workers(serve, monkeypatch, request):
     threads, classifier = [], make_fast_classifier()
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)), raising=False)
     classify = classifier.classify_batch
     classifier.classify_batch = lambda *batch: [threads.append(torch.get_num_threads()), classify(*batch)][1]
-    sf.write(tmp_path / "a.wav", np.full(8_000, 0.5), 16_000)
     request.addfinalizer(functools.partial(torch.set_num_threads, torch.get_num_threads()))
     torch.set_num_threads(8)  # a process with several cannot be forked by later tests
-    with serve_page(classifier, n_workers=3) as url, httpx.Client(base_url=url, trust_env=False, timeout=60) as client:
-        visitors = Visitors(client, (tmp_path / "a.wav").read_bytes())
+    with serve(classifier, n_workers=3) as visitors:
         visitors.ask("visitor")
         assert "Anger" in visitors.answer("visitor")
     assert threads == [2] and torch.get_num_threads() == 8
