@@ -9,6 +9,7 @@ LONGEST_RECORDING_S = 24 * 3600.0
 LARGEST_RATE_HZ = 384_000  # recorders stop there
 LARGEST_N_CHANNELS = 64
 MOST_SAMPLES_A_SECOND = 1_600_000  # of all channels: 8 at 192 kHz, 32 at 48 kHz
+MOST_SAMPLES = 24 * 3600 * 96_000  # of all channels: a day at 48 kHz in stereo; where no length is told, it ends there
 MOST_HEADER_PARTS = 256  # chunks and tags before the samples, each of which may be of 8 bytes
 MOST_BLOCKS = 5_000_000  # of a container, each with a header: a day in blocks of 20 ms has 4,320,000
 # What is made of it.

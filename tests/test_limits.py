@@ -12,7 +12,7 @@ import torch
 
 from speechbrain_ext import limits
 from speechbrain_ext.corpora import prepare_corpus
-from speechbrain_ext.dataio import audio
+from speechbrain_ext.dataio import audio, audio_readers
 from speechbrain_ext.dataio.audio import probe_audio, read_audio
 from speechbrain_ext.dataio.audio_stream import read_blocks
 from speechbrain_ext.errors import InputError
@@ -69,6 +69,10 @@ CLAIMS = {
         "has 3072000 samples a second in all its channels, and",
     ),
     "long.flac": (lambda path: flac(path, 48_000, 1, 2**36 - 1), DAY.format(2**36 - 1, 48_000)),
+    "wide.flac": (
+        lambda path: flac(path, 48_000, 8, 1_036_800_001),  # 6 h: with one sample less it would be read
+        "is longer than 21600 s, the most that is read: 1036800001 samples at 48000 Hz in 8 channels, so far or by",
+    ),
     "long.mp3": (lambda path: mp3(path, 167), DAY.format(r"\d+", 44_100)),
     "long.wav": (terabyte, DAY.format(2**39 - 40, 16_000)),
     "wide.wav": (lambda path: wav(path, 8000, 65), "has 65 channels, and at most 64 are read. Convert it."),
@@ -129,13 +133,21 @@ def test_true_silence_is_read_block_by_block_and_refused_where_it_is_too_long(tm
     assert len(read_audio(path, "u", 16000, max_s=1.0)) == len(read_audio(path, "u", 16000, segment=(128, 1))) == 16_000
 
 
-def test_where_the_header_does_not_tell_the_length_reading_ends_at_the_limit(tmp_path):
+def test_where_the_header_does_not_tell_the_length_reading_ends_at_the_limit(tmp_path, monkeypatch):
     pytest.importorskip("av")
     path = tmp_path / "a.flac"
     silence(path, 30, 16_000, 1)
     without_length(path)
     assert probe_audio(path, "u", check_samples=False).n_frames == 480_000
     assert 1.0 < probe_audio(path, "u", check_samples=False, max_s=1.0).duration_s
+    silence(path, 3, 16_000, 2)
+    without_length(path)
+    monkeypatch.setattr(audio, "BLOCK_SAMPLES", 2048)
+    monkeypatch.setattr(audio_readers, "MOST_SAMPLES", 2 * 16_000 * 2)
+    with pytest.raises(
+        InputError, match="is longer than 2 s, the most that is read: 3.... samples at .* in 2 channels"
+    ):
+        probe_audio(path, "u")
 
 
 def test_blocks_are_resampled_as_the_whole(tmp_path, monkeypatch):

@@ -183,7 +183,7 @@ def _read_mono(
     first, n_segment = sample_span(segment, rate_hz)
     n_kept = min(n_segment or maxsize, maxsize if max_s is None else round(max_s * rate_hz))
     n_wanted = n_segment if samples_hash or n_kept == maxsize else n_kept
-    check_length(min(n_kept, n_segment or reader.n_frames or 0), rate_hz, LONGEST_CLIP_S, path, utt_id)
+    check_length(min(n_kept, n_segment or reader.n_frames or 0), reader, path, utt_id, LONGEST_CLIP_S)
     samples, n_done = SampleHash(rate_hz), 0
     for wav in _until(read_blocks(reader, path, utt_id, min(n_block, n_wanted or n_block), first), n_wanted):
         wav = average_channels(wav)
@@ -192,7 +192,7 @@ def _read_mono(
         if n_done < n_kept:
             yield wav[: n_kept - n_done]
         n_done += len(wav)
-        check_length(min(n_kept, n_done), rate_hz, LONGEST_CLIP_S, path, utt_id)  # the header may not tell
+        check_length(min(n_kept, n_done), reader, path, utt_id, LONGEST_CLIP_S)  # the header may not tell
     if samples_hash:
         samples.check(samples_hash, path, utt_id)
     if segment and n_wanted and n_done < n_wanted - 1:  # a sample: rates round

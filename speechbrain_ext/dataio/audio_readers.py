@@ -22,6 +22,7 @@ from speechbrain_ext.limits import (
     LARGEST_N_CHANNELS,
     LARGEST_RATE_HZ,
     LONGEST_RECORDING_S,
+    MOST_SAMPLES,
     MOST_SAMPLES_A_SECOND,
 )
 from speechbrain_ext.storage import check_regular
@@ -234,18 +235,23 @@ def open_audio(path: str | Path, utt_id: str) -> Iterator[AudioReader]:
         ):
             if value > most:
                 raise InputError(f"{utt_id}: {path} has {value} {what}, and at most {most} are read. Convert it.")
-        check_length(reader.n_frames or 0, rate_hz, LONGEST_RECORDING_S, path, utt_id)
+        check_length(reader.n_frames or 0, reader, path, utt_id)
         yield reader
     finally:
         reader.close()
 
 
-def check_length(n_frames: int, sample_rate_hz: int, most_s: float, path: str | Path, utt_id: str) -> None:
-    """Refuse a recording that is longer than a number of seconds."""
-    if n_frames > most_s * sample_rate_hz:
+def check_length(
+    n_frames: int, reader: AudioReader, path: str | Path, utt_id: str, most_s: float = LONGEST_RECORDING_S
+) -> None:
+    """Refuse a recording that is longer than a number of seconds, or than its rate and channels allow."""
+    rate_hz, n_channels = reader.sample_rate_hz, reader.n_channels
+    most_s = min(most_s, MOST_SAMPLES / (rate_hz * n_channels))
+    if n_frames > most_s * rate_hz:
+        channels = f" in {n_channels} channels" if n_channels > 1 else ""
         raise InputError(
-            f"{utt_id}: {path} is longer than {most_s:g} s, the most that is read: {n_frames} samples at "
-            f"{sample_rate_hz} Hz, so far or by its header. Cut it."
+            f"{utt_id}: {path} is longer than {most_s:g} s, the most that is read: {n_frames} samples at {rate_hz} "
+            f"Hz{channels}, so far or by its header. Cut it."
         )
 
 
@@ -297,7 +303,7 @@ def read_blocks(
                 f"{(n_done + int(finite.argmin())) / reader.sample_rate_hz:.2f} s. Repair or cut it, or leave it out."
             )
         n_done += len(wav)
-        check_length(n_done, reader.sample_rate_hz, LONGEST_RECORDING_S, path, utt_id)  # the header may not tell
+        check_length(n_done, reader, path, utt_id)  # the header may not tell
         yield wav
     if reader.n_frames is not None and n_done < reader.n_frames:
         raise InputError(
