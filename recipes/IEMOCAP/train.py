@@ -35,6 +35,7 @@ from speechbrain_ext.dataio.dataset import PairedDataset, collate_pairs, count_c
 from speechbrain_ext.dataio.feature_dataset import collate_features  # noqa: E402
 from speechbrain_ext.dataio.manifest import check_lengths, segment_of  # noqa: E402
 from speechbrain_ext.dataio.sampler import PairedBatchSampler, share_whole_batches  # noqa: E402
+from speechbrain_ext.dataio.workers import end_with_a_lost_batch  # noqa: E402
 from speechbrain_ext.device import resolve_precision  # noqa: E402
 from speechbrain_ext.nnet.recognition_loss import RecognitionLoss  # noqa: E402
 from speechbrain_ext.results.across_corpora import write_cross_results  # noqa: E402
@@ -222,6 +223,7 @@ def main(argv):
             "num_workers": 0 if cached else hparams["num_workers"],
             "pin_memory": brain.device.startswith("cuda"),
             "collate_fn": collate_features if cached else collate_pairs,
+            "worker_init_fn": end_with_a_lost_batch,
         }
 
         def eval_kwargs(dataset):

@@ -25,6 +25,7 @@ from speechbrain_ext.dataio.manifest import (
     read_manifest,
     write_manifest,
 )
+from speechbrain_ext.dataio.workers import allow_open_files
 from speechbrain_ext.device import check_device, check_precision
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.nnet.class_weights import check_class_weights
@@ -263,6 +264,7 @@ def run_context(words: Sequence[str]) -> Iterator[tuple[Run, Any]]:
                 check_device(run_opts["device"])
             join_processes(run_opts)
             run = on_main(lambda: stack.enter_context(_claimed_run(hparams_file, overrides, run_opts)))
+            allow_open_files(run.settings["num_workers"])
             if not all(gather((run.folder / MANIFEST_FILE).is_file())):
                 raise InputError(
                     f"output_folder must be one folder for all machines, on a file system that they share; not all "
@@ -350,8 +352,8 @@ def _lost_worker(error: BaseException) -> str:
     if not re.match(r"DataLoader worker \(pid\S* [\d, ]+\) (is killed by signal|exited unexpectedly)", str(error)):
         return ""
     return (
-        f"{str(error).splitlines()[0].rstrip('. ')}: there was too little memory, or too little in /dev/shm. "
-        "Make room, or set --num_workers lower."
+        f"{str(error).splitlines()[0].rstrip('. ')}: there was too little memory, too little in /dev/shm, or too many "
+        "files were open. Make room, or set --num_workers lower."
     )
 
 
