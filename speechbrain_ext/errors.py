@@ -3,17 +3,28 @@
 import re
 from typing import Any
 
+from speechbrain_ext.outside_text import printable
+
 
 class InputError(ValueError):
     """An argument, a file or a corpus that cannot be used; the message says which, why and what to do.
 
-    The recipes print the message alone, without a traceback.
+    The recipes print the message alone, without a traceback. Each argument is a line of it: a line break within one, as
+    a file's name may hold, is written as an escape.
 
     Example
     -------
     >>> str(InputError("fold must be 1 to 5, got 6."))
     'fold must be 1 to 5, got 6.'
     """
+
+    def __str__(self) -> str:
+        return "\n".join(printable(str(line), "\t") for line in self.args)
+
+
+def in_one_line(error: BaseException) -> str:
+    """Write an error of another library's, which may have several lines, in one."""
+    return " ".join(str(error).split())
 
 
 def check_number(name: str, value: Any, low: float, high: float, inclusive: bool = True) -> None:

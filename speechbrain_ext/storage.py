@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Optional
 
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.outside_text import printable
 
 FAULTS = {
     errno.ENOSPC: "cannot be written: the disk is full. Make room there.",
@@ -58,7 +59,7 @@ def describe_fault(error: BaseException, place: Optional[str | os.PathLike] = No
     if fault is None:
         return None
     named = getattr(error, "filename2", None) or getattr(error, "filename", None) or place
-    return f"{os.fsdecode(named) if named is not None else 'A file'} {fault}"
+    return f"{printable(os.fsdecode(named)) if named is not None else 'A file'} {fault}"
 
 
 def check_regular(path: str | os.PathLike, prefix: str = "") -> None:

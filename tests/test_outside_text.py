@@ -115,6 +115,18 @@ def run_program(words, **options):
     return (done.stdout + done.stderr).decode("utf-8", "surrogateescape")
 
 
+def test_a_file_s_name_makes_no_line_of_the_output(tmp_path, capsys):
+    for ending in ("wav", "txt"):
+        (tmp_path / f"x\ntrain.py: done.{ending}").touch()
+    assert main(["timeline", "nowhere", str(tmp_path / "x\ntrain.py: done.wav")]) == 1
+    assert main(["predict", "nowhere", str(tmp_path)]) == 1
+    empty, passed_over, no_bundle = capsys.readouterr().err.splitlines()
+    assert empty.endswith(f"{tmp_path}/x\\ntrain.py: done.wav is empty (0 bytes). Copy it again.")
+    assert (
+        passed_over.endswith("1 file passed over by their ending: x\\ntrain.py: done.txt.") and "nowhere" in no_bundle
+    )
+
+
 def test_programs_show_what_they_refuse_as_escapes(root, tmp_path, monkeypatch, capsys):
     """Words of the command line, a CSV's names and values, and what ends in a traceback."""
     monkeypatch.chdir(root)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
 from speechbrain_ext.limits import LONGEST_CLIP_S, LONGEST_PREDICTED_S, SHORTEST_S
+from speechbrain_ext.outside_text import printable
 
 if TYPE_CHECKING:
     from speechbrain_ext.inference.recordings import Prediction
@@ -146,7 +147,7 @@ def _paths(given: str, piped: Path) -> list[str]:
             shown = ", ".join(str(Path(path).relative_to(given)) for path in others[:N_SHOWN])
             more = f" and {len(others) - N_SHOWN} more" if len(others) > N_SHOWN else ""
             what = "1 file" if len(others) == 1 else f"{len(others)} files"
-            print(f"{given}: {what} passed over by their ending: {shown}{more}.", file=sys.stderr)
+            print(f"{given}: {what} passed over by their ending: {printable(shown)}{more}.", file=sys.stderr)
         if not found:
             raise InputError(f"{given} holds no recordings: no file's name ends as {', '.join(sorted(ENDINGS))}.")
         return found

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from speechbrain_ext.commands.predict import add_precision_argument
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.outside_text import printable
 
 if TYPE_CHECKING:
     from speechbrain_ext.inference.timeline import Timeline
@@ -74,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
     if all(segment.emotion is None for segment in timeline.segments):
         print("No speech found.", file=sys.stderr)
     print(format_segments(timeline))
-    print("\n" + "\n".join(f"{name}: {out / FILES[name]}" for name in formats))
+    print("", *(f"{name}: {printable(str(out / FILES[name]))}" for name in formats), sep="\n")
     return 0
 
 

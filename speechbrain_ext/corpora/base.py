@@ -206,8 +206,8 @@ def find_corpus_name(source: str | Path, name: Optional[str] = None) -> str:
         return "synthetic"
     if not source.exists():
         check_data_folder(source, "holds the corpus")
-    known = "\n".join(f"    --corpus={name:12}{text}" for name, text in {**CORPORA, **COLLECTIONS}.items())
-    raise InputError(f"which corpus is in {source}? Say one of\n{known}")
+    known = [f"    --corpus={name:12}{text}" for name, text in {**CORPORA, **COLLECTIONS}.items()]
+    raise InputError(f"which corpus is in {source}? Say one of", *known)
 
 
 def prepare_corpus(
@@ -304,7 +304,7 @@ def prepare_corpus(
     elif is_published:
         leaks, others = describe_copies(manifest, reading.copies(manifest, root))
         if said := [*leaks.values(), *others]:
-            print(f"Twice in the corpus, as published or by a wrong copy:\n{first_lines(said)}")
+            print("Twice in the corpus, as published or by a wrong copy:", *first_lines(said), sep="\n")
     else:
         leaks, copies = describe_copies(manifest, reading.copies(manifest, root))
         reading.refuse(
@@ -325,7 +325,7 @@ def prepare_corpus(
     if notes:
         print("\n".join(notes))
     if copies:
-        print(f"Twice in the corpus, in one group each:\n{first_lines(copies)}")
+        print("Twice in the corpus, in one group each:", *first_lines(copies), sep="\n")
     if not is_this:
         print(faults[0])
     elif faults:

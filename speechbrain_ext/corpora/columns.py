@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from speechbrain_ext.corpora.table import SHARE, Table
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.outside_text import printable
 
 logger = logging.getLogger(__name__)
 
@@ -84,12 +85,12 @@ def check_columns(table: Table) -> list[str]:
         name + (f" (did you mean {meant[name]}?)" if name in meant else "") for name in free if name not in others
     ]
     if strange:
-        logger.warning("%s: kept as attributes of the utterances: %s.", path.name, ", ".join(strange))
+        logger.warning("%s: kept as attributes of the utterances: %s.", path.name, printable(", ".join(strange)))
     deep = [
         name for name in attributes if any(isinstance(fields.get(name), (list, dict)) for _, fields in table.records)
     ]
     if deep:
-        logger.warning("%s: not read where they are a list or an object: %s.", path.name, ", ".join(deep))
+        logger.warning("%s: not read where they are a list or an object: %s.", path.name, printable(", ".join(deep)))
     if "group" not in columns:
         logger.warning("%s has no column group: each speaker is one (see group_by and n_folds).", path.name)
     return attributes

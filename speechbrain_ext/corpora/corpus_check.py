@@ -71,10 +71,10 @@ class CorpusCheck:
         if any(self.folds):
             parts.append(f"Folds\n{fold_table(self.folds, self.manifest, self.emotions)}")
         if self.remarks:
-            parts.append("Worth a look\n" + first_lines(self.remarks, max(n_faults, SHOWN)))
+            parts.append("\n".join(["Worth a look", *first_lines(self.remarks, max(n_faults, SHOWN))]))
         if self.faults:
             left_out = f" ({self.n_faulty} clips are left out above)" if self.n_faulty else ""
-            parts.append(f"What is wrong{left_out}\n{first_lines(self.faults, n_faults)}")
+            parts.append("\n".join([f"What is wrong{left_out}", *first_lines(self.faults, n_faults)]))
         else:
             parts.append("Nothing is wrong.")
         return "\n\n".join(parts)

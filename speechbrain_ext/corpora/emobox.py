@@ -52,7 +52,8 @@ class EmoBoxRows:
             lines = [f"{row['id']}: {data_folder / row['wav']}" for row in missing]
             raise InputError(
                 f"{len(missing)} of the {len(rows)} recordings that {self.folder} lists are not where EmoBox expects "
-                f"them. {hint}\n{first_lines(lines)}"
+                f"them. {hint}",
+                *first_lines(lines),
             )
         return rows
 

@@ -106,7 +106,7 @@ def read_rows(data_folder: Path) -> list[Row]:
             except InputError as error:
                 faults.append(str(error))
     if faults:
-        raise InputError(first_lines(faults))
+        raise InputError(*first_lines(faults))
     return rows
 
 

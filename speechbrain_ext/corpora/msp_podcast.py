@@ -68,7 +68,7 @@ def read_rows(data_folder: Path) -> list[Row]:
             }
         )
     if faults:
-        raise InputError(first_lines(faults))
+        raise InputError(*first_lines(faults))
     return rows
 
 

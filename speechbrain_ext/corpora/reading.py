@@ -32,4 +32,4 @@ class Reading:
     def refuse(self, head: str, faults: Mapping[str, str]) -> None:
         """Refuse a corpus, if there are clips to name: {id: sentence}."""
         if faults:
-            raise InputError(f"{head}:\n{first_lines(list(faults.values()))}")
+            raise InputError(f"{head}:", *first_lines(list(faults.values())))

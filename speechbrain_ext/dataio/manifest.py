@@ -95,7 +95,7 @@ def build_manifest(
         near = NearNames()
         faults = [f"{error}{near.ask(data_root / wav) if i < SHOWN else ''}" for i, (wav, error) in enumerate(bad)]
         where = f" (their paths are relative to {data_root})" if len(faults) == len(recordings) else ""
-        raise InputError(f"{len(faults)} of {len(recordings)} recordings cannot be used{where}:\n{first_lines(faults)}")
+        raise InputError(f"{len(faults)} of {len(recordings)} recordings cannot be used{where}:", *first_lines(faults))
     measured = {
         row["id"]: one
         for group, clips in zip(recordings.values(), found)
@@ -104,7 +104,7 @@ def build_manifest(
     }
     faults = [one for row in rows if isinstance(one := measured[row["id"]], str)]
     if faults:
-        raise InputError(f"{len(faults)} of {len(rows)} segments cannot be used:\n{first_lines(faults)}")
+        raise InputError(f"{len(faults)} of {len(rows)} segments cannot be used:", *first_lines(faults))
     clips = [(row, *one) for row in rows if not isinstance(one := measured[row["id"]], str)]
     converted = [
         (row["id"], measures)
@@ -275,7 +275,8 @@ def check_durations(manifest: Manifest, min_s: float, what: str) -> None:
     if short:
         raise InputError(
             f"{len(short)} of {len(manifest)} recordings are shorter than the {min_s:.4g} s that {what} needs. Leave "
-            f"them out of the corpus:\n{first_lines(short)}"
+            "them out of the corpus:",
+            *first_lines(short),
         )
 
 
@@ -322,7 +323,8 @@ def check_lengths(
     if long:
         raise InputError(
             f"{len(long)} of {len(manifest)} recordings are longer than the {max_s:.4g} s that the encoder takes. Set "
-            f"max_train_s and max_eval_s to {max_s:.4g} or less, or leave them out of the corpus:\n{first_lines(long)}"
+            f"max_train_s and max_eval_s to {max_s:.4g} or less, or leave them out of the corpus:",
+            *first_lines(long),
         )
 
 

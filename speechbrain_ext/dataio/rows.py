@@ -39,7 +39,7 @@ class RowErrors(InputError):
         numbers: Sequence[int] = (),
         n_faulty: Optional[int] = None,
     ):
-        super().__init__("\n".join([*[head] * bool(head), first_lines(faults)]))
+        super().__init__(*[head] * bool(head), *first_lines(faults))
         self.faults = list(faults)
         self.rows = list(rows)
         self.numbers = list(numbers)
@@ -80,10 +80,10 @@ def check_rows(rows: Sequence[Row]) -> None:
         raise RowErrors("", faults, usable, n_faulty=len(rows) - len(usable))
 
 
-def first_lines(faults: Sequence[str], n_shown: int = SHOWN) -> str:
-    """Return the first faults, a line each, and how many more there are."""
+def first_lines(faults: Sequence[str], n_shown: int = SHOWN) -> list[str]:
+    """Return the first faults, and how many more there are."""
     more = [f"... and {len(faults) - n_shown} more."] if len(faults) > n_shown else []
-    return "\n".join([*faults[:n_shown], *more])
+    return [*faults[:n_shown], *more]
 
 
 def _place(row: Row) -> str:

@@ -14,7 +14,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from speechbrain_ext.errors import InputError
+from speechbrain_ext.errors import InputError, in_one_line
 from speechbrain_ext.inference.bundle import BUNDLE_FILE, check_bundle
 
 HUB_TIMEOUT_S = 5.0  # for the Hub's first answer
@@ -39,7 +39,7 @@ def check_hub_id(hub_id: str) -> None:
         if "/" not in hub_id:
             raise HFValidationError("the user is missing.")
     except HFValidationError as error:
-        raise InputError(f"a model on the Hub is called USER/NAME, got {hub_id!r}: {error}") from error
+        raise InputError(f"a model on the Hub is called USER/NAME, got {hub_id!r}: {in_one_line(error)}") from error
 
 
 def bundle_files(folder: str | os.PathLike) -> dict[str, int]:

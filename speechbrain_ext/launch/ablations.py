@@ -9,7 +9,7 @@ from ruamel.yaml import YAML, YAMLError
 
 from speechbrain_ext.atomic_write import atomic_write, write_json
 from speechbrain_ext.corpora.base import PreparedCorpus
-from speechbrain_ext.errors import InputError, parse_numbers
+from speechbrain_ext.errors import InputError, in_one_line, parse_numbers
 from speechbrain_ext.launch.encoder_grid import rows_with_runs
 from speechbrain_ext.launch.plan import PlannedRun, plan_folds
 from speechbrain_ext.outside_text import escape_markdown
@@ -50,7 +50,7 @@ def read_grids(path: str | Path, preset: Optional[str] = None) -> tuple[dict[str
     try:
         grids = YAML(typ="safe").load(Path(path))
     except (OSError, ValueError, LookupError, RecursionError, YAMLError) as error:
-        raise InputError(f"the grid file {path} cannot be read: {error}") from error
+        raise InputError(f"the grid file {path} cannot be read: {in_one_line(error)}") from error
     if not isinstance(grids, dict):
         raise InputError(f"{path} holds no grids (name: title, columns, folds, rows).")
     presets = grids.pop("presets", None) or {}

@@ -21,7 +21,7 @@ from huggingface_hub.utils import validate_repo_id
 from safetensors import SafetensorError, safe_open
 
 from speechbrain_ext.dataio.lfs_pointer import is_lfs_pointer
-from speechbrain_ext.errors import InputError, check_whole_number
+from speechbrain_ext.errors import InputError, check_whole_number, in_one_line
 from speechbrain_ext.lobes.families import get_family
 from speechbrain_ext.lobes.family import Family
 from speechbrain_ext.rules import shown
@@ -50,7 +50,9 @@ def config_from_dict(config: dict[str, Any]) -> transformers.PretrainedConfig:
     try:
         return config_class(**config)
     except BAD_VALUES as error:
-        raise InputError(f"config has a value that {config_class.__name__} does not take: {error}") from error
+        raise InputError(
+            f"config has a value that {config_class.__name__} does not take: {in_one_line(error)}"
+        ) from error
 
 
 def _check_values(family: type[Family], config: Mapping[str, Any], name: str) -> None:
@@ -128,7 +130,9 @@ def find_checkpoint(source: str | Path, save_path: str | Path | None = None) -> 
             hub_id, cache_dir=cache, allow_patterns=["config.json", "preprocessor_config.json", found[0], shards]
         )
     except Exception as error:  # of whichever HTTP client the Hub's library has
-        raise InputError(f"source {hub_id!r} could not be downloaded: {error}. {_other_ways(hub_id)}") from error
+        raise InputError(
+            f"source {hub_id!r} could not be downloaded: {in_one_line(error)}. {_other_ways(hub_id)}"
+        ) from error
     return Path(folder_name)
 
 
@@ -195,7 +199,7 @@ def config_from_folder(folder: Path) -> transformers.PretrainedConfig:
     try:
         config = transformers_class(family.config_class).from_pretrained(folder)
     except BAD_VALUES as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+        raise InputError(f"{path} cannot be read: {in_one_line(error)}") from error
     _check_fit(family, config.to_dict(), str(path))
     return config
 
@@ -277,7 +281,8 @@ def load_weights(config: transformers.PretrainedConfig, folder: Path) -> Any:
             )
         except UNREADABLE as error:
             raise InputError(
-                f"the encoder in {str(folder)!r} cannot be built from its config.json and its weights: {error}"
+                f"the encoder in {str(folder)!r} cannot be built from its config.json and its weights: "
+                f"{in_one_line(error)}"
             ) from error
     # The keys of the layers above num_layers are left over, as they should be; what is needed must all be there.
     unused = family.unused_weights(config)

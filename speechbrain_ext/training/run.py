@@ -332,8 +332,8 @@ def end_in_a_sentence(main: Any, words: Sequence[str], name: str = "train.py") -
         return 0
     except InputError as error:
         # A DataLoader's worker puts its traceback before the sentence.
-        text = str(error).rpartition("errors.InputError: ")[2].rstrip()
-        print(f"{name}: {text}", file=sys.stderr)
+        lines = (str(line).rpartition("errors.InputError: ")[2].rstrip() for line in error.args)
+        print(f"{name}: {InputError(*lines)}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, RuntimeError, OSError) as error:
         # A DataLoader may notice first that its worker has got the signal as well.
