@@ -61,9 +61,9 @@ def compare(encoder, weighted):
 def main(argv):
     """Compare, train and test."""
     torch.manual_seed(1)
-    hparams, run_opts = read_hparams(argv)
+    hparams, run_opts = read_hparams(argv, __file__, __doc__)
     compare(hparams["encoder"], hparams["weighted"])
-    clips, _ = load_clips(hparams["data_folder"], label="emo")
+    clips, _ = load_clips(hparams, "emo", count="n_classes")
     train_data, test_data = split_clips(clips, hparams["test_group"])
     for name in ("encoder", "weighted"):
         print(f"On {name}:")

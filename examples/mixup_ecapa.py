@@ -63,8 +63,8 @@ class EmotionBrain(sb.Brain):
 def main(argv):
     """Train and test."""
     torch.manual_seed(1)
-    hparams, run_opts = read_hparams(argv)
-    clips, hparams["emotions"] = load_clips(hparams["data_folder"], label="emo")
+    hparams, run_opts = read_hparams(argv, __file__, __doc__)
+    clips, hparams["emotions"] = load_clips(hparams, "emo", count="n_classes")
     train_data, test_data = split_clips(clips, hparams["test_group"])
     brain = EmotionBrain(hparams["modules"], hparams=hparams, run_opts=run_opts)
     brain.fit(hparams["epoch_counter"], train_data, train_loader_kwargs=hparams["train_loader"])

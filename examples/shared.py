@@ -1,8 +1,8 @@
 """What the examples share: a corpus's clips as a SpeechBrain dataset, and an encoder for those who have none."""
 
+import sys
 from pathlib import Path
 
-import ruamel.yaml
 import speechbrain as sb
 import transformers
 from hyperpyyaml import load_hyperpyyaml
@@ -12,42 +12,41 @@ from speechbrain.dataio.encoder import CategoricalEncoder
 
 from speechbrain_ext.corpora import find_corpus_name, prepare_corpus
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.training.command_line import read_command_line
+from speechbrain_ext.training.hparams_file import read_settings
 
 
-def read_hparams(argv):
+def read_hparams(argv, script, about):
     """Read a recipe's command line; return what its YAML file holds, and SpeechBrain's run options."""
-    hparams_file, run_opts, overrides = sb.parse_arguments(argv)
-    with open(hparams_file, encoding="utf-8") as file:
-        text = file.read()
-    given = ruamel.yaml.YAML().load(overrides) or {}
-    for key in given:
-        if f"\n{key}:" not in text:
-            raise InputError(f"{hparams_file} has no key {key!r}. Its keys are the words that its lines begin with.")
-    if "data_folder" not in given:
+    if not any(word.endswith((".yaml", ".yml")) for word in argv):
+        argv = [str(Path(script).with_suffix(".yaml")), *argv]
+    asks = {"-h", "--help"} & set(argv)
+    hparams_file, overrides, host_words = read_command_line([word for word in argv if word not in asks])
+    if asks:
+        keys = hparams_file.read_text(encoding="utf-8").split("\n\n")[0]
+        print(f"{about}\nOptions are SpeechBrain's (train.py --help lists them) and --KEY=VALUE; keys:\n\n{keys}")
+        sys.exit()
+    if "data_folder" not in overrides:
         raise InputError("data_folder must be a corpus's folder: give --data_folder=demo_corpus, for instance.")
-    return load_hyperpyyaml(text, overrides), run_opts
+    read_settings(hparams_file, overrides)  # refuses a text for a number
+    run_opts = sb.parse_arguments([str(hparams_file), *host_words])[1]
+    with open(hparams_file, encoding="utf-8") as file:
+        return load_hyperpyyaml(file, overrides), run_opts
 
 
-def load_clips(data_folder, label):
-    """Read a corpus with `speechbrain_ext.corpora`, for recipes that are SpeechBrain's otherwise.
+def load_clips(hparams, label, count):
+    """Read the corpus in data_folder: a dataset whose items have id, sig [T] and label, an index [1]; and the labels.
 
-    Arguments
-    ---------
-    data_folder : str
-        What `speechbrain-ext prepare` takes, such as demo_corpus.
-    label : str
-        "emo" or "speaker".
-
-    Returns
-    -------
-    tuple
-        (DynamicItemDataset, whose items have id, sig [T] and label, an index [1]; the labels' names, sorted).
+    The label is "emo" or "speaker"; `count` is the key that says how many there are.
     """
+    data_folder = hparams["data_folder"]
     manifest = prepare_corpus(find_corpus_name(data_folder), data_folder, progress=False).manifest
     clips = DynamicItemDataset(
         {name: {**clip, "wav": clip["wav"].replace("{data_root}", data_folder)} for name, clip in manifest.items()}
     )
     names = sorted({clip[label] for clip in manifest.values()})
+    if len(names) != hparams[count]:
+        raise InputError(f"{count} must be {len(names)}, for {', '.join(names)}, got {hparams[count]}.")
     encoder = CategoricalEncoder()
     encoder.update_from_iterable(names)
     encoder.expect_len(len(names))
@@ -68,22 +67,13 @@ def split_clips(clips, test_group):
     )
 
 
-def save_random_encoder(folder, hidden_size=64, num_hidden_layers=4):
+def save_random_encoder(folder):
     """Save a small HuBERT that has never heard speech, as the Hugging Face Hub has its models; return the folder."""
-    config = transformers.HubertConfig(
-        hidden_size=hidden_size,
-        num_hidden_layers=num_hidden_layers,
-        num_attention_heads=4,
-        intermediate_size=2 * hidden_size,
-        conv_dim=[32, hidden_size, hidden_size],
-        conv_kernel=[400, 4, 2],
-        conv_stride=[80, 4, 2],
-        conv_bias=True,
-        feat_extract_norm="layer",
-        do_stable_layer_norm=True,
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=16,
-    )
+    sizes = {"hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 128}
+    convolutions = {"conv_dim": [32, 64, 64], "conv_kernel": [400, 4, 2], "conv_stride": [80, 4, 2], "conv_bias": True}
+    positions = {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 16}
+    norms = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
+    config = transformers.HubertConfig(**sizes, **convolutions, **positions, **norms)
     transformers.HubertModel(config).save_pretrained(folder)
     transformers.Wav2Vec2FeatureExtractor().save_pretrained(folder)
     return str(Path(folder))

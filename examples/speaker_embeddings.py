@@ -60,8 +60,8 @@ class SpeakerBrain(sb.Brain):
 def main(argv):
     """Train and test."""
     torch.manual_seed(1)
-    hparams, run_opts = read_hparams(argv)
-    clips, _ = load_clips(hparams["data_folder"], label="speaker")
+    hparams, run_opts = read_hparams(argv, __file__, __doc__)
+    clips, _ = load_clips(hparams, "speaker", count="n_speakers")
     names = sorted(clips.data_ids, key=lambda name: (clips.data[name]["speaker"], name))
     test = set(names[::4])
     train_data = FilteredSortedDynamicItemDataset(clips, [name for name in names if name not in test])

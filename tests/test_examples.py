@@ -33,7 +33,8 @@ def test_scripts_are_short_and_say_how_they_are_run(name, root):
     script = (root / "examples" / f"{name}.py").read_text(encoding="utf-8")
     yaml = (root / "examples" / f"{name}.yaml").read_text(encoding="utf-8")
     command = f"python examples/{name}.py examples/{name}.yaml --data_folder=demo_corpus\n"
-    assert len(script.splitlines()) < 80
+    shared = (root / "examples/shared.py").read_text(encoding="utf-8")
+    assert len(script.splitlines()) < 80 and len(shared.splitlines()) < 80
     assert script.splitlines()[3] + "\n" == command and yaml.startswith(f"# {command}")
     for page in ("README.md", "docs/reuse.md"):
         assert f"examples/{name}.py" in (root / page).read_text(encoding="utf-8")
@@ -42,7 +43,10 @@ def test_scripts_are_short_and_say_how_they_are_run(name, root):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--nonsense=3"], "frames.yaml has no key 'nonsense'"),
+        (["--test_grup=3"], "--test_grup is unknown: .*frames.yaml has no such key. Did you mean --test_group"),
+        (["--lr=fast"], r"lr must be a number \(in the file it is 0.01\), got 'fast'"),
+        (["lr=0.1"], "'lr=0.1', which belongs to no option. Did you mean --lr=0.1"),
+        (["--n_classes=3"], "n_classes must be 4, for ang, hap, neu, sad, got 3"),
         (["--test_group=Session9"], "test_group must be one of Session1, .*Session5, got 'Session9'"),
         (["--num_layers=9"], "num_layers is 9, but .* has 4 layers"),
     ],
@@ -52,8 +56,22 @@ def test_what_a_recipe_cannot_use_is_refused(run, options, message):
         run("frames", *options)
 
 
+@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("words", [["--help"], ["-h", "--lr=0.1"]])
+def test_help_lists_an_examples_own_options(name, words, root, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(root / "examples"))
+    with pytest.raises(SystemExit) as end:
+        importlib.import_module(name).main(words)
+    out = capsys.readouterr().out
+    script = importlib.import_module(name)
+    assert not end.value.code and script.__doc__ in out
+    for key in ("data_folder: ", "number_of_epochs: ", "lr: 0.0"):
+        assert f"\n{key}" in out
+    assert "opt_class" not in out  # what the objects are is no option that anyone types
+
+
 def test_a_recipe_without_a_corpus_ends_in_a_sentence(root):
-    words = [sys.executable, root / "examples/frames.py", root / "examples/frames.yaml"]
+    words = [sys.executable, root / "examples/frames.py"]  # the YAML file beside it, if none is given
     ended = subprocess.run(words, capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": root})
     assert ended.returncode == 1 and "Traceback" not in ended.stderr
     assert "frames.py: data_folder must be a corpus's folder" in ended.stderr
