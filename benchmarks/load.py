@@ -32,7 +32,12 @@ from speechbrain_ext.lobes.families import MODEL_TYPES, get_family
 from speechbrain_ext.lobes.pretrained import transformers_class
 from speechbrain_ext.versions import versions
 
-FORMATS = {"safetensors": "model.safetensors", "bin": "pytorch_model.bin"}
+FORMATS = {  # file and precision: openai/whisper-large-v3 is published in half
+    "safetensors": ("model.safetensors", torch.float32),
+    "bin": ("pytorch_model.bin", torch.float32),
+    "half safetensors": ("model.safetensors", torch.float16),
+    "half bin": ("pytorch_model.bin", torch.float16),
+}
 N_KEPT, N_WRITTEN = 6, 12
 # Whisper's checkpoints hold a decoder as well, of which nothing is read.
 DECODER = {"decoder_layers": 1, "decoder_attention_heads": 2, "vocab_size": 100}
@@ -56,10 +61,11 @@ def whole_class(model_type):
 
 def write_checkpoint(folder, model_type, size, file_format="safetensors"):
     """Write a checkpoint folder with weights of no meaning."""
-    model = make_whole(model_type, size)
+    file_name, dtype = FORMATS[file_format]
+    model = make_whole(model_type, size).to(dtype)
     model.save_pretrained(folder)
-    if file_format == "bin":
-        torch.save(model.state_dict(), Path(folder) / FORMATS["bin"])
+    if file_name == "pytorch_model.bin":
+        torch.save(model.state_dict(), Path(folder) / file_name)
         (Path(folder) / "model.safetensors").unlink()
 
 
@@ -85,7 +91,7 @@ def child(model_type, folder):
 
 
 def measure(options):
-    """Load each family from both formats: family -> format -> what `measure_load` returned in each process."""
+    """Load each family from all formats: family -> format -> what `measure_load` returned in each process."""
     found = {}
     for model_type in options.families:
         found[model_type] = {}
@@ -100,10 +106,11 @@ def measure(options):
 
 def table(found):
     """Write the result as Markdown."""
-    lines = ["| family | file | kept, MB | peak / bytes of what is kept | s |", "|---|---|---|---|---|"]
+    lines = ["| family | file | precision | kept, MB | peak / bytes of what is kept | s |", "|---|---|---|---|---|---|"]
     for model_type, formats in found.items():
         for file_format, runs in formats.items():
-            cells = [model_type, FORMATS[file_format], f"{runs[0]['n_bytes'] / 1e6:.0f}"]
+            file_name, dtype = FORMATS[file_format]
+            cells = [model_type, file_name, str(dtype).removeprefix("torch."), f"{runs[0]['n_bytes'] / 1e6:.0f}"]
             cells.append(timing.spread([run["peak_bytes"] / run["n_bytes"] for run in runs], ".2f"))
             cells.append(timing.spread([run["seconds"] for run in runs], ".2f"))
             lines.append(f"| {' | '.join(cells)} |")

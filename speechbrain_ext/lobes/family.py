@@ -56,8 +56,8 @@ class Family(ABC):
         Keys of `bounds` that transformers calls otherwise in this family -> transformers' names.
     deterministic : dict
         Values that switch off all that is random, and all that is not part of the encoder.
-    key_mapping : dict, optional
-        Pattern -> replacement in the names of a checkpoint's weights.
+    prefixes : tuple of str
+        What may stand before the names of the model's weights in a checkpoint; by default the model's own.
     values_a_sample : float
         How many values the widest layer computes for a sample of the waveform: a measure of the memory of a batch.
     takes_log_mel : bool
@@ -87,7 +87,7 @@ class Family(ABC):
         "mask_feature_prob": 0.0,
         "add_adapter": False,
     }
-    key_mapping: ClassVar[Optional[Mapping[str, str]]] = None
+    prefixes: ClassVar[tuple[str, ...]] = ()
     takes_log_mel: ClassVar[bool] = False
     preprocessor: ClassVar[Mapping[str, int]] = {}
     attention_name: ClassVar[str] = "self_attn"

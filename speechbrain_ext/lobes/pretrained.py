@@ -1,15 +1,12 @@
-"""Configurations and weights of pretrained encoders, of which the first layers are kept."""
+"""Checkpoints of pretrained encoders: where they are, and their configurations, cut to the first layers."""
 
 import contextlib
 import difflib
 import functools
 import json
-import re
 import threading
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import huggingface_hub
@@ -18,18 +15,14 @@ import transformers
 from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, StrictDataclassError
 from huggingface_hub.utils import validate_repo_id
-from safetensors import SafetensorError, safe_open
 
-from speechbrain_ext.dataio.lfs_pointer import is_lfs_pointer
 from speechbrain_ext.errors import InputError, check_whole_number, in_one_line
 from speechbrain_ext.lobes.families import get_family
 from speechbrain_ext.lobes.family import Family
+from speechbrain_ext.lobes.pretrained_weights import UNREADABLE, WEIGHTS, copy_again, load_weights, weight_files
 from speechbrain_ext.rules import shown
 
-# In transformers' own order of preference.
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 HUB_TIMEOUT_S = 4.0  # for the Hub's first answer; without internet, its client would try again for half a minute
-UNREADABLE = (OSError, ValueError, TypeError, RuntimeError, KeyError, EOFError, SafetensorError, UnpicklingError)
 BAD_VALUES = (OSError, ValueError, TypeError, StrictDataclassError)
 
 
@@ -191,7 +184,7 @@ def config_from_folder(folder: Path) -> transformers.PretrainedConfig:
         values = json.loads(path.read_bytes())
         model_type = values.get("model_type")
     except (ValueError, AttributeError) as error:
-        raise InputError(f"{path} is not a JSON object. {_again(path)}") from error
+        raise InputError(f"{path} is not a JSON object. {copy_again(path)}") from error
     family = get_family(model_type, str(path))
     _check_values(family, values, str(path))
     if values.get("quantization_config"):
@@ -220,103 +213,16 @@ def truncate_config(config: transformers.PretrainedConfig, num_layers: int, name
         setattr(config, key, value)
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """List the files of a checkpoint's weights: one, or the shards that its index names, missing ones too."""
-    for path in (folder / name for name in WEIGHTS):
-        if path.is_file() and path.suffix != ".json":
-            return [path]
-        if path.is_file():
-            try:
-                names = set(json.loads(path.read_bytes())["weight_map"].values())
-                return [folder / Path(name).name for name in sorted(names)]
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise InputError(f"{path} is no index of weights. {_again(path)}") from error
-    raise InputError(f"source {str(folder)!r} holds no weights: model.safetensors or pytorch_model.bin is missing.")
-
-
-def check_weight_file(path: Path) -> None:
-    """Refuse a file of weights that is missing, empty, cut short, a git-LFS pointer or a pickle with code."""
-    if not path.is_file():
-        raise InputError(f"{path} is missing, which the index beside it names. {_again(path)}")
-    if not path.stat().st_size:
-        raise InputError(f"{path} is empty. {_again(path)}")
-    if is_lfs_pointer(path):
-        raise InputError(f"{path} is a git-LFS pointer, not the weights. Run `git lfs pull` in its folder.")
-    try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, "pt"):
-                return
-        # On "meta" no weight is read: from an archive, the pickle alone.
-        torch.load(path, map_location="meta", weights_only=True, mmap=zipfile.is_zipfile(path) or None)
-    except UNREADABLE as error:
-        if isinstance(error, UnpicklingError) and (named := re.search(r"GLOBAL (\S+)", str(error))):
-            raise InputError(
-                f"{path} would run code when it is loaded ({named[1]}), and is not loaded. Use a checkpoint with "
-                "model.safetensors, or one whose file holds nothing but weights."
-            ) from error
-        raise InputError(f"{path} is damaged or cut short ({path.stat().st_size} bytes). {_again(path)}") from error
-
-
-def _again(path: Path) -> str:
-    """Tell how to replace a file."""
-    return f"Download {path.name} again, or copy it again from where it is whole."
-
-
-def load_weights(config: transformers.PretrainedConfig, folder: Path) -> Any:
-    """Build a model and load the weights that it needs; a checkpoint's further layers are left out."""
-    for path in weight_files(folder):
-        check_weight_file(path)
+def load_model(config: transformers.PretrainedConfig, folder: Path) -> Any:
+    """Build a model with the weights of the checkpoint in a folder; the checkpoint's further layers are left out."""
     family = get_family(config.model_type)
-    options = {} if family.key_mapping is None else {"key_mapping": dict(family.key_mapping)}
-    with _quiet_transformers():
-        try:
-            model, report = transformers_class(family.model_class).from_pretrained(
-                folder,
-                config=config,
-                dtype=torch.float32,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # they are refused below, by their names
-                local_files_only=True,
-                **options,
-            )
-        except UNREADABLE as error:
-            raise InputError(
-                f"the encoder in {str(folder)!r} cannot be built from its config.json and its weights: "
-                f"{in_one_line(error)}"
-            ) from error
-    # The keys of the layers above num_layers are left over, as they should be; what is needed must all be there.
-    unused = family.unused_weights(config)
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith(unused))
-    mismatched = sorted(map(str, report["mismatched_keys"]))
-    if missing or mismatched:
-        raise InputError(
-            f"the weights in {str(folder)!r} do not fit its config.json: {_some(missing)} missing, "
-            f"{_some(mismatched)} of another shape. Give the config.json that belongs to them."
-        )
-    return model
-
-
-def _some(names: list[str]) -> str:
-    """Count names and show the first three.
-
-    Example
-    -------
-    >>> _some(["a", "b", "c", "d"])
-    '4 (a, b, c, ...)'
-    """
-    return f"{len(names)} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else "0"
-
-
-@contextlib.contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Silence the report on left-over keys and the progress bar while loading."""
-    log = transformers.utils.logging
-    verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
-    log.set_verbosity_error()
-    log.disable_progress_bar()
+    model_class = transformers_class(family.model_class)
     try:
-        yield
-    finally:
-        log.set_verbosity(verbosity)
-        if bars:
-            log.enable_progress_bar()
+        with torch.device("meta"):
+            model = model_class(config).eval()
+    except UNREADABLE as error:
+        raise InputError(
+            f"the encoder in {str(folder)!r} cannot be built from its config.json: {in_one_line(error)}"
+        ) from error
+    load_weights(model, folder, family.prefixes or (f"{model.base_model_prefix}.",), family.unused_weights(config))
+    return model

@@ -24,7 +24,7 @@ from speechbrain_ext.lobes.pretrained import (
     config_from_dict,
     config_from_folder,
     find_checkpoint,
-    load_weights,
+    load_model,
     transformers_class,
     truncate_config,
 )
@@ -159,7 +159,7 @@ class TruncatedEncoder(EncoderCheckpoint):
         self.model: Any = (
             transformers_class(self.family.model_class)(model_config)
             if folder is None
-            else load_weights(model_config, folder)
+            else load_model(model_config, folder)
         )
         self.family.prepare(self.model)  # the output is the raw residual stream
         for layer in self.layers:

@@ -184,7 +184,7 @@ def test_load_numbers_fit_together(tmp_path, capsys, monkeypatch):
     encoder = TruncatedEncoder(config=config, num_layers=load.N_KEPT)
     assert row["n_bytes"] == 4 * sum(weight.numel() for weight in encoder.parameters())  # in float32
     assert row["peak_bytes"] > 0
-    assert f"whisper | pytorch_model.bin | {row['n_bytes'] / 1e6:.0f} |" in out
+    assert f"whisper | pytorch_model.bin | float32 | {row['n_bytes'] / 1e6:.0f} |" in out
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads the peak of a process's memory")

@@ -100,6 +100,7 @@ def test_outputs_and_gradients_are_those_of_transformers(checkpoints, name, trai
     reference, encoder = Reference(checkpoints(name)).train(training), load(checkpoints(name)).train(training)
     first = load(checkpoints(name), feature_reduction="first").train(training)
     encoder.feature_reduction = None
+    torch.manual_seed(0)  # how much loading draws is up to transformers
     # transformers' WavLM draws its dropout in another order where there are several clips.
     wavs = 0.3 * torch.randn(1 if training else 2, 3200)
     torch.manual_seed(3)

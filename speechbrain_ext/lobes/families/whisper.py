@@ -39,7 +39,7 @@ class Whisper(Family):
         "hidden_act": "activation_function",
     }
     deterministic = {"dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0, "encoder_layerdrop": 0.0}
-    key_mapping = {r"^model\.encoder\.": "model.", r"^encoder\.": ""}  # transformers takes "model." away itself
+    prefixes = ("model.encoder.", "encoder.")
     takes_log_mel = True
     preprocessor = {"hop_length": HOP, "n_fft": FRAME}
     min_samples = FRAME // 2 + 1  # a clip is reflected at its ends
