@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.rules import Rule, check_values, shown
-from speechbrain_ext.storage import check_regular
+from speechbrain_ext.storage import reading
 
 CHECKSUM = "sha256"
 SEALED = "sealed"  # true where there is a checksum: one that is lost is missed
@@ -34,8 +34,7 @@ def read_json(path: str | Path, hint: str, kind: type = dict) -> Any:
         If it cannot be read, is no JSON, has a key twice in one object or more than 20 levels, holds half a character,
         something of another kind, or a checksum that is not its own. Names the file, what is wrong and the hint.
     """
-    try:
-        check_regular(path)
+    with reading(path, "is no JSON", hint):
         text = Path(path).read_text(encoding="utf-8")
         content = json.loads(text, object_pairs_hook=unique_keys)
         if "\\u" in text:
@@ -43,14 +42,6 @@ def read_json(path: str | Path, hint: str, kind: type = dict) -> Any:
         _check_levels(content, MOST_LEVELS)
         if isinstance(content, dict) and not is_as_written(content):
             raise InputError(f"{path} is not as it was written: its {CHECKSUM} differs. {hint}")
-    except InputError:
-        raise
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}. {hint}") from error
-    except RecursionError as error:
-        raise InputError(f"{path} is nested too deeply. {hint}") from error
-    except ValueError as error:  # no UTF-8 text, or no JSON
-        raise InputError(f"{path} is no JSON: {error}. {hint}") from error
     if not isinstance(content, kind):
         wanted = "an object" if kind is dict else "a list"
         raise InputError(f"{path} holds {shown(content)}, not {wanted}. {hint}")

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from typing import Optional
 
-from speechbrain_ext.errors import InputError
+from speechbrain_ext.errors import InputError, in_one_line
 from speechbrain_ext.outside_text import printable
 
 FAULTS = {
@@ -74,6 +74,27 @@ def check_regular(path: str | os.PathLike, prefix: str = "") -> None:
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise InputError(f"{prefix}{path} is no regular file. Leave it out, or save what it gives as a file.")
+
+
+@contextlib.contextmanager
+def reading(
+    path: str | os.PathLike, wrong: str, hint: str, unreadable: tuple[type[Exception], ...] = (ValueError,)
+) -> Iterator[None]:
+    """Say in a sentence, with what to do, why a file cannot be read, or what is `wrong`, such as "is no JSON".
+
+    That shows by the errors that are `unreadable`. InputErrors and errors of other kinds stay as they are.
+    """
+    try:
+        check_regular(path)
+        yield
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}. {hint}") from error
+    except RecursionError as error:
+        raise InputError(f"{path} is nested too deeply. {hint}") from error
+    except unreadable as error:
+        raise InputError(f"{path} {wrong}: {in_one_line(error)}. {hint}") from error
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import socket
 
 import pytest
@@ -10,7 +11,7 @@ from speechbrain_ext.atomic_write import atomic_write
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.prediction_file import PredictionFile
 from speechbrain_ext.inference.recordings import Prediction
-from speechbrain_ext.storage import FAULTS, check_regular, describe_fault, naming
+from speechbrain_ext.storage import FAULTS, check_regular, describe_fault, naming, reading
 
 
 def test_every_fault_names_the_file_and_what_to_do():
@@ -95,3 +96,25 @@ def test_an_answer_that_does_not_fit_names_the_file(tmp_path, little_room):
             for path in paths:
                 predictions.add(Prediction(path, 1.0, "sad", (0.25, 0.75)))
     assert str(tmp_path / "out") in describe_fault(error.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.EIO, "Input/output error"), "cannot be read: Input/output error. Copy it."),
+        (OSError("of no number"), "cannot be read: of no number. Copy it."),
+        (RecursionError(), "is nested too deeply. Copy it."),
+        (ValueError("two\nlines"), "is no JSON: two lines. Copy it."),
+        (InputError("its own sentence"), "its own sentence"),
+    ],
+)
+def test_what_keeps_a_file_from_being_read_is_a_sentence(tmp_path, error, said):
+    (tmp_path / "a.json").touch()
+    with pytest.raises(InputError, match=f"{re.escape(said)}$"), reading(tmp_path / "a.json", "is no JSON", "Copy it."):
+        raise error
+
+
+def test_errors_of_other_kinds_are_not_those_of_a_file(tmp_path):
+    (tmp_path / "a.json").touch()
+    with pytest.raises(KeyError), reading(tmp_path / "a.json", "is no JSON", "Copy it."):
+        raise KeyError("a")

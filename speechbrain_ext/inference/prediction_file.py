@@ -17,10 +17,11 @@ from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.recordings import Prediction
 from speechbrain_ext.json_reader import checksum
 from speechbrain_ext.outside_text import escape_formula, printable, unescape_formula
-from speechbrain_ext.storage import check_regular, naming
+from speechbrain_ext.storage import naming, reading
 
 FORMATS = (".csv", ".json", ".jsonl")
 SYNC_S = 5.0
+HINT = "Give another --out, or delete that file."
 CHECKSUM = "checksum"  # the last column; files of earlier versions have none
 
 
@@ -111,8 +112,7 @@ class PredictionFile:
         """Read the rows of the file as it is."""
         if not self.path.exists():
             return []
-        try:
-            check_regular(self.path)
+        with reading(self.path, "holds something other than predictions", HINT, (ValueError, csv.Error, TypeError)):
             with open(self.path, encoding="utf-8", newline="") as file:
                 text = file.read()
             if self.path.suffix.lower() == ".csv":
@@ -128,22 +128,13 @@ class PredictionFile:
             if not isinstance(rows, list):
                 raise self._foreign(self.path, "no list")
             return rows
-        except InputError:
-            raise
-        except OSError as error:
-            raise InputError(f"{self.path} cannot be read: {error.strerror}. Give another --out.") from error
-        except (ValueError, csv.Error, TypeError, RecursionError) as error:
-            raise self._foreign(self.path, f"something other than predictions ({error})") from error
 
     def _partial_rows(self) -> list[dict]:
         """Read what an interrupted run has left: its last line may be cut short, and lines may be damaged."""
         if not self.partial.exists():
             return []
-        try:
-            check_regular(self.partial)
+        with reading(self.partial, "", HINT):
             lines = self.partial.read_bytes().split(b"\n")
-        except OSError as error:
-            raise InputError(f"{self.partial} cannot be read: {error.strerror}. Give another --out.") from error
         rows = []
         for line in lines:
             with contextlib.suppress(ValueError, RecursionError):
@@ -188,7 +179,7 @@ class PredictionFile:
 
     @staticmethod
     def _foreign(source: Path, why: str) -> InputError:
-        return InputError(f"{source} holds {why}. Give another --out, or delete that file.")
+        return InputError(f"{source} holds {why}. {HINT}")
 
 
 def check_labels(emotions: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from speechbrain_ext.json_reader import read_object
 from speechbrain_ext.limits import MOST_FOLDS
 from speechbrain_ext.results.significance import accuracies
 from speechbrain_ext.rules import ANY_TEXT, ANY_TEXTS, OBJECT, TRUTH, Rule, number, shown, whole
-from speechbrain_ext.storage import check_regular
+from speechbrain_ext.storage import reading
 
 METRICS_FILE = "test_metrics.json"
 PREDICTIONS_FILE = "predictions.csv"
@@ -155,8 +155,7 @@ def read_predictions(path: Path, metrics: Mapping[str, Any]) -> dict[str, tuple[
     emotions = metrics["emotions"]
     index = {emo: i for i, emo in enumerate(emotions)}
     predictions: dict[str, tuple[int, int, list[float]]] = {}
-    try:
-        check_regular(path)
+    with reading(path, "is no CSV", HINT, (UnicodeDecodeError, csv.Error)):
         if metrics.get(PREDICTIONS_SUM, "") not in ("", sha256_of(path)):
             raise InputError(f"{path} is not as it was written: its SHA-256 differs. {HINT}")
         with open(path, encoding="utf-8", newline="") as file:
@@ -179,8 +178,6 @@ def read_predictions(path: Path, metrics: Mapping[str, Any]) -> dict[str, tuple[
                         f"{path}: {row['id']} needs {len(emotions)} posteriors from 0 to 1, got {shown(cells)}. {HINT}"
                     )
                 predictions[row["id"]] = index[row["true"]], index[row["predicted"]], list(map(float, cells))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"the predictions {path} cannot be read: {error}. {HINT}") from error
     return predictions
 
 

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple, Optional
 import ruamel.yaml
 from hyperpyyaml import load_hyperpyyaml, resolve_references
 
-from speechbrain_ext.errors import InputError, in_one_line
+from speechbrain_ext.errors import InputError
+from speechbrain_ext.storage import reading
 from speechbrain_ext.training.added_keys import ADDED_KEYS
 
 HYPERPARAMS_FILE = "hyperparams.yaml"  # its name in a run's folder
@@ -232,17 +233,9 @@ def load_hparams(hparams_file: Path, above: tuple[Path, ...] = ()) -> Hparams:
         raise InputError(
             f"the hyperparameter file {hparams_file}{named_by} does not exist. Give for instance hparams/loso.yaml."
         )
-    try:
+    with reading(hparams_file, "is no YAML", HINT, UNREADABLE):
         text = _unsealed(hparams_file.read_text(encoding="utf-8"), hparams_file)
         keys = _load(text)
-    except InputError:
-        raise
-    except OSError as error:
-        raise InputError(f"the hyperparameter file cannot be read: {error}") from error
-    except RecursionError as error:
-        raise InputError(f"{hparams_file} is nested too deeply, or within itself. {HINT}") from error
-    except UNREADABLE as error:
-        raise InputError(f"{hparams_file} is no YAML: {in_one_line(error)}. {HINT}") from error
     if not isinstance(keys, dict) or not all(isinstance(key, str) for key in keys):
         raise InputError(f"{hparams_file} holds no settings (key: value). {HINT}")
     if "base" not in keys:

@@ -112,9 +112,9 @@ def test_metrics_that_are_no_object_or_deep_below_a_key_are_refused(tmp_path, ke
 def test_predictions_missing_or_unreadable_are_refused(tmp_path):
     predictions = write_run(tmp_path / "x") / "predictions.csv"
     predictions.write_bytes(predictions.read_bytes() + b"\xff")
-    assert re.match(rf"the predictions {predictions} cannot be read: .*utf-8", refusal(tmp_path / "x"))
+    assert re.match(rf"{predictions} is no CSV: .*utf-8", refusal(tmp_path / "x"))
     predictions.unlink()
-    assert re.match(rf"the predictions {predictions} cannot be read: .*No such file", refusal(tmp_path / "x"))
+    assert re.match(rf"{predictions} cannot be read: .*No such file", refusal(tmp_path / "x"))
 
 
 @pytest.mark.parametrize("column", ["id", "true", "predicted", "sad"])
