@@ -72,7 +72,7 @@ def test_help_lists_an_examples_own_options(name, words, root, monkeypatch, caps
 
 def test_a_recipe_without_a_corpus_ends_in_a_sentence(root):
     words = [sys.executable, root / "examples/frames.py"]  # the YAML file beside it, if none is given
-    ended = subprocess.run(words, capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": root})
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=1200, env={**os.environ, "PYTHONPATH": root})
     assert ended.returncode == 1 and "Traceback" not in ended.stderr
     assert "frames.py: data_folder must be a corpus's folder" in ended.stderr
 

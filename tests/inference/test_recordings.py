@@ -175,7 +175,7 @@ def test_recordings_are_read_while_others_are_classified(classifier, recordings,
     classify_batch = classifier.classify_batch
 
     def classify(wavs, lens):
-        assert second_read.wait(10)  # or the second batch is read only when the first is done
+        assert second_read.wait(600)  # or the second batch is read only when the first is done
         return classify_batch(wavs, lens)
 
     monkeypatch.setattr(predict, "read_audio", read)

@@ -30,6 +30,29 @@ print("working on", fold, flush=True)
 sys.exit("CUDA is out of memory" if fold == "--fold=2" else 0)
 """
 TRAIN = "recipes/IEMOCAP/train.py"
+# run_loso.py with another training script; and train.py whose second fold kills it in the second epoch of four batches.
+RUN = """
+import sys
+from speechbrain_ext.commands.main import run_command
+sys.exit(run_command("run", sys.argv[2:], "run_loso.py", sys.argv[1:2]))
+"""
+KILLED = """
+import os, signal, sys
+from recipes.IEMOCAP import train
+
+fit_batch, n_steps = train.EmotionBrain.fit_batch, 0
+
+def fit_or_kill(brain, batch):
+    global n_steps
+    n_steps += 1
+    if "--fold=2" in sys.argv and n_steps == 7:
+        os.kill(os.getppid(), signal.SIGKILL)
+        signal.pause()
+    return fit_batch(brain, batch)
+
+train.EmotionBrain.fit_batch = fit_or_kill
+train.main(sys.argv[1:])
+"""
 
 
 @pytest.fixture
@@ -72,16 +95,12 @@ def test_killed_command_given_again_resumes_and_reports_and_once_more_trains_not
     options = ["--number_of_epochs=3", "--mixup_prob=0.5"]
     folder = tmp_path / "runs #1" / "a=b: c"  # a path may look like YAML of another kind
     given = [*options, f"--results_folder={folder}", "--folds=1,2"]
-    process = subprocess.Popen(
-        [sys.executable, root / "recipes/IEMOCAP/run_loso.py", *words(*given)], stdout=subprocess.DEVNULL, cwd=tmp_path
-    )
-    try:
-        wait_until(lambda: (folder / "seed1/fold2/epochs.json").exists() or process.poll() is not None, 300)
-    finally:
-        process.kill()
-        process.wait()
+    (tmp_path / "killed.py").write_text(KILLED)
+    command = [sys.executable, "-c", RUN, tmp_path / "killed.py", *words(*given)]
+    env = {**os.environ, "PYTHONPATH": str(root)}
+    assert subprocess.run(command, stdout=subprocess.DEVNULL, cwd=tmp_path, env=env).returncode == -signal.SIGKILL
     for lock in folder.rglob(".lock"):  # its runs die with it
-        with filelock.FileLock(lock, timeout=30):
+        with filelock.FileLock(lock, timeout=600):
             pass
     assert [path.parent.name for path in finished_times(folder)] == ["fold1"]
 
@@ -124,9 +143,9 @@ def test_terminated_command_ends_its_runs_and_says_how_to_resume_them(root, word
         [sys.executable, "-c", code, *line], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=root
     )
     log = tmp_path / "loso/logs/seed1_fold1.log"
-    wait_until(lambda: (log.exists() and len(log.read_text().splitlines()) == 2) or process.poll() is not None, 300)
+    wait_until(lambda: (log.exists() and len(log.read_text().splitlines()) == 2) or process.poll() is not None)
     process.terminate()
-    assert process.communicate(timeout=60)[1].splitlines()[-1] == (
+    assert process.communicate(timeout=600)[1].splitlines()[-1] == (
         "speechbrain-ext run: interrupted. The same command resumes the runs."
     )
     assert process.returncode == 130

@@ -3,7 +3,6 @@
 import json
 import socket
 import threading
-import time
 
 import huggingface_hub
 import pytest
@@ -180,24 +179,29 @@ def fail(*args, **kwargs):
 
 
 def hang(*args, **kwargs):
-    threading.Event().wait(20)
+    threading.Event().wait(60)
+    fail()
 
 
 def offline(monkeypatch, resolve):
-    """Let every look-up of a host's address fail at once, or take very long."""
+    """Let every look-up of a host's address fail at once, or after a minute."""
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "https://hub.invalid")
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
 
 
-@pytest.mark.parametrize("resolve", [fail, hang])
-def test_hub_that_cannot_be_reached_is_said_at_once_with_the_ways_around(tmp_path, monkeypatch, resolve):
+@pytest.mark.parametrize(
+    ("resolve", "timeout_s", "reason"),
+    [(fail, 600, ".*Temporary failure in name resolution"), (hang, 0.3, "no answer in 0.3 s")],
+)
+def test_hub_that_cannot_be_reached_is_said_at_once_with_the_ways_around(
+    tmp_path, monkeypatch, resolve, timeout_s, reason
+):
     assert pretrained.HUB_TIMEOUT_S < 5
-    monkeypatch.setattr(pretrained, "HUB_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(pretrained, "HUB_TIMEOUT_S", timeout_s)
     offline(monkeypatch, resolve)
-    start = time.monotonic()
-    with pytest.raises(InputError, match="the Hugging Face Hub .https://hub.invalid. cannot be reached") as refusal:
+    said = f"the Hugging Face Hub .https://hub.invalid. cannot be reached: {reason}"
+    with pytest.raises(InputError, match=said) as refusal:
         TruncatedHuBERT("facebook/hubert-large-ll60k", save_path=tmp_path)
-    assert time.monotonic() - start < 3
     for way in (
         "hf download facebook/hubert-large-ll60k --local-dir hubert-large-ll60k",
         "--encoder_source=/path/to/hubert-large-ll60k",

@@ -21,7 +21,7 @@ from tests.soak.workshop import Workshop
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():
         pytest.skip("a process that has used a GPU cannot be forked")
     shop = Workshop(tmp_path_factory.mktemp("soak") / "shop")
     shop.make_golden(soak.SHORT, warm=False)
@@ -94,16 +94,16 @@ def refuse(*_):
 
 
 @pytest.mark.parametrize(
-    ("read", "fault"),
+    ("read", "limit_s", "fault"),
     [
-        (loop, "hang: b''"),
-        (lambda *_: 1 / 0, "ZeroDivisionError in test_soak.py"),
-        (refuse, ""),
-        (lambda *_: None, ""),
+        (loop, 0.02, "hang: b''"),
+        (lambda *_: 1 / 0, 60, "ZeroDivisionError in test_soak.py"),
+        (refuse, 60, ""),
+        (lambda *_: None, 60, ""),
     ],
 )
-def test_fuzz_tells_faults_from_refusals(monkeypatch, read, fault):
-    monkeypatch.setattr(fuzz, "LIMIT_S", 0.02)
+def test_fuzz_tells_faults_from_refusals(monkeypatch, read, limit_s, fault):
+    monkeypatch.setattr(fuzz, "LIMIT_S", limit_s)
     monkeypatch.setattr(fuzz, "mutate", lambda data, _: data)
     before = signal.signal(signal.SIGPROF, fuzz.too_slow)
     found = fuzz.try_case(Reader("a", [b""], read), 1, 1)

@@ -16,7 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 EMOTIONS = ("ang", "sad")
 N_SPEAKERS = 3
 N_FILES = 80  # that predict reads
-FAST = [TINY, "--num_layers=2", "--num_workers=0", "--noprogressbar", "--batch_size=4", "--max_train_s=0.5"]
+FAST = [
+    TINY, "--num_layers=2", "--num_workers=0", "--noprogressbar", "--batch_size=4", "--max_train_s=0.5", "--device=cpu"
+]  # fmt: skip
 
 
 class Workshop:

@@ -74,7 +74,7 @@ class Writing:
 
     def __call__(self, state, path):
         self.reached.set()
-        assert self.go.wait(60)
+        assert self.go.wait(600)
         if self.error:
             raise self.error
         self.save(state, path)
@@ -110,7 +110,7 @@ def test_background_checkpoint_holds_the_state_of_the_call(tmp_path, monkeypatch
         then = numbers(parts)
         writing = Writing(monkeypatch)
         checkpointer.save_and_keep_only(meta={"epoch": epoch})
-        assert writing.reached.wait(60)
+        assert writing.reached.wait(600)
         train(parts)
         assert numbers(parts) != then
         assert len(list(tmp_path.glob("CKPT*"))) == epoch - 1
@@ -222,7 +222,7 @@ def test_background_copies_states_of_any_shape(tmp_path, monkeypatch):
         if "names" in state.get("rates", {}):  # changed after the call
             state["rates"]["names"].append("b")
             state["rates"]["seen"].add(2)
-        assert writing.reached.wait(60)
+        assert writing.reached.wait(600)
         writing.go.set()
         checkpointer.wait()
         monkeypatch.undo()
@@ -303,7 +303,7 @@ def test_listing_waits_for_the_writing(tmp_path, monkeypatch):
     checkpointer = AtomicCheckpointer(tmp_path, trained(0), in_background=True)
     writing = Writing(monkeypatch)
     checkpointer.save_and_keep_only(meta={"epoch": 1})
-    threading.Thread(target=lambda: writing.reached.wait(60) and writing.go.set()).start()
+    threading.Thread(target=lambda: writing.reached.wait(600) and writing.go.set()).start()
     assert checkpointer.find_checkpoint().meta["epoch"] == 1
 
 
@@ -336,7 +336,7 @@ def test_close_waits_for_the_writing(tmp_path, monkeypatch):
     checkpointer = AtomicCheckpointer(tmp_path, trained(0), in_background=True)
     writing = Writing(monkeypatch)
     checkpointer.save_and_keep_only(meta={"epoch": 1})
-    threading.Thread(target=lambda: writing.reached.wait(60) and writing.go.set()).start()
+    threading.Thread(target=lambda: writing.reached.wait(600) and writing.go.set()).start()
     checkpointer.close()
     assert [c.meta["epoch"] for c in checkpointer.list_checkpoints()] == [1]
 
@@ -359,7 +359,7 @@ checkpointer.wait()
 
 
 def test_killed_while_writing_resumes_from_the_checkpoint_before(tmp_path):
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], timeout=120)
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], timeout=600)
     assert killed.returncode == -9
     checkpointer = AtomicCheckpointer(tmp_path, {"model": torch.nn.Linear(1, 1)}, in_background=True)
     assert checkpointer.recover_if_possible().meta["epoch"] == 1

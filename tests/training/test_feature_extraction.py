@@ -86,20 +86,20 @@ def test_processes_share_the_work(tmp_path, small_shards):
     def slow(clip):
         if SECONDS[clip] == 5.0:  # the first shard holds these
             begun.set()
-            go.wait(60)
+            go.wait(600)
 
     one, other = Extractor(), Extractor()
     first = threading.Thread(target=lambda: fill(tmp_path, one, clips=clips(slow)))
     first.start()
-    begun.wait(60)
+    begun.wait(600)
     second = threading.Thread(target=lambda: fill(tmp_path, other))
     second.start()
     while sum(map(len, other.batches)) < 15:
         assert second.is_alive()
         threading.Event().wait(0.01)
     go.set()
-    first.join(60)
-    second.join(60)
+    first.join(600)
+    second.join(600)
     assert sum(map(len, one.batches)) + sum(map(len, other.batches)) == 20
     assert len(values(FeatureCache(tmp_path, {"model_type": "hubert"}))) == 20
 
@@ -117,7 +117,7 @@ def test_two_processes_at_once_compute_each_clip_once(tmp_path, small_shards):
         process.start()
     assert counts.get() + counts.get() == 20
     for process in processes:
-        process.join(60)
+        process.join(600)
     assert values(FeatureCache(tmp_path, {"model_type": "hubert"})) == {clip: float(clip[4:]) for clip in SECONDS}
 
 
@@ -134,7 +134,7 @@ def test_process_killed_as_it_writes_loses_one_shard(tmp_path, small_shards, mon
         patch.setattr(os, "replace", killed)
         process = multiprocessing.get_context("fork").Process(target=fill, args=(tmp_path, Extractor()))
         process.start()
-        process.join(60)
+        process.join(600)
     assert process.exitcode == -signal.SIGKILL and list(tmp_path.rglob(".*.safetensors.*.tmp"))
     extract = Extractor()
     assert len(values(fill(tmp_path, extract))) == 20

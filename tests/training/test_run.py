@@ -107,7 +107,7 @@ def test_an_interrupted_run_says_that_the_same_command_resumes_it(root, demo_cor
         if "Going into epoch 2" in line:
             os.killpg(process.pid, number)  # the workers as well, as a scheduler does
             break
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=600)
     assert process.returncode == 130
     assert said.splitlines()[-1] == "train.py: interrupted. The same command resumes the run."
     assert "Traceback" not in said

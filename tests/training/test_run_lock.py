@@ -45,7 +45,7 @@ def test_folder_of_another_process_is_refused_and_kept(holder, tmp_path, caplog)
 
 def test_killed_process_lets_go(holder, tmp_path):
     holder.kill()
-    with hold_run_folder(tmp_path / "run", timeout_s=60):
+    with hold_run_folder(tmp_path / "run", timeout_s=600):
         pass
 
 
@@ -58,7 +58,7 @@ def test_folder_is_waited_for(holder, tmp_path, monkeypatch):
         return acquire(lock, timeout=timeout)
 
     monkeypatch.setattr(filelock.FileLock, "acquire", end_holder_and_acquire)
-    with hold_run_folder(tmp_path / "run", timeout_s=60):
+    with hold_run_folder(tmp_path / "run", timeout_s=600):
         pass
 
 
