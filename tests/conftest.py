@@ -1,6 +1,8 @@
 """What the tests share: small encoders, a demo corpus, and what the benchmarks run."""
 
+import contextlib
 import copy
+import itertools
 import signal
 import sys
 from pathlib import Path
@@ -108,6 +110,52 @@ def fit(root, demo_corpus, tmp_path, monkeypatch):
         return folder
 
     return run
+
+
+@pytest.fixture
+def interrupted(monkeypatch):
+    """Return a context in which training is interrupted at the step for which a function of brain and count holds."""
+    from recipes.IEMOCAP.train import EmotionBrain
+
+    @contextlib.contextmanager
+    def interrupt(when):
+        fit_batch, n_steps = EmotionBrain.fit_batch, itertools.count(1)
+
+        def fit_or_stop(brain, batch):
+            if when(brain, next(n_steps)):
+                raise KeyboardInterrupt
+            return fit_batch(brain, batch)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(EmotionBrain, "fit_batch", fit_or_stop)
+            yield
+
+    return interrupt
+
+
+@pytest.fixture
+def noise_corpus(tmp_path):
+    """Make a corpus of noise in a CSV."""
+    from tests.noise_corpus import Corpus
+
+    return Corpus(tmp_path / "corpus")
+
+
+@pytest.fixture
+def fit_noise(noise_corpus, tmp_path, monkeypatch):
+    """Return a function that trains a fold of the corpus of noise and returns its folder."""
+    from tests.noise_corpus import train_fold
+
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the experiment folder sets its own
+    return lambda name, *args, **kwargs: train_fold(tmp_path / name, noise_corpus, *args, **kwargs)
+
+
+@pytest.fixture(scope="session")
+def good_bundle(tmp_path_factory):
+    """Write a bundle of a small random model; who changes it changes a copy."""
+    from tests.bundle_making import make_bundle
+
+    return make_bundle(tmp_path_factory.mktemp("good") / "bundle")
 
 
 @pytest.fixture

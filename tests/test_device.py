@@ -35,6 +35,14 @@ def test_auto_takes_bf16_on_a_cpu_for_inference_only(monkeypatch):
     assert resolve_precision("auto", "cpu", inference=True) == "fp32"
 
 
+def test_auto_takes_bf16_where_the_card_has_it(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    assert resolve_precision("auto", "cuda:0") == "bf16"
+    assert resolve_precision("fp32", "cuda") == "fp32"
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    assert resolve_precision("auto", "cuda") == "fp32"
+
+
 def test_fp16_is_for_gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for device in ("cpu", None):

@@ -14,12 +14,11 @@ import soundfile
 from speechbrain_ext.commands.main import main
 from speechbrain_ext.inference import recordings
 from tests.babble import make_babble
-from tests.bundle_making import make_bundle
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    return str(make_bundle(tmp_path_factory.mktemp("model") / "bundle"))
+@pytest.fixture
+def bundle(good_bundle):
+    return str(good_bundle)
 
 
 @pytest.fixture

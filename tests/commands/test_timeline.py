@@ -14,13 +14,7 @@ from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.classifier import load_classifier
 from speechbrain_ext.inference.timeline import Segment, Timeline
 from tests.babble import make_babble
-from tests.bundle_making import EMOTIONS, make_bundle
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    """Write a bundle with a small random model."""
-    return make_bundle(tmp_path_factory.mktemp("timeline") / "bundle")
+from tests.bundle_making import EMOTIONS
 
 
 @pytest.fixture
@@ -37,9 +31,11 @@ def parse(*words):
     return parser.parse_args([str(word) for word in words])
 
 
-def test_timeline_writes_all_files_and_prints_the_segments(tmp_path, monkeypatch, capsys, bundle, talk):
+def test_timeline_writes_all_files_and_prints_the_segments(tmp_path, monkeypatch, capsys, good_bundle, talk):
     monkeypatch.chdir(tmp_path)
-    assert main(["timeline", str(bundle), str(talk), "--window_s", "1", "--hop_s", "0.5", "--batch_size", "2"]) == 0
+    assert (
+        main(["timeline", str(good_bundle), str(talk), "--window_s", "1", "--hop_s", "0.5", "--batch_size", "2"]) == 0
+    )
     out, err = capsys.readouterr()
     folder = tmp_path / "talk_timeline"
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -52,7 +48,7 @@ def test_timeline_writes_all_files_and_prints_the_segments(tmp_path, monkeypatch
     assert data["emotions"] == list(EMOTIONS) and data["duration_s"] == 2.5
     assert [window["start_s"] for window in data["windows"]] == [0, 0.5, 1, 1.5]
     # The windows as EncoderClassifier hears them, the file as soxr resamples it.
-    classifier = load_classifier(bundle, {"device": "cpu"})
+    classifier = load_classifier(good_bundle, {"device": "cpu"})
     wav = classifier.load_audio(str(talk), savedir=str(tmp_path))
     expected = classifier.classify_batch(wav[8000:24000].unsqueeze(0))[0].exp()
     np.testing.assert_allclose(data["windows"][1]["posteriors"], expected[0], atol=1e-4)
@@ -67,16 +63,16 @@ def test_timeline_writes_all_files_and_prints_the_segments(tmp_path, monkeypatch
     assert "%|" not in err  # no terminal, no bar
 
 
-def test_timeline_of_silence_says_so(tmp_path, capsys, bundle):
+def test_timeline_of_silence_says_so(tmp_path, capsys, good_bundle):
     sf.write(tmp_path / "night.wav", np.zeros(80000), 16000)
-    assert run(parse(bundle, tmp_path / "night.wav", "--out", tmp_path / "out")) == 0
+    assert run(parse(good_bundle, tmp_path / "night.wav", "--out", tmp_path / "out")) == 0
     out, err = capsys.readouterr()
     assert err == "No speech found.\n" and out.splitlines()[1].split() == ["00:00.0", "00:05.0", "no", "speech"]
     assert (tmp_path / "out" / "labels.txt").read_text() == "0.000000\t5.000000\tno speech\n"
 
 
-def test_timeline_writes_the_formats_asked_for_where_asked(tmp_path, capsys, bundle, talk):
-    options = parse(bundle, talk, "--out", tmp_path / "a" / "b", "--formats", "csv,audacity", "--device", "cpu")
+def test_timeline_writes_the_formats_asked_for_where_asked(tmp_path, capsys, good_bundle, talk):
+    options = parse(good_bundle, talk, "--out", tmp_path / "a" / "b", "--formats", "csv,audacity", "--device", "cpu")
     assert run(options) == 0
     assert sorted(path.name for path in (tmp_path / "a" / "b").iterdir()) == ["labels.txt", "timeline.csv"]
     assert capsys.readouterr().out.splitlines()[-2:] == [
@@ -85,7 +81,7 @@ def test_timeline_writes_the_formats_asked_for_where_asked(tmp_path, capsys, bun
     ]
 
 
-def test_timeline_passes_every_setting_on(tmp_path, monkeypatch, bundle, talk):
+def test_timeline_passes_every_setting_on(tmp_path, monkeypatch, good_bundle, talk):
     settings = []
 
     def make(classifier, path, *args, progress, detector):
@@ -95,14 +91,14 @@ def test_timeline_passes_every_setting_on(tmp_path, monkeypatch, bundle, talk):
     monkeypatch.setattr("speechbrain_ext.inference.timeline.make_timeline", make)
     words = ["--window_s", "3", "--hop_s", "0.25", "--batch_size", "5", "--min_segment_s", "2"]
     with pytest.raises(InputError, match="enough"):
-        run(parse(bundle, talk, *words))
+        run(parse(good_bundle, talk, *words))
     assert settings == [(str(talk), 3.0, 0.25, 5, 2.0)]
 
 
-def test_timeline_shows_a_bar_with_the_time_left_on_a_terminal(tmp_path, monkeypatch, capsys, bundle, talk):
+def test_timeline_shows_a_bar_with_the_time_left_on_a_terminal(tmp_path, monkeypatch, capsys, good_bundle, talk):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     words = ["--window_s", "1", "--batch_size", "1"]
-    run(parse(bundle, talk, "--out", tmp_path / "out", "--formats", "csv", *words))
+    run(parse(good_bundle, talk, "--out", tmp_path / "out", "--formats", "csv", *words))
     out, err = capsys.readouterr()
     assert "100%|" in err and "2/2 s of speech [" in err
     assert "%|" not in out

@@ -19,16 +19,6 @@ from speechbrain_ext.inference.bundle_settings import BundleSettings
 from tests.bundle_making import edit_json, make_bundle, make_parts
 
 
-@pytest.fixture(scope="module")
-def good(tmp_path_factory):
-    return make_bundle(tmp_path_factory.mktemp("good") / "bundle")
-
-
-@pytest.fixture
-def bundle(good, tmp_path):
-    return shutil.copytree(good, tmp_path / "bundle")
-
-
 def list_file(bundle, name, digest="0" * 64):
     about = json.loads((bundle / BUNDLE_FILE).read_text())
     edit_json(bundle, files={**about["files"], name: digest})

@@ -2,7 +2,6 @@
 
 import builtins
 import contextlib
-import shutil
 import subprocess
 import sys
 
@@ -13,7 +12,7 @@ from hyperpyyaml import load_hyperpyyaml
 from speechbrain_ext.inference.bundle import YAML_FILE
 from speechbrain_ext.inference.classifier import load_classifier
 from speechbrain_ext.lobes import truncated_encoder
-from tests.bundle_making import make_bundle, write_yaml
+from tests.bundle_making import write_yaml
 
 MODULE = "import os\nos.mkdir('marker')\nraise ValueError"
 # What is added to hyperparams.yaml: it makes the folder `marker`.
@@ -63,15 +62,10 @@ TEXTS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def good(tmp_path_factory):
-    return make_bundle(tmp_path_factory.mktemp("good") / "bundle")
-
-
 @pytest.fixture
-def bundle(good, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return shutil.copytree(good, tmp_path / "bundle")
+def bundle(bundle, monkeypatch):
+    monkeypatch.chdir(bundle.parent)
+    return bundle
 
 
 def assert_runs_nothing(bundle, monkeypatch):

@@ -1,6 +1,5 @@
 """A bundle goes to the Hub and comes back, by way of a small Hub on this machine."""
 
-import shutil
 import socket
 
 import pytest
@@ -13,15 +12,9 @@ from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference import hub as hub_module
 from speechbrain_ext.inference.classifier import load_classifier
 from speechbrain_ext.inference.hub import bundle_files, check_hub_id, fetch_bundle, push_bundle
-from tests.bundle_making import make_bundle
 from tests.hub_stub import HubStub
 
 NAMES = ["README.md", "bundle.json", "encoder.ckpt", "f_0.ckpt", "f_1.ckpt", "hyperparams.yaml"]
-
-
-@pytest.fixture(scope="module")
-def good(tmp_path_factory):
-    return make_bundle(tmp_path_factory.mktemp("hub") / "bundle")
 
 
 def use_hub(monkeypatch, url, folder, token="hf_right"):
@@ -42,8 +35,7 @@ def hub(monkeypatch, tmp_path):
         yield stub
 
 
-def test_bundle_is_pushed_private_and_loaded_by_its_name(hub, good, tmp_path):
-    bundle = shutil.copytree(good, tmp_path / "bundle")
+def test_bundle_is_pushed_private_and_loaded_by_its_name(hub, bundle):
     (bundle / "notes.txt").write_text("not to be seen")
     assert push_bundle(bundle, "ann/emotion") == f"{hub.url}/ann/emotion"
     pushed = hub.repos["ann/emotion"]
@@ -57,18 +49,18 @@ def test_bundle_is_pushed_private_and_loaded_by_its_name(hub, good, tmp_path):
     torch.testing.assert_close(ours.classify_batch(wavs)[0], plain.classify_batch(wavs)[0], atol=1e-6, rtol=0)
 
 
-def test_weights_that_were_swapped_on_the_hub_are_refused(hub, good):
-    push_bundle(good, "ann/emotion")
+def test_weights_that_were_swapped_on_the_hub_are_refused(hub, good_bundle):
+    push_bundle(good_bundle, "ann/emotion")
     files = hub.repos["ann/emotion"]["files"]
     files["f_1.ckpt"] = files["f_0.ckpt"]
     with pytest.raises(InputError, match="f_1.ckpt is not the file that bundle.json lists"):
         load_classifier("ann/emotion")
 
 
-def test_who_may_not_write_is_told_what_to_do(hub, good, monkeypatch):
+def test_who_may_not_write_is_told_what_to_do(hub, good_bundle, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     with pytest.raises(InputError, match="ann/emotion was not uploaded: Client error '401.*hf auth login"):
-        push_bundle(good, "ann/emotion")
+        push_bundle(good_bundle, "ann/emotion")
     assert hub.repos == {}
 
 
@@ -77,8 +69,8 @@ def test_model_that_is_not_on_the_hub_is_an_error(hub):
         fetch_bundle("ann/nothing")
 
 
-def test_downloaded_bundle_loads_where_the_hub_cannot_be_reached(hub, good, monkeypatch, tmp_path):
-    push_bundle(good, "ann/emotion")
+def test_downloaded_bundle_loads_where_the_hub_cannot_be_reached(hub, good_bundle, monkeypatch, tmp_path):
+    push_bundle(good_bundle, "ann/emotion")
     folder = fetch_bundle("ann/emotion")
     with socket.create_server(("127.0.0.1", 0)) as closed:
         nobody = f"http://127.0.0.1:{closed.getsockname()[1]}"
@@ -113,8 +105,7 @@ def test_offline_mode_is_said(monkeypatch, tmp_path):
         fetch_bundle("ann/emotion")
 
 
-def test_listed_files_and_nothing_else_go_up(good, tmp_path):
-    bundle = shutil.copytree(good, tmp_path / "bundle")
+def test_listed_files_and_nothing_else_go_up(bundle):
     (bundle / "secret.txt").write_text("x")
     files = bundle_files(bundle)
     assert list(files) == NAMES

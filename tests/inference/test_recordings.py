@@ -11,12 +11,11 @@ import torch
 from speechbrain_ext.dataio.audio import read_audio
 from speechbrain_ext.inference.classifier import load_classifier
 from speechbrain_ext.inference.recordings import classify_recordings, find_recordings, measure_recordings
-from tests.bundle_making import make_bundle
 
 
 @pytest.fixture(scope="module")
-def classifier(tmp_path_factory):
-    return load_classifier(make_bundle(tmp_path_factory.mktemp("model") / "bundle"), {"device": "cpu"})
+def classifier(good_bundle):
+    return load_classifier(good_bundle, {"device": "cpu"})
 
 
 @pytest.fixture
@@ -123,41 +122,39 @@ def test_a_recording_above_the_limit_is_answered_with_the_cure(recordings):
     assert len(durations) == 6
 
 
-def test_batches_hold_similar_lengths_and_stay_below_the_limit(classifier, recordings, monkeypatch):
-    shapes = []
-    classify_batch = classifier.classify_batch
-    monkeypatch.setattr(
-        classifier, "classify_batch", lambda wavs, lens: shapes.append(wavs.shape) or classify_batch(wavs, lens)
-    )
+@pytest.fixture
+def shapes(classifier, monkeypatch):
+    """Collect the clips and seconds of each batch that is classified."""
+    shapes, classify_batch = [], classifier.classify_batch
+
+    def classify(wavs, lens):
+        shapes.append((len(wavs), round(wavs.shape[1] / 16000, 1)))
+        return classify_batch(wavs, lens)
+
+    monkeypatch.setattr(classifier, "classify_batch", classify)
+    return shapes
+
+
+def test_batches_hold_similar_lengths_and_stay_below_the_limit(classifier, recordings, shapes):
     durations, _ = measure_recordings(find_recordings(recordings)[0])
     list(classify_recordings(classifier, durations, batch_size=3, max_padded_s=3.1))
     # 2.5 alone (two would be 5 s); 1.5 and 1.01 (three would be 4.5 s); 1.0, 0.7 and 0.4; 0.2
-    assert [(n, round(t / 16000, 1)) for n, t in shapes] == [(1, 2.5), (2, 1.5), (3, 1.0), (1, 0.2)]
+    assert shapes == [(1, 2.5), (2, 1.5), (3, 1.0), (1, 0.2)]
 
 
-def test_batches_count_the_length_to_which_clips_are_padded(classifier, recordings, monkeypatch):
-    sizes = []
-    classify_batch = classifier.classify_batch
-    monkeypatch.setattr(
-        classifier, "classify_batch", lambda wavs, lens: sizes.append(len(wavs)) or classify_batch(wavs, lens)
-    )
+def test_batches_count_the_length_to_which_clips_are_padded(classifier, recordings, shapes, monkeypatch):
     monkeypatch.setattr(classifier.hparams, "fixed_length_s", 2.0)
     durations, _ = measure_recordings(find_recordings(recordings)[0])
     list(classify_recordings(classifier, durations, batch_size=3, max_padded_s=4.1))
-    assert sizes == [1, 2, 2, 2]  # 2.5 s alone; two of 2 s
+    assert [n for n, _ in shapes] == [1, 2, 2, 2]  # 2.5 s alone; two of 2 s
 
 
-def test_batches_on_a_cpu_keep_the_largest_activation_small(classifier, recordings, monkeypatch):
-    shapes = []
-    classify_batch = classifier.classify_batch
-    monkeypatch.setattr(
-        classifier, "classify_batch", lambda wavs, lens: shapes.append(wavs.shape) or classify_batch(wavs, lens)
-    )
+def test_batches_on_a_cpu_keep_the_largest_activation_small(classifier, recordings, shapes, monkeypatch):
     # The first layer has 8 channels and a stride of 160: 3200 bytes a second of speech, so 9920 are 3.1 s.
     monkeypatch.setattr("speechbrain_ext.lobes.batch_length.LARGEST_ACTIVATION_BYTES", 9920)
     durations, _ = measure_recordings(find_recordings(recordings)[0])
     list(classify_recordings(classifier, durations, batch_size=3))
-    assert [(n, round(t / 16000, 1)) for n, t in shapes] == [(1, 2.5), (2, 1.5), (3, 1.0), (1, 0.2)]
+    assert shapes == [(1, 2.5), (2, 1.5), (3, 1.0), (1, 0.2)]
 
 
 def test_recordings_are_read_while_others_are_classified(classifier, recordings, monkeypatch):

@@ -1,7 +1,5 @@
 """The picture of a timeline: what stands where, for few and many emotions, minutes and hours."""
 
-import warnings
-
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -11,13 +9,7 @@ from matplotlib.image import imread
 from speechbrain_ext.inference.timeline import Segment, Timeline
 from speechbrain_ext.inference.timeline_plot import COLOURS, clock, plot_timeline, tick_step
 
-
-@pytest.fixture(autouse=True)
-def no_warnings():
-    """Take every warning for an error."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
+pytestmark = pytest.mark.filterwarnings("error")
 
 
 def timeline_of(emotions, duration_s=4.0, segments=None):

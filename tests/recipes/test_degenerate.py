@@ -1,7 +1,6 @@
 """Numbers that go wrong, and data with hardly anything in it: what happens then is defined."""
 
 import json
-import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,7 +18,6 @@ from speechbrain_ext.inference.classifier import load_classifier
 from speechbrain_ext.results.metrics import EmotionMetrics
 from speechbrain_ext.training.brain import FoldBrain
 from tests.bundle_making import EMOTIONS, make_parts, save_parts
-from tests.noise_corpus import Corpus, train_fold
 from tests.recipes.fold_reading import last_checkpoint, posteriors, results
 
 
@@ -30,28 +28,16 @@ def small_of(yaml):
 
 
 @pytest.fixture
-def corpus(tmp_path):
-    return Corpus(tmp_path / "corpus")
-
-
-@pytest.fixture
-def fit(tmp_path, monkeypatch):
-    """Return a function that trains a fold of a corpus and returns its folder."""
-    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the experiment folder sets its own
-    return lambda name, *args, **kwargs: train_fold(tmp_path / name, *args, **kwargs)
-
-
-@pytest.fixture
 def break_step(monkeypatch):
-    """Return a function after which the third step's loss, or its gradients, are not finite."""
+    """Return a function after which the third step is not finite in its loss or gradients; it returns their brains."""
 
     def begin(what, value):
-        objectives, n_steps = train.EmotionBrain.compute_objectives, []
+        objectives, brains = train.EmotionBrain.compute_objectives, []
 
         def broken(brain, predictions, batch, stage):
             loss = objectives(brain, predictions, batch, stage)
-            n_steps.append(stage.name == "TRAIN")
-            if stage.name != "TRAIN" or sum(n_steps) != 3:
+            brains.extend([brain] * (stage.name == "TRAIN"))
+            if stage.name != "TRAIN" or len(brains) != 3:
                 return loss
             if what == "loss":
                 return loss * value
@@ -59,7 +45,7 @@ def break_step(monkeypatch):
             return loss + (weight.flatten()[0] * 0).sqrt()  # 0, with a derivative of infinity times 0
 
         monkeypatch.setattr(train.EmotionBrain, "compute_objectives", broken)
-        return monkeypatch
+        return brains
 
     return begin
 
@@ -68,20 +54,21 @@ def break_step(monkeypatch):
     ("what", "value", "precision"), [("loss", np.nan, "fp32"), ("loss", np.inf, "bf16"), ("gradient", 0, "bf16")]
 )
 def test_what_is_not_finite_stops_the_run_before_the_weights_and_names_the_clips(
-    corpus, fit, tmp_path, break_step, what, value, precision
+    fit_noise, tmp_path, break_step, what, value, precision
 ):
-    break_step(what, value)
+    brains = break_step(what, value)
     expected = f"the {what} of epoch 1, step 3 is not finite .* with the clips [0-9, ]*, ...: .*json lists all. "
     with pytest.raises(InputError, match=expected):
-        fit("fold", corpus, f"--precision={precision}")
+        fit_noise("fold", f"--precision={precision}")
+    assert len(brains) == 3 and all(weight.isfinite().all() for weight in brains[0].modules.parameters())
     told = json.loads((tmp_path / "fold" / "nonfinite_batch.json").read_text())
     assert (told["epoch"], told["step"], told["what"], len(told["ids"])) == (1, 3, what, 4)
     assert set(told["ids"]) <= set(json.loads((tmp_path / "fold" / "manifest.json").read_text()))
 
 
-def test_a_loss_with_patience_left_makes_no_step(corpus, fit, break_step):
+def test_a_loss_with_patience_left_makes_no_step(fit_noise, break_step):
     break_step("loss", np.nan)
-    folder = fit("fold", corpus, "--nonfinite_patience=1")
+    folder = fit_noise("fold", "--nonfinite_patience=1")
     assert np.isfinite(posteriors(folder)).all()
     assert all(weight.isfinite().all() for part in last_checkpoint(folder).values() for weight in part.values())
 
@@ -121,32 +108,32 @@ def test_posteriors_that_are_nan_decide_nothing():
 
 
 @pytest.mark.parametrize(("yaml", "options"), [("demo.yaml", ["--mixup_prob=1"]), ("scratch.yaml", [])])
-def test_batches_of_one_and_a_last_batch_of_one(corpus, fit, yaml, options):
+def test_batches_of_one_and_a_last_batch_of_one(fit_noise, yaml, options):
     for batch_size in (1, 17):  # of 18 clips
         options = [*options, "--validation=none", "--number_of_epochs=1", f"--batch_size={batch_size}"]
-        assert np.isfinite(posteriors(fit(f"of {batch_size}", corpus, *options, yaml=yaml, **small_of(yaml)))).all()
+        assert np.isfinite(posteriors(fit_noise(f"of {batch_size}", *options, yaml=yaml, **small_of(yaml)))).all()
 
 
 @pytest.mark.parametrize(("yaml", "options"), [("demo.yaml", ["--waveform_scale=layer"]), ("scratch.yaml", [])])
-def test_recordings_of_silence_alone_give_finite_numbers(corpus, fit, yaml, options):
-    for row in corpus.rows:
-        soundfile.write(corpus.folder / row["wav"], np.zeros(4000), 16000)
-    folder = fit("fold", corpus, *options, yaml=yaml, **small_of(yaml))
+def test_recordings_of_silence_alone_give_finite_numbers(noise_corpus, fit_noise, yaml, options):
+    for row in noise_corpus.rows:
+        soundfile.write(noise_corpus.folder / row["wav"], np.zeros(4000), 16000)
+    folder = fit_noise("fold", *options, yaml=yaml, **small_of(yaml))
     found = posteriors(folder)
     assert np.isfinite(found).all() and np.allclose(found, found[0], atol=1e-5)
 
 
-def test_a_validation_part_of_one_label_and_a_label_of_one_clip(corpus, fit):
-    for row in corpus.of_speaker("s1"):  # the group that validates in fold 1
+def test_a_validation_part_of_one_label_and_a_label_of_one_clip(noise_corpus, fit_noise):
+    for row in noise_corpus.of_speaker("s1"):  # the group that validates in fold 1
         row["emo"] = "ang"
-    for row in [*corpus.of_speaker("s2"), *corpus.of_speaker("s3")][:-1]:
+    for row in [*noise_corpus.of_speaker("s2"), *noise_corpus.of_speaker("s3")][:-1]:
         row["emo"] = "ang"
-    corpus.rows[-1]["emo"] = "sad"
-    corpus.save()
+    noise_corpus.rows[-1]["emo"] = "sad"
+    noise_corpus.save()
     options = ["--class_weights=balanced", "--balanced_sampling=True", "--logit_adjustment=1", "--validation=group"]
-    metrics, _ = results(fit("fold", corpus, *options))
+    metrics, _ = results(fit_noise("fold", *options))
     assert metrics["epochs"][0]["valid_WA"] == metrics["epochs"][0]["valid_UA"]  # the mean of one recall
-    manifest = prepare_corpus("csv", str(corpus.path), None).manifest
+    manifest = prepare_corpus("csv", str(noise_corpus.path), None).manifest
     with pytest.raises(InputError, match="no utterance of 'sad' is left to train on in fold 4 .* or take 'sad' out"):
         make_fold(manifest, 4, "group", emotions=["ang", "sad"])  # its only clip is tested; s0 validates
 

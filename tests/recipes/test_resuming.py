@@ -46,26 +46,13 @@ def test_moved_folder_goes_on_in_its_new_place(fit, tmp_path):
     ],
     ids=["within_epochs_balanced", "between_epochs_with_lora"],
 )
-def test_killed_and_resumed_run_ends_with_the_same_bits(fit, monkeypatch, tmp_path, interval, more):
+def test_killed_and_resumed_run_ends_with_the_same_bits(fit, interrupted, tmp_path, interval, more):
     options = ["--mixup_prob=0.5", "--augment_prob=0.8", "--projection_dropout=0.3", *more]
     lora = "--lora_rank=2" in more
     options += [save_source(tmp_path / "source")] if lora else []
     whole = fit("whole", *options)
-
-    fit_batch = train.EmotionBrain.fit_batch
-    n_steps = 0
-
-    def killed(brain, batch):
-        nonlocal n_steps
-        n_steps += 1
-        if n_steps == 7:  # in the second epoch of four batches
-            raise KeyboardInterrupt
-        return fit_batch(brain, batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(train.EmotionBrain, "fit_batch", killed)
-        with pytest.raises(KeyboardInterrupt):
-            fit("killed", *options, interval)
+    with interrupted(lambda brain, n_steps: n_steps == 7):  # in the second epoch of four batches
+        fit("killed", *options, interval)
     assert not (whole.parent / "killed" / "test_metrics.json").exists()
     resumed = fit("killed", *options, interval)
     assert_same_weights(last_checkpoint(resumed), last_checkpoint(whole))
@@ -126,10 +113,10 @@ def test_epochs_are_told_of_what_is_saved_alone(fit, monkeypatch, in_background)
 
 
 @pytest.mark.parametrize("weights", ["best", "last"])
-def test_early_stopping_remembers_over_every_resume(fit, monkeypatch, weights):
+def test_early_stopping_remembers_over_every_resume(fit, interrupted, monkeypatch, weights):
     """Validation WA of the epochs: .5, .6, .6, .55: the best is epoch 2, and patience 2 ends after epoch 4."""
     scores = {1: 0.5, 2: 0.6, 3: 0.6, 4: 0.55}
-    close_epoch, fit_batch = train.EmotionBrain.close_epoch, train.EmotionBrain.fit_batch
+    close_epoch = train.EmotionBrain.close_epoch
     monkeypatch.setattr(
         train.EmotionBrain,
         "close_epoch",
@@ -143,16 +130,8 @@ def test_early_stopping_remembers_over_every_resume(fit, monkeypatch, weights):
     assert results(whole)[0]["tested_epoch"] == {"best": 2, "last": 4}[weights]
     # Killed in the epoch of the best, and in each later one; the weights that are tested change nothing of that.
     for epoch in (2, 3, 4) if weights == "best" else (4,):
-
-        def killed(brain, batch, epoch=epoch):
-            if brain.hparams.epoch_counter.current == epoch:
-                raise KeyboardInterrupt
-            return fit_batch(brain, batch)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(train.EmotionBrain, "fit_batch", killed)
-            with pytest.raises(KeyboardInterrupt):
-                fit("killed", *options)
+        with interrupted(lambda brain, _, epoch=epoch: brain.hparams.epoch_counter.current == epoch):
+            fit("killed", *options)
     resumed = fit("killed", *options)
     assert history(resumed) == history(whole)
     assert results(resumed) == results(whole)
@@ -163,7 +142,8 @@ def test_early_stopping_remembers_over_every_resume(fit, monkeypatch, weights):
 
 def test_a_run_killed_right_after_a_checkpoint_makes_up_for_what_was_to_follow(fit, monkeypatch):
     """The last checkpoint is in place; the one before is not deleted yet, and epochs.json does not tell of it."""
-    whole = fit("whole", "--patience=1", "--number_of_epochs=2", "--validation=none")
+    options = ["--patience=1", "--number_of_epochs=2", "--validation=none"]
+    whole = fit("whole", *options)
     put_in_place = atomic_checkpointer._put_in_place
     n_saved = 0
 
@@ -177,12 +157,10 @@ def test_a_run_killed_right_after_a_checkpoint_makes_up_for_what_was_to_follow(f
     with monkeypatch.context() as patch:
         patch.setattr(atomic_checkpointer, "_put_in_place", killed)
         with pytest.raises(KeyboardInterrupt):
-            fit(
-                "fold", "--patience=1", "--number_of_epochs=2", "--validation=none", "--checkpoints_in_background=False"
-            )
+            fit("fold", *options, "--checkpoints_in_background=False")
     folder = whole.parent / "fold"
     assert len(read_epochs(folder / "epochs.json")) == 1 and len(list(folder.glob("save/CKPT*"))) == 2
-    fit("fold", "--patience=1", "--number_of_epochs=2", "--validation=none", "--checkpoints_in_background=False")
+    fit("fold", *options, "--checkpoints_in_background=False")
     assert read_epochs(folder / "epochs.json") == read_epochs(whole / "epochs.json")
     assert len(list(folder.glob("save/CKPT*"))) == len(list(whole.glob("save/CKPT*"))) == 1
 

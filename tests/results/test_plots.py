@@ -1,7 +1,6 @@
 """The pictures: what stands in them, and that they are written."""
 
 import re
-import warnings
 
 import numpy as np
 import pytest
@@ -18,12 +17,7 @@ EPOCHS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def no_warnings():
-    """Take every warning for an error."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
+pytestmark = pytest.mark.filterwarnings("error")
 
 
 def assert_is_a_picture(path):
