@@ -17,7 +17,6 @@ from huggingface_hub import ModelCard
 
 from recipes.IEMOCAP import train
 from speechbrain_ext.commands.main import main
-from speechbrain_ext.dataio.rows import RowErrors, check_rows
 from speechbrain_ext.inference.classifier import load_classifier
 from speechbrain_ext.outside_text import PlainStream, escape_formula, printable, unescape_formula
 from speechbrain_ext.training.run import end_in_a_sentence
@@ -95,17 +94,6 @@ def test_escape_formula_is_undone():
         shown = escape_formula(text)
         assert not shown.startswith(tuple("=+-@\t＝"))
         assert unescape_formula(shown) == (text if text != "'=1" else "=1")
-
-
-ROW = {"id": "a", "wav": "a.wav", "emo": "sad", "speaker": "s", "group": "g"}
-
-
-@pytest.mark.parametrize("field", ROW)
-def test_rows_with_control_characters_are_refused(field):
-    with pytest.raises(RowErrors, match=f"the field '{field}' holds control characters. Rename it."):
-        check_rows([{**ROW, field: "a\x1b[2J"}])
-    with pytest.raises(RowErrors, match="holds control characters"):
-        check_rows([{**ROW, "labels": {"sad": 1.0, "a\u202e": 1.0}}])
 
 
 def run_program(words, **options):

@@ -107,8 +107,6 @@ def test_large_values_in_half_precision_are_those_of_float32():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"class_weights": "rare"}, "class_weights must be null, balanced, or a list of positive numbers, got 'rare'"),
-        ({"class_weights": [1, 0, 1, 1]}, r"a list of positive numbers, got \[1, 0, 1, 1\]"),
         ({"focal_gamma": -1}, "focal_gamma must be a number from 0 to inf, got -1"),
         ({"logit_adjustment": "yes"}, "logit_adjustment must be a number from 0 to inf, got 'yes'"),
         ({"class_weights": [1, 2]}, r"one number for each of the 4 emotions, in their order, got 2: \[1, 2\]"),

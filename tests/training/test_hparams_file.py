@@ -7,7 +7,6 @@ import pytest
 from hyperpyyaml import load_hyperpyyaml
 
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.training.added_keys import ADDED_KEYS
 from speechbrain_ext.training.hparams_file import hparams_text, plain_settings, read_settings, settings_fingerprint
 from tests.training.run_files import HPARAMS, load, options
 
@@ -185,20 +184,6 @@ def test_a_mapping_of_another_model_type_replaces_the_one_before(tmp_path):
     derived.write_text("base: base.yaml\nencoder_config: {model_type: hubert, num_hidden_layers: 2}\n")
     config = {"model_type": "hubert", "hidden_size": 16, "num_hidden_layers": 2}
     assert plain_settings(hparams_text(derived)) == {"encoder_config": config}
-
-
-def test_a_file_of_an_earlier_version_has_new_keys_switched_off(hparams_file, tmp_path, monkeypatch):
-    before = fingerprint(hparams_file)
-    monkeypatch.setitem(ADDED_KEYS, "added", [])
-    assert read_settings(hparams_file)[0]["added"] == []
-    assert plain_settings(hparams_text(hparams_file))["added"] == []
-    assert fingerprint(hparams_file) == before
-    with pytest.raises(InputError, match="--added is unknown"):  # nothing there would use it
-        read_settings(hparams_file, {"added": [1]})
-    newer = tmp_path / "newer.yaml"
-    newer.write_text(f"added: []\n{hparams_file.read_text()}")
-    assert fingerprint(newer) == before
-    assert fingerprint(newer, {"added": [1]}) != before
 
 
 @pytest.mark.parametrize(
