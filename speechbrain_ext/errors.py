@@ -1,6 +1,8 @@
-"""What a user gave wrong: one exception, and two checks that many arguments share."""
+"""What a user gave wrong: one exception, and the checks and words that many messages share."""
 
+import difflib
 import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from speechbrain_ext.outside_text import printable
@@ -120,3 +122,26 @@ def parse_numbers(name: str, text: str) -> list[int]:
     if len(set(numbers)) < len(numbers):
         raise InputError(f"{name} names a number twice: {text!r}.")
     return numbers
+
+
+def first_few(names: Sequence[str], most: int = 3) -> str:
+    """List the first of some names.
+
+    Example
+    -------
+    >>> first_few(["a", "b", "c", "d"]), first_few(["a"])
+    ('a, b, c, ...', 'a')
+    """
+    return ", ".join(names[:most]) + ", ..." * (len(names) > most)
+
+
+def did_you_mean(word: Any, known: Iterable[str], prefix: str = "", most: int = 1) -> str:
+    """Suggest known words that are near one: " Did you mean --fold?", or nothing.
+
+    Example
+    -------
+    >>> did_you_mean("flod", ["fold", "seed"], prefix="--")
+    ' Did you mean --fold?'
+    """
+    near = difflib.get_close_matches(str(word), list(known), n=most)
+    return f" Did you mean {' or '.join(prefix + name for name in near)}?" if near else ""

@@ -1,6 +1,5 @@
 """audiomentations as a step of a data pipeline: the same waveform for the same seed, epoch and utterance."""
 
-import difflib
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import audiomentations
 import numpy as np
 
-from speechbrain_ext.errors import InputError, check_number
+from speechbrain_ext.errors import InputError, check_number, did_you_mean
 from speechbrain_ext.seeding import derive_seed
 
 # The nine that Sec. 3.4 names, each with the library's own ranges; the paper gives none.
@@ -28,9 +27,9 @@ PAPER_AUGMENTATIONS = {
 def check_name(name: str) -> None:
     """Refuse a name that is none of `PAPER_AUGMENTATIONS`."""
     if name not in PAPER_AUGMENTATIONS:
-        near = difflib.get_close_matches(name, PAPER_AUGMENTATIONS, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise InputError(f"augmentation {name!r} is unknown; known are {', '.join(PAPER_AUGMENTATIONS)}.{hint}")
+        known = ", ".join(PAPER_AUGMENTATIONS)
+        hint = did_you_mean(name, PAPER_AUGMENTATIONS)
+        raise InputError(f"augmentation {name!r} is unknown; known are {known}.{hint}")
 
 
 class WaveformAugment:

@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     train_script = check_train_script(options.train_script)
     seeds, where = parse_numbers("--seeds", options.seeds), places(options)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: runs are ended before their starter
-    from speechbrain_ext.corpora.base import PreparedCorpus
+    from speechbrain_ext.corpora.preparation import PreparedCorpus
     from speechbrain_ext.corpora.synthetic import make_demo_corpus
     from speechbrain_ext.launch.ablations import GRID_FILE, plan_grid, read_grids, write_tables
     from speechbrain_ext.launch.encoder_grid import encoder_rows

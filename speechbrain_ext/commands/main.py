@@ -1,14 +1,13 @@
 """The command `speechbrain-ext` and the recipes' scripts: one table of commands, one way of ending."""
 
 import argparse
-import difflib
 import importlib
 import os
 import sys
 from collections.abc import Sequence
 from typing import Optional
 
-from speechbrain_ext.errors import InputError
+from speechbrain_ext.errors import InputError, did_you_mean
 from speechbrain_ext.openmp import wait_briefly
 from speechbrain_ext.outside_text import guard_terminal
 from speechbrain_ext.storage import describe_fault
@@ -67,9 +66,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return 0
     if options.command is None:
         parser.error(f"a COMMAND is missing{f' before {others[0]}' if others else ''}.")
-    near = difflib.get_close_matches(options.command, COMMANDS, n=1)
-    hint = f"Did you mean {near[0]}?" if near else f"It must be one of {', '.join(COMMANDS)}."
-    parser.error(f"{options.command!r} is no command. {hint}")
+    hint = did_you_mean(options.command, COMMANDS) or f" It must be one of {', '.join(COMMANDS)}."
+    parser.error(f"{options.command!r} is no command.{hint}")
 
 
 def run_command(name: str, words: Sequence[str], prog: str, fixed: Sequence[str] = ()) -> int:

@@ -34,9 +34,7 @@ same command; what the file holds by the same model is kept.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument(
-        "bundle", metavar="BUNDLE", help="a folder that `speechbrain-ext export` has written, or USER/NAME on the Hub"
-    )
+    add_model_arguments(parser)
     parser.add_argument("recordings", metavar="FILE|FOLDER|-", nargs="+", help="what to classify")
     parser.add_argument("--out", help="write to this .csv, .json or .jsonl instead of printing CSV")
     parser.add_argument(
@@ -46,12 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max_s", type=float, default=LONGEST_PREDICTED_S, help="refuse longer ones (default: %(default)s s)"
     )
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments that say which model answers, where, and how precisely it computes."""
+    parser.add_argument(
+        "bundle", metavar="BUNDLE", help="a folder that `speechbrain-ext export` has written, or USER/NAME on the Hub"
+    )
     parser.add_argument("--device", help="such as cpu or cuda:0; default: a GPU where there is one")
-    add_precision_argument(parser)
-
-
-def add_precision_argument(parser: argparse.ArgumentParser) -> None:
-    """Declare the argument that says how precisely a classifier computes."""
     parser.add_argument(
         "--precision",
         default="fp32",

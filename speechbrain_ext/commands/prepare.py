@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Optional
 
-from speechbrain_ext.corpora.base import CORPORA, find_corpus_name, prepare_corpus
+from speechbrain_ext.corpora.base import CORPORA, find_corpus_name
+from speechbrain_ext.corpora.preparation import prepare_corpus
 from speechbrain_ext.dataio.folds import shared_speakers
 from speechbrain_ext.dataio.manifest import write_manifest
 from speechbrain_ext.errors import InputError

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from speechbrain_ext.commands.predict import add_precision_argument
+from speechbrain_ext.commands.predict import add_model_arguments
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.outside_text import printable
 
@@ -26,9 +26,7 @@ picture (timeline.png). Where there is no speech, there is no emotion. Memory do
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument(
-        "bundle", metavar="BUNDLE", help="a folder that `speechbrain-ext export` has written, or USER/NAME on the Hub"
-    )
+    add_model_arguments(parser)
     parser.add_argument("file", metavar="FILE", help="the recording")
     parser.add_argument("--out", metavar="FOLDER", help="where files are written (default: FILE's name and _timeline)")
     parser.add_argument("--window_s", type=float, default=4.0, help="length of a window (default: %(default)s s)")
@@ -37,8 +35,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--min_segment_s", type=float, default=1.0, help="merge shorter segments away (default: %(default)s s)"
     )
     parser.add_argument("--batch_size", type=int, default=16, help="windows at a time (default: %(default)s)")
-    parser.add_argument("--device", help="such as cpu or cuda:0; default: a GPU where there is one")
-    add_precision_argument(parser)
     parser.add_argument("--formats", default=",".join(FILES), help="what is written (default: %(default)s)")
 
 

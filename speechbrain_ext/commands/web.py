@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Optional
 
-from speechbrain_ext.commands.predict import add_precision_argument
+from speechbrain_ext.commands.predict import add_model_arguments
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
 
 DEMO_CORPUS = "demo_corpus"  # where `make demo` leaves it
@@ -29,9 +29,7 @@ password. From other machines, browsers record over https only. Ctrl-C ends it, 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument(
-        "bundle", metavar="BUNDLE", help="a folder that `speechbrain-ext export` has written, or USER/NAME on the Hub"
-    )
+    add_model_arguments(parser)
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to serve at; 0.0.0.0 for all networks (default: %(default)s)"
     )
@@ -53,8 +51,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--examples", metavar="FOLDER", help=f"offer recordings from here (default: {DEMO_CORPUS}, where there is one)"
     )
-    parser.add_argument("--device", help="such as cpu or cuda:0; default: a GPU where there is one")
-    add_precision_argument(parser)
     parser.add_argument("--open", action="store_true", help="open the browser")
 
 

@@ -11,12 +11,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "base": [
             "CORPORA",
             "Corpus",
-            "PreparedCorpus",
             "PublishedResult",
             "find_corpus_name",
             "get_corpus",
-            "prepare_corpus",
         ],
+        "preparation": ["PreparedCorpus", "prepare_corpus"],
         "synthetic": ["make_demo_corpus"],
     },
 )

@@ -9,15 +9,15 @@ from typing import Any, Optional
 
 from tqdm import tqdm
 
-from speechbrain_ext.corpora.base import count_table, prepare_corpus
 from speechbrain_ext.corpora.examination import Examination
+from speechbrain_ext.corpora.preparation import count_table, prepare_corpus
 from speechbrain_ext.dataio.clip_measures import ClipMeasures
 from speechbrain_ext.dataio.copies import describe_copies
 from speechbrain_ext.dataio.folds import Fold, fold_names, make_fold, shared_speakers
 from speechbrain_ext.dataio.manifest import Manifest
 from speechbrain_ext.dataio.overlaps import find_overlaps
 from speechbrain_ext.dataio.rows import SHOWN, first_lines
-from speechbrain_ext.errors import InputError
+from speechbrain_ext.errors import InputError, first_few
 
 SHORT_S, LONG_S = 0.5, 30.0  # clips beyond are named
 PARTS = ("train", "valid", "test")
@@ -211,7 +211,7 @@ def _remark_on_clips(manifest: Manifest, measures: Mapping[str, ClipMeasures], s
         ],
     }
     remarks = [
-        f"{what}: {len(utt_ids)} of {len(manifest)} clips ({', '.join(utt_ids[:3])}{', ...' * (len(utt_ids) > 3)})."
+        f"{what}: {len(utt_ids)} of {len(manifest)} clips ({first_few(utt_ids)})."
         for what, utt_ids in kinds.items()
         if utt_ids
     ]

@@ -2,7 +2,6 @@
 
 import os
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from speechbrain_ext.corpora.base import Corpus
 from speechbrain_ext.corpora.columns import KNOWN, TIMES, check_columns
 from speechbrain_ext.corpora.labels import one_line
 from speechbrain_ext.corpora.soft_labels import number_cure, read_labels
+from speechbrain_ext.corpora.spelling import as_seen
 from speechbrain_ext.corpora.table import SHARE, Fault, kind_of, read_table, text_of
 from speechbrain_ext.dataio.rows import COLUMNS, Row, RowErrors
 from speechbrain_ext.errors import InputError
@@ -21,17 +21,7 @@ LONGEST_NUMBER = 100  # digits; Python converts no more than 4300
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read the rows of a corpus's CSV or JSON file.
-
-    Arguments
-    ---------
-    path : pathlib.Path
-        The file, as `read_table` reads it. Recordings are relative to it.
-
-    Returns
-    -------
-    list of dict
-        Rows for `build_manifest`, of all labels.
+    """Read the rows of a corpus's CSV or JSON file, as `read_table` reads it; recordings are relative to it.
 
     Raises
     ------
@@ -162,7 +152,7 @@ def _check_spellings(rows: Sequence[Row], faults: list[Fault]) -> None:
                 spellings[_plain(value)].append(value)
         for found in spellings.values():
             if len(found) > 1:
-                n_seen = len({_seen(value) for value in found})  # of texts that look alike, the code points are shown
+                n_seen = len({as_seen(value) for value in found})  # of texts that look alike, the code points are shown
                 show = repr if n_seen == len(found) else ascii
                 written = ", ".join(f"{show(value)} ({places[value]['place'].rpartition(', ')[2]})" for value in found)
                 how = "differ in capitals, spaces or zeros only"
@@ -173,14 +163,9 @@ def _check_spellings(rows: Sequence[Row], faults: list[Fault]) -> None:
                 faults.append(Fault(last["number"], f"{last['place']}: {text}"))
 
 
-def _seen(value: str) -> str:
-    """Reduce a text to what a reader sees: accents in one form, no invisible characters."""
-    return "".join(char for char in unicodedata.normalize("NFKC", value) if unicodedata.category(char) != "Cf")
-
-
 def _plain(value: str) -> str:
     """Reduce a text to what a reader takes it for: as it is seen, without capitals and spaces, 03 as 3."""
-    value = "".join(_seen(value).casefold().split())
+    value = "".join(as_seen(value).casefold().split())
     return str(int(value)) if value.isdecimal() and len(value) < LONGEST_NUMBER else value
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from speechbrain_ext.corpora.reading import Reading
-from speechbrain_ext.dataio.clip_measures import ClipMeasures, Measured, measure_recording
+from speechbrain_ext.dataio.clip_measures import READERS, ClipMeasures, Measured, measure_recording
 from speechbrain_ext.dataio.manifest import Manifest, NearNames, describe_row
 from speechbrain_ext.dataio.rows import Row, RowErrors, check_rows
 from speechbrain_ext.errors import InputError
@@ -32,8 +32,7 @@ class Examination(Reading):
 
     root: Path
 
-    def __init__(self, n_threads: int = 8):
-        self.n_threads = n_threads
+    def __init__(self) -> None:
         self.measures: dict[str, ClipMeasures] = {}
         self.n_faulty = 0
         self._found: list[tuple[int, str]] = []
@@ -68,7 +67,7 @@ class Examination(Reading):
             self._places[row["id"]] = row.get("number", 0), row.get("place", "")
         manifest: Manifest = {}
         bar = tqdm(total=len(rows), desc="recordings", disable=not progress)
-        with ThreadPoolExecutor(self.n_threads) as pool, bar:
+        with ThreadPoolExecutor(READERS) as pool, bar:
             for group, found in zip(recordings.values(), pool.map(self._measure, recordings.values(), repeat(root))):
                 bar.update(len(group))
                 for row, one in zip(group, found):

@@ -12,9 +12,9 @@ from tqdm import tqdm
 
 from speechbrain_ext.corpora.base import Corpus
 from speechbrain_ext.corpora.published_counts import PublishedCounts
-from speechbrain_ext.corpora.sources import check_data_folder, is_archive
+from speechbrain_ext.corpora.sources import check_data_folder, packed_in
 from speechbrain_ext.dataio.manifest import Row
-from speechbrain_ext.errors import InputError
+from speechbrain_ext.errors import InputError, first_few
 
 logger = logging.getLogger(__name__)
 
@@ -99,13 +99,13 @@ class NamedFiles:
             raise InputError(_nothing_found(data_folder, self.title, self.example, others))
         if others:
             logger.warning(
-                "%d recordings in %s are not named as %s's are (%s), and are left out: %s%s.",
-                *(len(others), data_folder, self.title, self.example, others[0], ", ..." * (len(others) > 1)),
+                "%d recordings in %s are not named as %s's are (%s), and are left out: %s.",
+                *(len(others), data_folder, self.title, self.example, first_few([*map(str, others)], 1)),
             )
         if copies:
             logger.warning(
-                "%d recordings in %s are there twice; the second is left out: %s%s.",
-                *(len(copies), data_folder, copies[0]["wav"], ", ..." * (len(copies) > 1)),
+                "%d recordings in %s are there twice; the second is left out: %s.",
+                *(len(copies), data_folder, first_few([row["wav"] for row in copies], 1)),
             )
         return [*rows.values(), *clashes]  # an id that stands twice is refused where rows are checked
 
@@ -144,11 +144,8 @@ def _size(path: Path) -> int:
 
 
 def _nothing_found(data_folder: Path, title: str, example: str, others: Sequence[Path]) -> str:
-    packed = next((path for path in sorted(data_folder.glob("*.*")) if is_archive(path)), None)
-    if packed:
-        hint = f" {packed} is still packed: unpack it first."
-    elif others:
+    hint = packed_in(data_folder)
+    if not hint and others:
         hint = f" It has {len(others)} recordings with other names, the first is {others[0]}. Is it another corpus?"
-    else:
-        hint = " It has no recordings. Check the path."
+    hint = hint or " It has no recordings. Check the path."
     return f"the data folder {data_folder} holds no recording named as {title}'s are, for instance {example}.{hint}"

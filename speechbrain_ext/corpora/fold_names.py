@@ -2,11 +2,11 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Optional
 
 from speechbrain_ext.corpora.utterance_lists import PART_WORDS, part_of_word
-from speechbrain_ext.errors import InputError
+from speechbrain_ext.errors import InputError, first_few
 
 FOLD = re.compile(r"(?:^|[^a-z])fold[ _-]?(\d+)", flags=re.IGNORECASE)
 SHOWN = 5
@@ -57,16 +57,17 @@ def name_folds(lists: Sequence[ListPlace]) -> tuple[list[Optional[str]], list[st
             found = _paired(lists, name_of)
             if found:
                 names = sorted({name for name in found if name is not None}, key=in_order)
-                return found, [f"Read as {len(names)} folds, as the lists' names pair up: {_some(names)}."]
+                return found, [f"Read as {len(names)} folds, as the lists' names pair up: {first_few(names, SHOWN)}."]
         if not all(one.by_user for one in members["train"] + members["test"]):
+            train, test = (first_few([one.path for one in members[part]], SHOWN) for part in ("train", "test"))
             raise InputError(
-                f"there are {len(members['train'])} training lists ({_some(one.path for one in members['train'])}) and "
-                f"{len(members['test'])} test lists ({_some(one.path for one in members['test'])}), whose names do not "
-                "pair up: which of them are one fold? Put the lists of each into a folder fold_1, fold_2, ...; or "
-                "write train=, valid= or test= before each list, to take them together as one fold."
+                f"there are {len(members['train'])} training lists ({train}) and {len(members['test'])} test lists "
+                f"({test}), whose names do not pair up: which of them are one fold? Put the lists of each into a "
+                "folder fold_1, fold_2, ...; or write train=, valid= or test= before each list, to take them together "
+                "as one fold."
             )
     return [None] * len(lists), [
-        f"{len(found)} lists are taken together as the {part} part: {_some(one.path for one in found)}."
+        f"{len(found)} lists are taken together as the {part} part: {first_few([one.path for one in found], SHOWN)}."
         for part, found in members.items()
         if len(found) > 1
     ]
@@ -136,8 +137,3 @@ def _without_part(one: ListPlace) -> str:
 
 def _stem(path: str) -> str:
     return re.sub(r"\.\w+$", "", path)
-
-
-def _some(names: Iterable[str]) -> str:
-    shown = list(names)
-    return ", ".join(shown[:SHOWN]) + ", ..." * (len(shown) > SHOWN)

@@ -14,7 +14,7 @@ from typing import Optional
 from speechbrain_ext.corpora.base import Corpus, PublishedResult
 from speechbrain_ext.corpora.file_names import GENDERS
 from speechbrain_ext.corpora.published_counts import PublishedCounts
-from speechbrain_ext.corpora.sources import check_data_folder, is_archive, read_text
+from speechbrain_ext.corpora.sources import check_data_folder, packed_in, read_text
 from speechbrain_ext.dataio.manifest import Row, first_lines
 from speechbrain_ext.errors import InputError
 
@@ -59,17 +59,7 @@ IEMOCAP_PARTS = {
 
 
 def read_rows(data_folder: Path) -> list[Row]:
-    """Read the annotations of all sessions.
-
-    Arguments
-    ---------
-    data_folder : pathlib.Path
-        The folder that holds the sessions.
-
-    Returns
-    -------
-    list of dict
-        Rows for `build_manifest`, of all labels.
+    """Make a row of each turn in the annotations of all sessions.
 
     Raises
     ------
@@ -86,8 +76,7 @@ def read_rows(data_folder: Path) -> list[Row]:
         inner = next((path.parent for path in sorted(data_folder.glob("*/Session1"))), None)
         outer = data_folder.parent if data_folder.name.startswith("Session") else None
         hint = f" Did you mean {inner or outer}?" if inner or outer else ""
-        packed = next((path for path in sorted(data_folder.glob("*.*")) if is_archive(path)), None)
-        hint = hint or (f" {packed} is still packed: unpack it first." if packed else "")
+        hint = hint or packed_in(data_folder)
         raise InputError(
             f"the data folder {data_folder} holds no Session*/dialog/EmoEvaluation/*.txt. Give the folder that holds "
             f"Session1 to Session5, IEMOCAP_full_release.{hint}"

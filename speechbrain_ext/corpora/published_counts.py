@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from speechbrain_ext.dataio.manifest import SHOWN, Row
+from speechbrain_ext.errors import first_few
 
 HOURS_TOLERANCE = 0.02  # conversions add and take a few frames
 
@@ -57,7 +58,7 @@ class PublishedCounts:
 def _list_speakers(names: Sequence[str], what: str) -> str:
     if len(names) == 1:
         return f"speaker {names[0]} is {what}"
-    return f"{len(names)} speakers are {what}: {', '.join(names[:SHOWN])}{', ...' * (len(names) > SHOWN)}"
+    return f"{len(names)} speakers are {what}: {first_few(names, SHOWN)}"
 
 
 def compare_hours(durations_s: Sequence[float], expected_hours: float) -> list[str]:

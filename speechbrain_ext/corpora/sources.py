@@ -34,9 +34,14 @@ def check_data_folder(folder: Path, wanted: str, cure: str = "`make demo` makes 
     check_no_archive(folder)
     if folder.exists():
         raise InputError(f"{folder} is a file, not a folder: give the folder that {wanted}.")
-    packed = [path for path in sorted(folder.parent.glob(f"{glob.escape(folder.name)}.*")) if is_archive(path)]
-    hint = f"{packed[0]} is still packed: unpack it first." if packed else f"{cure}."
-    raise InputError(f"the data folder {folder} does not exist. Give the folder that {wanted}; {hint}")
+    hint = packed_in(folder.parent, f"{glob.escape(folder.name)}.*") or f" {cure}."
+    raise InputError(f"the data folder {folder} does not exist. Give the folder that {wanted};{hint}")
+
+
+def packed_in(folder: Path, pattern: str = "*.*") -> str:
+    """Say that what is looked for may be in an archive; "" where there is none."""
+    packed = next((path for path in sorted(folder.glob(pattern)) if is_archive(path)), None)
+    return f" {packed} is still packed: unpack it first." if packed else ""
 
 
 def is_archive(path: Path) -> bool:

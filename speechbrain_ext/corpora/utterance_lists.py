@@ -2,8 +2,7 @@
 
 import json
 import reprlib
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from speechbrain_ext.corpora.soft_labels import read_labels
 from speechbrain_ext.corpora.sources import read_text
 from speechbrain_ext.corpora.table import fields_of, kind_of, read_table, text_of
 from speechbrain_ext.errors import InputError
+from speechbrain_ext.json_reader import unique_keys
 
 # Texts by the names of `NAMES`; "parts", a list, where a record says one for each fold; "labels", shares of several.
 Record = dict[str, Any]
@@ -123,23 +123,15 @@ def _named(fields: Mapping[str, Any], place: str) -> Record:
 
 def _read_json(path: Path) -> Iterable[Record]:
     try:
-        text = read_text(path)
-        content = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant) if text.strip() else []
+        text = read_text(path).strip() or "[]"
+        content = json.loads(text, object_pairs_hook=unique_keys, parse_constant=_refuse_constant)
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read as JSON: {error}.") from error
+        raise InputError(f"{path} cannot be read as JSON: {error}. Correct it.") from error
     if isinstance(content, dict) and content and all(map(part_of_word, content)):
         for word, members in content.items():
             yield from ({**record, "part": word} for record in _records_of(members, path))
     else:
         yield from _records_of(content, path)
-
-
-def _object(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Make an object of its pairs; of a key that stands twice, json would keep the second without a word."""
-    twice = [key for key, n in Counter(key for key, _ in pairs).items() if n > 1]
-    if twice:
-        raise ValueError(f"the key {twice[0]!r} stands twice in one object; leave one out")
-    return dict(pairs)
 
 
 def _refuse_constant(word: str) -> None:

@@ -258,11 +258,6 @@ def check_segment(utt_id: str, segment: Segment, header: AudioHeader) -> Segment
     return start_s, duration_s
 
 
-def to_mono(wav: np.ndarray, source_rate_hz: int, sample_rate_hz: int) -> np.ndarray:
-    """Average the channels of a recording [T, channels], and resample it; [T], float32."""
-    return resample(average_channels(wav), source_rate_hz, sample_rate_hz)
-
-
 def resample(wav: np.ndarray, source_rate_hz: int, sample_rate_hz: int) -> np.ndarray:
     """Resample a waveform [T] by soxr where the rates differ; float32."""
     if source_rate_hz != sample_rate_hz:

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from speechbrain_ext.dataio.audio import to_mono
+from speechbrain_ext.dataio.audio import average_channels, resample
 from speechbrain_ext.errors import InputError, check_whole_number
 
 
@@ -53,4 +53,5 @@ class SoxrAudioNormalizer:
         if n_bad:
             raise InputError(f"the recording holds {n_bad} samples that are NaN or infinite. Leave it out.")
         samples = samples[:, np.newaxis] if samples.ndim == 1 else samples  # [T] -> [T, 1]
-        return torch.from_numpy(to_mono(samples, sample_rate, self.sample_rate)).to(audio.device)
+        wav = resample(average_channels(samples), sample_rate, self.sample_rate)
+        return torch.from_numpy(wav).to(audio.device)

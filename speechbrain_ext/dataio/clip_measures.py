@@ -22,6 +22,7 @@ from speechbrain_ext.dataio.rows import Row
 from speechbrain_ext.dataio.sample_hash import SAMPLES_HASH, SampleHash
 from speechbrain_ext.errors import InputError
 
+READERS = 8  # threads that read recordings at the same time
 FULL_SCALE = 0.999  # at and above it a sample counts as clipped
 SILENT_RMS = 0.001  # -60 dB below full scale
 

@@ -8,13 +8,14 @@ from typing import Any, Optional
 import numpy as np
 
 from speechbrain_ext.dataio.audio import Segment, read_audio
+from speechbrain_ext.dataio.clip_measures import READERS
 from speechbrain_ext.dataio.manifest import DATA_ROOT, Manifest, segment_of
 from speechbrain_ext.dataio.sample_hash import SAMPLES_HASH, SampleHash
 
 RATE_HZ = 16000  # at which recordings are compared that have no hash
 
 
-def find_copies(manifest: Manifest, data_root: str | Path, n_threads: int = 8) -> list[tuple[str, str]]:
+def find_copies(manifest: Manifest, data_root: str | Path) -> list[tuple[str, str]]:
     """Find recordings that hold the same samples under two ids.
 
     They have the same `samples_hash`. Where a manifest has none, recordings of the same length are read. A copy in
@@ -26,8 +27,6 @@ def find_copies(manifest: Manifest, data_root: str | Path, n_threads: int = 8) -
         The manifest.
     data_root : str or pathlib.Path
         What stands for "{data_root}" in its paths.
-    n_threads : int
-        How many recordings are read at the same time.
 
     Returns
     -------
@@ -49,7 +48,7 @@ def find_copies(manifest: Manifest, data_root: str | Path, n_threads: int = 8) -
     utt_ids = [utt_id for members in alike for utt_id in members]
     hashes = {utt_id: manifest[utt_id].get(SAMPLES_HASH) for utt_id in utt_ids}
     unknown = [utt_id for utt_id, found in hashes.items() if not found]
-    with ThreadPoolExecutor(n_threads) as pool:
+    with ThreadPoolExecutor(READERS) as pool:
         hashes.update(zip(unknown, pool.map(find_hash, unknown)))
         groups = group_equal(utt_ids, list(hashes.values()))
         are_silent = pool.map(lambda members: not read(members[0]).any(), groups)

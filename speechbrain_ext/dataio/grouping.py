@@ -1,13 +1,12 @@
 """What a fold leaves out, where the corpus's own groups are not wanted: other groups, or speakers dealt into folds."""
 
-import difflib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, Optional
 
 from speechbrain_ext.dataio.manifest import UNKNOWN_SPEAKER, Manifest
 from speechbrain_ext.dataio.sample_hash import SAMPLES_HASH
-from speechbrain_ext.errors import InputError, check_whole_number
+from speechbrain_ext.errors import InputError, check_whole_number, did_you_mean, first_few
 
 NO_GROUPS = ("wav", "duration", "emo", "start", "labels", "parts", "copy_of", "same_file", SAMPLES_HASH)
 
@@ -51,7 +50,7 @@ def regroup(manifest: Manifest, group_by: Optional[str] = None, n_folds: Optiona
             name = group_by or "speaker"
             raise InputError(
                 f"n_folds must be at most the number of {name}s, because none is in two folds: the corpus has "
-                f"{n_units} ({', '.join(sorted(set(values.values()))[:10])}{', ...' * (n_units > 10)}), got {n_folds}."
+                f"{n_units} ({first_few(sorted(set(values.values())), 10)}), got {n_folds}."
             )
         dealt = deal(((values[utt_id], entry["emo"]) for utt_id, entry in manifest.items()), n_folds)
         width = len(str(n_folds))
@@ -121,8 +120,5 @@ def _values_of(manifest: Mapping[str, Mapping[str, Any]], name: str) -> dict[str
         )
     names = Counter(key for entry in manifest.values() for key, value in entry.items() if isinstance(value, str))
     known = sorted(key for key, n in names.items() if n == len(manifest) and key not in NO_GROUPS)
-    near = difflib.get_close_matches(str(name).lower(), known, n=1)
-    raise InputError(
-        f"group_by must be one of {', '.join(known)}, which every utterance has, got {name!r}."
-        + (f" Did you mean {near[0]}?" if near else "")
-    )
+    hint = did_you_mean(str(name).lower(), known)
+    raise InputError(f"group_by must be one of {', '.join(known)}, which every utterance has, got {name!r}.{hint}")

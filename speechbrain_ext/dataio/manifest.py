@@ -21,10 +21,10 @@ from tqdm import tqdm
 
 from speechbrain_ext.atomic_write import write_json
 from speechbrain_ext.dataio.audio import Segment
-from speechbrain_ext.dataio.clip_measures import Measured, measure_recording
+from speechbrain_ext.dataio.clip_measures import READERS, Measured, measure_recording
 from speechbrain_ext.dataio.rows import COLUMNS, SHOWN, Row, check_rows, first_lines
 from speechbrain_ext.dataio.sample_hash import SAMPLES_HASH
-from speechbrain_ext.errors import InputError
+from speechbrain_ext.errors import InputError, first_few
 from speechbrain_ext.json_reader import read_json
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,6 @@ def build_manifest(
     rows: Iterable[Row],
     data_root: str | Path,
     sample_rate_hz: int = 16000,
-    n_threads: int = 8,
     progress: bool = True,
 ) -> Manifest:
     """Read every utterance of a corpus, and describe it.
@@ -55,8 +54,6 @@ def build_manifest(
         Folder that the paths in the manifest are relative to.
     sample_rate_hz : int
         The rate at which recordings will be used; others are counted and said once.
-    n_threads : int
-        How many recordings are read at the same time.
     progress : bool
         Whether to show a progress bar.
 
@@ -87,7 +84,7 @@ def build_manifest(
         except InputError as error:
             return error
 
-    with ThreadPoolExecutor(n_threads) as pool:
+    with ThreadPoolExecutor(READERS) as pool:
         measuring = pool.map(measure, recordings.values())
         found = list(tqdm(measuring, total=len(recordings), desc="recordings", disable=not progress))
     bad = [(wav, error) for wav, error in zip(recordings, found) if isinstance(error, InputError)]
@@ -196,10 +193,13 @@ def read_manifest(path: str | Path, data_root: str | Path = DATA_ROOT) -> Manife
         missing = [field for field in FIELDS if field not in entry]
         if missing:
             raise InputError(f"{path}: utterance {utt_id} lacks the fields {missing}.")
-    return {
-        utt_id: {**entry, "wav": entry["wav"].replace(DATA_ROOT, str(data_root))}
-        for utt_id, entry in sorted(manifest.items())
-    }
+    return located(dict(sorted(manifest.items())), data_root)
+
+
+def located(manifest: Manifest, data_root: str | Path) -> Manifest:
+    """Put the corpus's folder on this machine into the paths, in place of "{data_root}"."""
+    root = str(data_root)
+    return {utt_id: {**entry, "wav": entry["wav"].replace(DATA_ROOT, root)} for utt_id, entry in manifest.items()}
 
 
 def fingerprint(manifest: Mapping[str, Mapping[str, Any]]) -> str:
@@ -246,40 +246,6 @@ def samples_fingerprint(manifest: Mapping[str, Mapping[str, Any]]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def check_durations(manifest: Manifest, min_s: float, what: str) -> None:
-    """Refuse recordings that are too short for what will read them; all are counted, and the first ones named.
-
-    Arguments
-    ---------
-    manifest : dict
-        The manifest.
-    min_s : float
-        The shortest length in seconds that can be used.
-    what : str
-        What needs it, for the message, for instance "the encoder".
-
-    Raises
-    ------
-    InputError
-        Names the utterances.
-
-    Example
-    -------
-    >>> check_durations({"a": {"duration": 0.02}, "b": {"duration": 0.5}}, 0.025, "the encoder")
-    Traceback (most recent call last):
-        ...
-    speechbrain_ext.errors.InputError: 1 of 2 recordings are shorter than the 0.025 s that the encoder needs. Leave ...
-    a: 0.02 s
-    """
-    short = [f"{utt_id}: {entry['duration']:.4g} s" for utt_id, entry in manifest.items() if entry["duration"] < min_s]
-    if short:
-        raise InputError(
-            f"{len(short)} of {len(manifest)} recordings are shorter than the {min_s:.4g} s that {what} needs. Leave "
-            "them out of the corpus:",
-            *first_lines(short),
-        )
-
-
 def check_lengths(
     manifest: Manifest,
     encoder: Any,
@@ -306,9 +272,17 @@ def check_lengths(
     Raises
     ------
     InputError
-        Names the utterances.
+        Counts the utterances, and names the first ones.
     """
-    check_durations(manifest, encoder.min_samples / sample_rate_hz - (fixed_length_s or 0), "the encoder")
+    lengths_s = {utt_id: entry["duration"] for utt_id, entry in manifest.items()}
+    min_s = encoder.min_samples / sample_rate_hz - (fixed_length_s or 0)
+    short = [f"{utt_id}: {length_s:.4g} s" for utt_id, length_s in lengths_s.items() if length_s < min_s]
+    if short:
+        raise InputError(
+            f"{len(short)} of {len(manifest)} recordings are shorter than the {min_s:.4g} s that the encoder needs. "
+            "Leave them out of the corpus:",
+            *first_lines(short),
+        )
     max_samples = getattr(encoder, "max_samples", None)
     if max_samples is None:
         return
@@ -319,7 +293,7 @@ def check_lengths(
         )
     if all(cut_s and cut_s <= max_s for cut_s in (max_train_s, max_eval_s)):
         return
-    long = [f"{utt_id}: {entry['duration']:.4g} s" for utt_id, entry in manifest.items() if entry["duration"] > max_s]
+    long = [f"{utt_id}: {length_s:.4g} s" for utt_id, length_s in lengths_s.items() if length_s > max_s]
     if long:
         raise InputError(
             f"{len(long)} of {len(manifest)} recordings are longer than the {max_s:.4g} s that the encoder takes. Set "
@@ -351,7 +325,7 @@ def describe_changes(before: Manifest, now: Manifest) -> str:
     def count(utt_ids: list[str], text: str, examples: list[str]) -> str:
         noun = " utterance" * (not parts) + "s" * (not parts and len(utt_ids) > 1)
         verb = text if len(utt_ids) == 1 else text.replace("is ", "are ").replace("has ", "have ")
-        return f"{len(utt_ids)}{noun} {verb} ({', '.join(examples[:3])}{', ...' if len(examples) > 3 else ''})"
+        return f"{len(utt_ids)}{noun} {verb} ({first_few(examples)})"
 
     parts: list[str] = []
     for text, utt_ids in (("is new", sorted(set(now) - set(before))), ("is gone", sorted(set(before) - set(now)))):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from speechbrain_ext.dataio.manifest import UNKNOWN_SPEAKER, Manifest
 from speechbrain_ext.dataio.overlaps import find_overlaps
-from speechbrain_ext.errors import InputError
+from speechbrain_ext.errors import InputError, first_few
 
 PARTS = ("train", "valid", "test")
 
@@ -72,8 +72,8 @@ def describe_leaks(manifest: Manifest, seen: Sequence[str], test: Sequence[str])
     for field in ("speaker",) if alike else ("speaker", "group"):
         tested, trained = ({manifest[utt_id][field] for utt_id in part} - {UNKNOWN_SPEAKER} for part in (test, seen))
         if shared := sorted(tested & trained):
-            names = ", ".join(shared[:5]) + ", ..." * (len(shared) > 5)
-            leaks.append(f"it shares {len(shared)} of {len(tested)} test {field}s with training ({names})")
+            n = f"{len(shared)} of {len(tested)}"
+            leaks.append(f"it shares {n} test {field}s with training ({first_few(shared, 5)})")
     originals = {manifest[utt_id].get("copy_of", utt_id): utt_id for utt_id in seen}
     copies = [
         f"{utt_id} is {originals[original]}"
@@ -81,8 +81,8 @@ def describe_leaks(manifest: Manifest, seen: Sequence[str], test: Sequence[str])
         if (original := manifest[utt_id].get("copy_of", utt_id)) in originals
     ]
     if copies:
-        names = ", ".join(copies[:3]) + ", ..." * (len(copies) > 3)
-        leaks.append(f"{len(copies)} of {len(test)} test recordings are also in training under another id ({names})")
+        n = f"{len(copies)} of {len(test)}"
+        leaks.append(f"{n} test recordings are also in training under another id ({first_few(copies)})")
     overlaps = find_overlaps(manifest, {**dict.fromkeys(seen, "training"), **dict.fromkeys(test, "test")})
     overlaps = [(a, b) for a, b in overlaps if manifest[a].get("copy_of", a) != manifest[b].get("copy_of", b)]
     if overlaps:

@@ -22,7 +22,7 @@ ENDINGS = {f".{name.lower()}" for name in soundfile.available_formats() if name 
     ".3ga .3gp .aac .aif .aifc .amr .ape .awb .flv .gsm .m4a .m4b .mka .mkv .mov .mp4 .mpga .oga .opus .snd .sph .spx "
     ".wave .webm .wma .wv".split()
 )
-BATCHES_AHEAD = 2  # read while another is classified
+BATCHES_AHEAD = READERS = 2  # batches that are read while another is classified, and threads that read
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,6 @@ def classify_recordings(
     durations: dict[str, float],
     batch_size: int = 16,
     max_padded_s: Optional[float] = None,
-    n_readers: int = 2,
     detector: Optional[SpeechDetector] = None,
     answered: Optional[Mapping[str, float]] = None,
 ) -> Iterator[Prediction]:
@@ -131,8 +130,6 @@ def classify_recordings(
     max_padded_s
         Largest length of a batch with its padding, in seconds, unless it is one recording: longer ones come in smaller
         batches. By default what suits the classifier's device.
-    n_readers
-        Threads that read recordings while others are classified.
     detector
         Looks for speech; a recording without any gets no emotion. By default nobody looks.
     answered
@@ -153,7 +150,7 @@ def classify_recordings(
     fixed_s = getattr(classifier.hparams, "fixed_length_s", None) or 0.0
     padded_s = {path: max(length_s, fixed_s) for path, length_s in lengths_s.items()}
     sample_rate = classifier.hparams.sample_rate
-    with ThreadPoolExecutor(n_readers) as readers:
+    with ThreadPoolExecutor(READERS) as readers:
         ahead: deque = deque()
         for batch in batches_by_length(longest_first, padded_s, batch_size, max_padded_s):
             if not durations.keys().isdisjoint(batch):

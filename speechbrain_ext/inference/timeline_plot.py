@@ -12,7 +12,8 @@ from matplotlib.ticker import FuncFormatter, MultipleLocator
 
 from speechbrain_ext.atomic_write import atomic_write
 from speechbrain_ext.fonts import escape_characters, fonts_for
-from speechbrain_ext.inference.timeline import SAY_NO_SPEECH, Timeline, moment_posteriors
+from speechbrain_ext.inference.timeline import SAY_NO_SPEECH, Timeline
+from speechbrain_ext.inference.timeline_segments import moment_posteriors
 
 # Okabe and Ito's colours, which colour-blind people tell apart. Lanes have names as well, so more emotions begin again.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")

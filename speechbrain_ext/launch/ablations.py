@@ -8,13 +8,13 @@ from typing import Any, Optional
 from ruamel.yaml import YAML, YAMLError
 
 from speechbrain_ext.atomic_write import atomic_write, write_json
-from speechbrain_ext.corpora.base import PreparedCorpus
+from speechbrain_ext.corpora.preparation import PreparedCorpus
 from speechbrain_ext.errors import InputError, in_one_line, parse_numbers
 from speechbrain_ext.launch.encoder_grid import rows_with_runs
 from speechbrain_ext.launch.plan import PlannedRun, plan_folds
 from speechbrain_ext.outside_text import escape_markdown
 from speechbrain_ext.results.comparability import published_results
-from speechbrain_ext.results.markdown_text import percent, table, to_html
+from speechbrain_ext.results.markdown_text import interval, mean_and_std, table, to_html
 from speechbrain_ext.results.plots import plot_bars, plot_sweep
 from speechbrain_ext.results.result_set import read_result_set
 from speechbrain_ext.results.summary import NAMES, Decisions
@@ -168,13 +168,6 @@ def collect(grid: Grid, folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def cell(found: Optional[Mapping[str, float]]) -> str:
-    """Write a mean and its spread in percent; a dash where there is none."""
-    if found is None:
-        return "-"
-    return percent(found["mean"]) + ("" if found["std"] is None else f" ± {percent(found['std'])}")
-
-
 def to_markdown(grids: Mapping[str, Grid], tables: Mapping[str, list[dict[str, Any]]], is_comparable: bool) -> str:
     """Write all tables as the paper prints them, its numbers in the next columns."""
     sections = ["# Ablations"] + ([] if is_comparable else [NOT_COMPARABLE])
@@ -183,10 +176,14 @@ def to_markdown(grids: Mapping[str, Grid], tables: Mapping[str, list[dict[str, A
         beside = ["paper's WA (%)", "paper's UA (%)"] if in_paper else ["WA, 95% interval", "UA, 95% interval"]
         header = [*grids[name]["columns"], "WA (%)", "UA (%)", *beside, "runs"]
         body = [
-            [*row["cells"], cell(row["WA"]), cell(row["UA"]), *(_papers(row) if in_paper else _intervals(row)),
-             row["n_runs"]]
+            [
+                *row["cells"],
+                *(mean_and_std(**row[key]) if row[key] else "-" for key in NAMES),
+                *(_papers(row) if in_paper else (interval(row["intervals"], key) for key in NAMES)),
+                row["n_runs"],
+            ]
             for row in rows
-        ]  # fmt: skip
+        ]
         sections += [f"## {grids[name]['title']}", table(header, body, "l" * len(grids[name]["columns"]) + "rrrrr")]
         sections += [f"Row {row['name']} gives no number: {row['fault']}" for row in rows if row["fault"]]
         sections.append(f"![{grids[name]['title']}]({name}.png)")
@@ -199,11 +196,6 @@ def to_markdown(grids: Mapping[str, Grid], tables: Mapping[str, list[dict[str, A
 
 def _papers(row: Mapping[str, Any]) -> list[str]:
     return [f"{value:.2f}" for value in row["paper"]] if row["paper"] else ["-", "-"]
-
-
-def _intervals(row: Mapping[str, Any]) -> list[str]:
-    found = row["intervals"] or {}
-    return [f"{percent(found[name][0])} to {percent(found[name][1])}" if name in found else "-" for name in NAMES]
 
 
 def write_tables(grids: Mapping[str, Grid], asked: Collection[str], folder: Path) -> bool:

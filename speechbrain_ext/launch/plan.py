@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterable, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-from speechbrain_ext.corpora.base import PreparedCorpus
+from speechbrain_ext.corpora.preparation import PreparedCorpus
 from speechbrain_ext.dataio.folds import fold_names
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.launch.display import RunDisplay, WatchedRun

@@ -1,15 +1,13 @@
 """What a run says of other corpora than its own: the files of each run, and what many runs say together."""
 
-import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
 
-from speechbrain_ext.atomic_write import atomic_write, write_json
-from speechbrain_ext.checksums import sha256_of
+from speechbrain_ext.atomic_write import write_json
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.json_reader import with_checksum
 from speechbrain_ext.results.result_set import ResultSet
@@ -26,6 +24,7 @@ from speechbrain_ext.results.tested_run import (
     read_metrics,
     read_predictions,
     read_tested_run,
+    write_predictions,
 )
 from speechbrain_ext.rules import ANY_TEXT, ANY_TEXTS, OBJECT, Rule, shown
 from speechbrain_ext.training.other_corpora import ACROSS, OtherCorpus
@@ -73,16 +72,11 @@ def write_cross_results(brain: Any, run: Run, other: OtherCorpus) -> None:
     kept = [own["emotions"].index(emo) for emo in other.emotions]
     confusion = np.zeros((len(kept), len(kept)), dtype=np.int64)
     folder = run.folder / other.place
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(folder / PREDICTIONS_FILE) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["id", "true", "predicted", *other.emotions])
-        for utt_id, (target, _, posteriors) in sorted(brain.predictions.items()):
-            decision, shares = decide_between(posteriors, kept)
-            true = kept.index(target)
-            confusion[true, decision] += 1
-            words = [other.emotions[true], other.emotions[decision], *(f"{share:.8f}" for share in shares)]
-            writer.writerow([utt_id, *words])
+    rows = []
+    for utt_id, (target, _, posteriors) in sorted(brain.predictions.items()):
+        true, (decision, shares) = kept.index(target), decide_between(posteriors, kept)
+        confusion[true, decision] += 1
+        rows.append((utt_id, true, decision, shares))
     n_true = confusion.sum(axis=1)
     WA, UA = accuracies(confusion.diagonal(), n_true)
     metrics = {
@@ -100,8 +94,8 @@ def write_cross_results(brain: Any, run: Run, other: OtherCorpus) -> None:
         **{key: own[key] for key in OF_RUN},
         **({"debug": True} if brain.debug else {}),
         "speakers": {utt_id: other.manifest[utt_id]["speaker"] for utt_id in sorted(brain.predictions)},
+        PREDICTIONS_SUM: write_predictions(folder / PREDICTIONS_FILE, other.emotions, rows),
     }
-    metrics[PREDICTIONS_SUM] = sha256_of(folder / PREDICTIONS_FILE)
     write_json(with_checksum(metrics), folder / CROSS_FILE)
     print(
         f"\n{other.describe()}\nWA {100 * WA:.2f}%   UA {100 * UA:.2f}%   ({metrics['n']} utterances)\n"
@@ -216,10 +210,4 @@ def _restricted(run: TestedRun, emotions: Sequence[str]) -> TestedRun:
     for utt_id, (true, _, posteriors) in read_predictions(run.folder / PREDICTIONS_FILE, run.metrics).items():
         if true in kept:
             decisions[utt_id] = kept.index(true), decide_between(posteriors, kept)[0]
-    return _as_run(run.folder, run.metrics, decisions)
-
-
-def _as_run(folder: Path, metrics: Mapping[str, Any], decisions: Mapping[str, tuple[int, int]]) -> TestedRun:
-    true, predicted = np.array(list(decisions.values()), dtype=np.int64).reshape(-1, 2).T  # [N, 2] -> two of [N]
-    speakers = tuple(metrics["speakers"][utt_id] for utt_id in decisions)
-    return TestedRun(folder, dict(metrics), tuple(decisions), true, predicted, speakers)
+    return TestedRun.of(run.folder, run.metrics, decisions)

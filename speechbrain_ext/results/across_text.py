@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from speechbrain_ext.results.markdown_text import listing, percent, percent_range, table
+from speechbrain_ext.results.markdown_text import interval, listing, mean_and_std, percent, table
 from speechbrain_ext.results.summary import NAMES
 
 System = Mapping[str, Any]
@@ -28,9 +28,9 @@ def across_sections(system: System) -> list[str]:
     own = listing(system["corpus_titles"])
     rows = [
         [found["title"], ", ".join(found["emotions"]), found["n_utterances"], found["n_speakers"],
-         *(f"{percent(found[name])} {_interval(found, name)}" for name in NAMES),
-         _mean_of_runs(found),
-         f"{percent(found['at_home']['UA'])} {_interval(found['at_home'], 'UA')}"]
+         *(_pooled(found, name) for name in NAMES),
+         mean_and_std(**found["mean_of_runs"]["UA"]),
+         _pooled(found["at_home"], "UA")]
         for found in system["across"]
     ]  # fmt: skip
     header = ["Tested on", "Emotions", "Utterances", "Speakers", "WA (%)", "UA (%)", "UA of each run (%)"]
@@ -89,14 +89,8 @@ def matrix_sections(systems: Sequence[System]) -> list[str]:
 
 
 def _cell(found: Mapping[str, Any], name: str, n_emotions: int) -> str:
-    return f"{percent(found[name])} {_interval(found, name)}, {n_emotions} emotions"
+    return f"{_pooled(found, name)}, {n_emotions} emotions"
 
 
-def _interval(found: Mapping[str, Any], name: str) -> str:
-    over = found["over_speakers"]
-    return f"[{percent_range(over and over[name])}]"
-
-
-def _mean_of_runs(found: Mapping[str, Any]) -> str:
-    over = found["mean_of_runs"]["UA"]
-    return percent(over["mean"]) + ("" if over["std"] is None else f" ± {percent(over['std'])}")
+def _pooled(found: Mapping[str, Any], name: str) -> str:
+    return f"{percent(found[name])} [{interval(found['over_speakers'], name)}]"

@@ -11,6 +11,7 @@ from typing import Any, Optional
 from tqdm import tqdm
 
 from speechbrain_ext.dataio.audio import probe_audio
+from speechbrain_ext.dataio.clip_measures import READERS
 from speechbrain_ext.dataio.copies import find_copies
 from speechbrain_ext.dataio.manifest import Manifest
 from speechbrain_ext.errors import InputError
@@ -54,7 +55,7 @@ def compare_recordings(
         except (InputError, ValueError) as error:
             return InputError(str(error))
 
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(READERS) as pool:
         probed = tqdm(pool.map(probe, present), "recordings", total=len(present), delay=2, disable=None)
         for utt_id, entry in zip(present, probed):
             if isinstance(entry, InputError):

@@ -1,13 +1,11 @@
 """What a tested fold leaves behind: test_metrics.json, predictions.csv and two pictures."""
 
-import csv
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from speechbrain_ext.atomic_write import atomic_write, write_json
-from speechbrain_ext.checksums import sha256_of
+from speechbrain_ext.atomic_write import write_json
 from speechbrain_ext.dataio.folds import fold_names
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.json_reader import with_checksum
@@ -20,6 +18,7 @@ from speechbrain_ext.results.tested_run import (
     path_text,
     read_metrics,
     read_tested_run,
+    write_predictions,
 )
 from speechbrain_ext.training.hparams_file import (
     HYPERPARAMS_FILE,
@@ -63,15 +62,11 @@ def write_results(brain: Any, hparams: Mapping[str, Any], run: Run) -> None:
     """
     metrics = collect_metrics(brain, hparams, run)
     emotions = metrics["emotions"]
-    with atomic_write(run.folder / PREDICTIONS_FILE) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["id", "true", "predicted", *emotions])
-        for utt_id, (target, predicted, posteriors) in sorted(brain.predictions.items()):
-            writer.writerow([utt_id, emotions[target], emotions[predicted], *(f"{p:.8f}" for p in posteriors)])
+    rows = ((utt_id, *decided) for utt_id, decided in sorted(brain.predictions.items()))
+    metrics[PREDICTIONS_SUM] = write_predictions(run.folder / PREDICTIONS_FILE, emotions, rows)
     title = f"fold {metrics['fold']}, test on {metrics['test_group']}" + " (--debug: no result)" * brain.debug
     plot_confusion(metrics["confusion"], emotions, run.folder / PICTURES[0], title)
     plot_curves(brain.epochs, run.folder / PICTURES[1], brain.tested_epoch, title)
-    metrics[PREDICTIONS_SUM] = sha256_of(run.folder / PREDICTIONS_FILE)
     write_json(with_checksum(metrics), run.folder / METRICS_FILE)
     print(f"\n{result_text(metrics)}")
     print(f"Written to {path_text(run.folder)}: {', '.join((METRICS_FILE, PREDICTIONS_FILE, *PICTURES))}")

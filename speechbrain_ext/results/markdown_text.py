@@ -34,14 +34,24 @@ code { font-size: .9em; }
 """
 
 
-def percent(value: Optional[float], digits: int = 2) -> str:
+def percent(value: Optional[float]) -> str:
     """Write a fraction in percent; a dash for None."""
-    return "-" if value is None else f"{100 * value:.{digits}f}"
+    return "-" if value is None else f"{100 * value:.2f}"
 
 
 def percent_range(bounds: Optional[Sequence[float]], sign: str = "") -> str:
     """Write an interval in percent, with plus signs where `sign` is "+"; a dash for None."""
     return " to ".join(f"{100 * bound:{sign}.2f}" for bound in bounds) if bounds else "-"
+
+
+def interval(over: Optional[Mapping[str, Sequence[float]]], name: str) -> str:
+    """Write one of several intervals in percent; a dash where there are none."""
+    return percent_range(over[name] if over else None)
+
+
+def mean_and_std(mean: Optional[float], std: Optional[float]) -> str:
+    """Write a mean in percent with its standard deviation, if there is one; a dash for None."""
+    return percent(mean) + ("" if std is None else f" ± {percent(std)}")
 
 
 def p_text(p: float) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from speechbrain_ext.corpora import get_corpus
 from speechbrain_ext.results import markdown_text
 from speechbrain_ext.results.across_text import across_sections, matrix_sections, trained_apart
-from speechbrain_ext.results.markdown_text import listing, percent, percent_range, setting_text, table
+from speechbrain_ext.results.markdown_text import interval, listing, mean_and_std, percent, setting_text, table
 from speechbrain_ext.results.summary import NAMES
 
 System = Mapping[str, Any]
@@ -102,8 +102,7 @@ def _count(n: int, what: str) -> str:
 
 def _short(system: System, name: str) -> str:
     found = system["mean_of_folds"][name]
-    spread = "" if found["std_folds"] is None else f" ± {percent(found['std_folds'])}"
-    return f"{percent(found['mean'])}{spread}%"
+    return f"{mean_and_std(found['mean'], found['std_folds'])}%"
 
 
 def _mean_and_spread(system: System, name: str) -> str:
@@ -131,7 +130,7 @@ def _system_sections(system: System, files: Mapping[str, str]) -> list[str]:
                 ["Mean of folds", *(_mean_and_spread(system, name) for name in NAMES)],
                 ["Pooled over folds", *(percent(pooled[name]) for name in NAMES)],
                 *(
-                    [f"95% interval over {what}", *(_interval(pooled[f"over_{what}"], name) for name in NAMES)]
+                    [f"95% interval over {what}", *(interval(pooled[f"over_{what}"], name) for name in NAMES)]
                     for what in ("utterances", "speakers")
                 ),
             ],
@@ -164,8 +163,8 @@ def _system_sections(system: System, files: Mapping[str, str]) -> list[str]:
     ]
     if system["parts"]:
         rows = [
-            [part, found["n_utterances"], percent(found["WA"]), _interval(found["over_speakers"], "WA"),
-             percent(found["UA"]), _interval(found["over_speakers"], "UA")]
+            [part, found["n_utterances"], percent(found["WA"]), interval(found["over_speakers"], "WA"),
+             percent(found["UA"]), interval(found["over_speakers"], "UA")]
             for part, found in system["parts"].items()
         ]  # fmt: skip
         header = ["Part", "Utterances", "WA (%)", "95% over speakers", "UA (%)", "95% over speakers"]
@@ -211,7 +210,7 @@ def _side_by_side(systems: Sequence[System]) -> list[str]:
     rows = [
         [name_and_notes(system)]
         + [_mean_and_spread(system, name) for name in NAMES]
-        + [_interval(system["pooled"]["over_speakers"], name) for name in NAMES]
+        + [interval(system["pooled"]["over_speakers"], name) for name in NAMES]
         + [listing(system["validation"]), len(system["runs"])]
         for system in systems
     ]
@@ -249,7 +248,3 @@ def _settings(systems: Sequence[System]) -> list[str]:
             header = [what, *(system["name"] for system in systems)] if len(systems) > 1 else [what, "Value"]
             sections += [f"## {title}", table(header, rows, "l" * len(header))]
     return sections
-
-
-def _interval(found: Any, name: str) -> str:
-    return percent_range(found and found[name])

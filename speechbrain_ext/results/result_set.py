@@ -21,6 +21,7 @@ SHARED = {
     "settings": "{} different settings ({})",
     "validation": "{} kinds of validation ({})",
 }
+SHOWN = 5  # of a long list
 FINGERPRINTS = ("manifest", "samples", "settings")
 
 
@@ -219,6 +220,6 @@ def _find_begun(folder: Path) -> set[tuple[int, int]]:
     return begun
 
 
-def _listing(items: Iterable[Any], most: int = 5) -> str:
+def _listing(items: Iterable[Any]) -> str:
     items = [str(item) for item in items]
-    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
+    return ", ".join(items[:SHOWN]) + (f" and {len(items) - SHOWN} more" if len(items) > SHOWN else "")

@@ -5,13 +5,14 @@ import csv
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from speechbrain_ext.atomic_write import atomic_write
 from speechbrain_ext.checksums import sha256_of
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.json_reader import read_object
@@ -105,6 +106,13 @@ class TestedRun:
     predicted: np.ndarray
     speakers: tuple[str, ...]
 
+    @classmethod
+    def of(cls, folder: Path, metrics: dict[str, Any], decisions: Mapping[str, Sequence[int]]) -> "TestedRun":
+        """Make one of its decisions, {utterance id: (true class, decided class)}."""
+        true, predicted = np.array(list(decisions.values()), dtype=np.int64).reshape(-1, 2).T  # [N, 2] -> two of [N]
+        speakers = tuple(metrics["speakers"].get(utt_id, "") for utt_id in decisions)
+        return cls(folder, metrics, tuple(decisions), true, predicted, speakers)
+
     @property
     def fold(self) -> int:
         """The fold, from 1."""
@@ -141,6 +149,28 @@ def read_metrics(path: Path, rules: Mapping[str, Rule] = RULES) -> dict[str, Any
     if metrics["fold"] > metrics.get("n_folds", metrics["fold"]):
         raise InputError(f"{path}: 'fold' must be from 1 to {metrics['n_folds']}, got {metrics['fold']}. {HINT}")
     return metrics
+
+
+def write_predictions(
+    path: Path, emotions: Sequence[str], rows: Iterable[tuple[str, int, int, Sequence[float]]]
+) -> str:
+    """Write a predictions.csv, and return its SHA-256.
+
+    Arguments
+    ---------
+    path : pathlib.Path
+        The file.
+    emotions : list of str
+        The C classes.
+    rows : iterable of tuple
+        (utterance id, true class, decided class, C posteriors) of each utterance.
+    """
+    with atomic_write(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["id", "true", "predicted", *emotions])
+        for utt_id, true, predicted, posteriors in rows:
+            writer.writerow([utt_id, emotions[true], emotions[predicted], *(f"{p:.8f}" for p in posteriors)])
+    return sha256_of(path)
 
 
 def read_predictions(path: Path, metrics: Mapping[str, Any]) -> dict[str, tuple[int, int, list[float]]]:
@@ -198,9 +228,9 @@ def read_tested_run(path: Path, metrics: dict[str, Any]) -> TestedRun:
     """
     emotions, predictions = metrics["emotions"], path.with_name(PREDICTIONS_FILE)
     decisions = {utt_id: row[:2] for utt_id, row in read_predictions(predictions, metrics).items()}
-    true, predicted = np.array(list(decisions.values()), dtype=np.int64).reshape(-1, 2).T  # [N, 2] -> two of [N]
+    run = TestedRun.of(path.parent, metrics, decisions)
     confusion = np.zeros((len(emotions), len(emotions)), dtype=np.int64)
-    np.add.at(confusion, (true, predicted), 1)
+    np.add.at(confusion, (run.true, run.predicted), 1)
     WA, UA = accuracies(confusion.diagonal(), confusion.sum(axis=1))
     counted: dict[str, Any] = {"n": len(decisions), "confusion": confusion.tolist(), "WA": float(WA), "UA": float(UA)}
     for key, value in counted.items():
@@ -215,5 +245,4 @@ def read_tested_run(path: Path, metrics: dict[str, Any]) -> TestedRun:
     unnamed = [utt_id for utt_id in decisions if utt_id not in metrics["speakers"]]
     if unnamed:
         raise InputError(f"{path}: 'speakers' lacks {unnamed[0]}, which {PREDICTIONS_FILE} has. {HINT}")
-    speakers = tuple(metrics["speakers"][utt_id] for utt_id in decisions)
-    return TestedRun(path.parent, metrics, tuple(decisions), true, predicted, speakers)
+    return run

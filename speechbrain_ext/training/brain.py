@@ -12,7 +12,7 @@ from speechbrain.utils.distributed import ddp_all_reduce, if_main_process
 from speechbrain.utils.train_logger import FileTrainLogger
 
 from speechbrain_ext.atomic_write import write_json
-from speechbrain_ext.errors import InputError
+from speechbrain_ext.errors import InputError, first_few
 from speechbrain_ext.seeding import derive_seed
 from speechbrain_ext.training.distributed import world_size_and_rank
 from speechbrain_ext.training.history import read_epochs, write_epochs
@@ -104,11 +104,10 @@ class FoldBrain(sb.Brain):
         place = {"epoch": self.hparams.epoch_counter.current, "step": self.step}
         path = Path(self.hparams.output_folder) / NONFINITE_FILE
         write_json({**place, "what": what, "value": str(value.item()), "ids": self.batch_ids}, path)
-        shown = ", ".join(self.batch_ids[:3]) + ", ..." * (len(self.batch_ids) > 3)
         return InputError(
             f"the {what} of epoch {place['epoch']}, step {self.step} is not finite ({value.item()}), with the clips "
-            f"{shown}: {path} lists all. No weight has got it. Look at these clips; lower lr, and train anew in "
-            "another --output_folder; or resume, to see whether it comes again."
+            f"{first_few(self.batch_ids)}: {path} lists all. No weight has got it. Look at these clips; lower lr, and "
+            "train anew in another --output_folder; or resume, to see whether it comes again."
         )
 
     def mix(self, wavs: Any, wav_lens: Any, targets: Any, partner: Any, shard: Any) -> tuple:

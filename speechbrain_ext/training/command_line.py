@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import ruamel.yaml
 
-from speechbrain_ext.errors import InputError
+from speechbrain_ext.errors import InputError, did_you_mean
 from speechbrain_ext.outside_text import guard_terminal
-from speechbrain_ext.training.hparams_file import WIRING, did_you_mean, hparams_text, load_hparams, yaml_reader
+from speechbrain_ext.training.hparams_file import WIRING, hparams_text, load_hparams, yaml_reader
 
 # Keys whose values are taken as they are typed: a path may look like YAML of another kind (`run #3`, `[x]`, `1e3`).
 TEXT_KEYS = (
@@ -113,8 +113,8 @@ def read_command_line(words: Sequence[str]) -> CommandLine:
                 raise InputError(f"--{name} takes no value, got {word!r}: write --{name}, or leave it out.")
             host_words.append(word)
         else:
-            known = [*keys, *HOST_SWITCHES, *HOST_VALUES]
-            raise InputError(f"--{name} is unknown: {hparams_file} has no such key.{did_you_mean(name, known)}")
+            hint = did_you_mean(name, [*keys, *HOST_SWITCHES, *HOST_VALUES], "--", most=3)
+            raise InputError(f"--{name} is unknown: {hparams_file} has no such key.{hint}")
     return CommandLine(hparams_file, overrides, host_words)
 
 

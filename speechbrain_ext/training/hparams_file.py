@@ -5,21 +5,20 @@ lr: 0.002
 """
 
 import copy
-import difflib
 import functools
 import hashlib
 import io
 import itertools
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 import ruamel.yaml
 from hyperpyyaml import load_hyperpyyaml, resolve_references
 
-from speechbrain_ext.errors import InputError
+from speechbrain_ext.errors import InputError, did_you_mean
 from speechbrain_ext.storage import reading
 from speechbrain_ext.training.added_keys import ADDED_KEYS
 
@@ -70,7 +69,7 @@ def read_settings(
         overrides.setdefault("output_folder", str(folder))
     for key in overrides:
         if key not in keys:
-            raise InputError(f"--{key} is unknown: {hparams_file} has no such key.{did_you_mean(key, keys)}")
+            raise InputError(f"--{key} is unknown: {hparams_file} has no such key.{did_you_mean(key, keys, '--', 3)}")
     _check_types(keys, {key: value for key, value in overrides.items() if key not in own_checks})
     text = _write(hparams, overrides).split(WIRING)[0]
     try:
@@ -170,18 +169,6 @@ def _is_off(key: str, value: Any) -> bool:
     return key in ADDED_KEYS and value == ADDED_KEYS[key]
 
 
-def did_you_mean(word: str, known: Iterable[str], prefix: str = "--") -> str:
-    """Suggest known words that are near one: " Did you mean --fold?", or nothing.
-
-    Example
-    -------
-    >>> did_you_mean("flod", ["fold", "seed"])
-    ' Did you mean --fold?'
-    """
-    near = difflib.get_close_matches(str(word), list(known), n=3)
-    return f" Did you mean {' or '.join(prefix + name for name in near)}?" if near else ""
-
-
 class Settings(dict):
     """The settings of a file; one that the file lacks is refused by its name."""
 
@@ -250,7 +237,7 @@ def load_hparams(hparams_file: Path, above: tuple[Path, ...] = ()) -> Hparams:
     whole, wiring, depth = load_hparams(base_file, (*above, hparams_file))
     for key in keys:
         if key not in whole:
-            raise InputError(f"{hparams_file}: the key {key} is not in {base_file}.{did_you_mean(key, whole, '')}")
+            raise InputError(f"{hparams_file}: the key {key} is not in {base_file}.{did_you_mean(key, whole, most=3)}")
     _put_in(whole, keys)
     depth.update(dict.fromkeys(keys, max(depth.values()) + 1))
     return Hparams(whole, wiring, depth)

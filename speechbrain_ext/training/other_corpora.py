@@ -3,16 +3,17 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
-from speechbrain_ext.corpora.base import COLLECTIONS, CORPORA, PreparedCorpus, get_corpus, prepare_corpus
+from speechbrain_ext.corpora.base import COLLECTIONS, CORPORA, get_corpus
+from speechbrain_ext.corpora.preparation import PreparedCorpus, prepare_corpus
 from speechbrain_ext.corpora.sources import check_data_folder
-from speechbrain_ext.dataio.manifest import DATA_ROOT, Manifest, fingerprint
+from speechbrain_ext.dataio.manifest import Manifest, fingerprint, located
 from speechbrain_ext.dataio.sample_hash import SAMPLES_HASH, is_silence
-from speechbrain_ext.errors import InputError
+from speechbrain_ext.errors import InputError, first_few
 
 ACROSS = "across"  # the folder in a run's, with a folder for each corpus
 HINT = "Write [nemo=/path/to/nEMO, my_corpus.csv], or [nemo] where the variable NEMO_ROOT names the folder."
@@ -169,10 +170,10 @@ def check_no_copies(manifest: Manifest, others: Sequence[OtherCorpus]) -> None:
         alike = [(utt_id, entry.get(SAMPLES_HASH, "")) for utt_id, entry in other.manifest.items()]
         copies = [f"{utt_id} is {own[found]}" for utt_id, found in alike if found in own and not is_silence(found)]
         if copies:
-            names = ", ".join(copies[:3]) + ", ..." * (len(copies) > 3)
             raise InputError(
                 f"test_corpus: {len(copies)} of {len(alike)} recordings of {other.title} are in the corpus that is "
-                f"trained on ({names}), and are no test. Leave them out of {other.title}, or do not test on it."
+                f"trained on ({first_few(copies)}), and are no test. Leave them out of {other.title}, or do not test "
+                "on it."
             )
 
 
@@ -188,20 +189,16 @@ def _common_part(name: str, source: Path, prepared: PreparedCorpus, emotions: Se
             f"test_corpus: {title} has the labels {', '.join(sorted(counts))}, and this run knows "
             f"{', '.join(emotions)}: at least two must be the same. Rename the labels of one of them in a CSV."
         )
-    root = str(source.parent if source.is_file() else source)
+    root = source.parent if source.is_file() else source
     chosen = {utt_id: entry for utt_id, entry in prepared.manifest.items() if entry["emo"] in common}
     return OtherCorpus(
         name=source.stem if is_csv else corpus.name,
         title=title,
         emotions=common,
-        manifest={utt_id: _placed(entry, root) for utt_id, entry in chosen.items()},
+        # The truth of a soft label is its largest share.
+        manifest={utt_id: {**entry, "labels": None} for utt_id, entry in located(chosen, root).items()},
         fingerprint=fingerprint(chosen),
         faults=[*prepared.faults, *prepared.limits],
         left_out={emo: counts[emo] for emo in sorted(counts) if emo not in common},
         not_there=[emo for emo in emotions if emo not in common],
     )
-
-
-def _placed(entry: Mapping[str, Any], root: str) -> dict[str, Any]:
-    """Give an entry the path of this machine; the truth of a soft label is its largest share."""
-    return {**entry, "wav": entry["wav"].replace(DATA_ROOT, root), "labels": None}

@@ -16,12 +16,11 @@ import speechbrain as sb
 import torch
 from speechbrain.utils.distributed import is_distributed_initialized
 
-from speechbrain_ext.corpora import prepare_corpus
-from speechbrain_ext.corpora.base import PreparedCorpus
+from speechbrain_ext.corpora.preparation import PreparedCorpus, prepare_corpus
 from speechbrain_ext.dataio.folds import Fold, make_fold
 from speechbrain_ext.dataio.manifest import (
-    DATA_ROOT,
     describe_changes,
+    located,
     read_manifest,
     write_manifest,
 )
@@ -147,11 +146,7 @@ class Run:
     @cached_property
     def manifest(self) -> dict[str, dict[str, Any]]:
         """The corpus, with the paths of this machine."""
-        root = str(self.data_root)
-        return {
-            utt_id: {**entry, "wav": entry["wav"].replace(DATA_ROOT, root)}
-            for utt_id, entry in self.prepared.manifest.items()
-        }
+        return located(self.prepared.manifest, self.data_root)
 
     @property
     def fingerprint(self) -> str:

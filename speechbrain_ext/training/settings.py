@@ -201,10 +201,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
         raise InputError(f"output_folder must name a folder, got {settings['output_folder']!r}.")
     for key in ("augment_prob", "mixup_prob", "mixup_lam"):
         check_number(key, settings[key], 0, 1)
-    for key in (
-        "batch_size", "eval_batch_size", "number_of_epochs", "num_layers", "sort_window", "emb_dim",
-        "grad_accumulation_factor", "sample_rate",
-    ):  # fmt: skip
+    for key in ("batch_size", "eval_batch_size", "number_of_epochs", "sort_window", "grad_accumulation_factor"):
         check_whole_number(key, settings[key], 1)
     check_values({key: settings[key] for key in LIMITED}, LIMITED)
     for key in ("num_workers", "patience", "lr_last_epoch", "nonfinite_patience", "lora_rank"):

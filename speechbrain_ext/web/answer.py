@@ -19,8 +19,9 @@ from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.prediction_file import format_predictions
 from speechbrain_ext.inference.recordings import Prediction, classify_recordings
 from speechbrain_ext.inference.speech_detector import SpeechDetector
-from speechbrain_ext.inference.timeline import SAY_NO_SPEECH, Timeline, format_csv, make_timeline, moment_posteriors
+from speechbrain_ext.inference.timeline import SAY_NO_SPEECH, Timeline, format_csv, make_timeline
 from speechbrain_ext.inference.timeline_plot import clock, plot_timeline
+from speechbrain_ext.inference.timeline_segments import moment_posteriors
 from speechbrain_ext.limits import LONGEST_ON_PAGE_S, MOST_SAMPLES_ON_PAGE
 from speechbrain_ext.outside_text import printable
 

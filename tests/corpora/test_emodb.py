@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import soundfile
 
-from speechbrain_ext.corpora import base, emodb, prepare_corpus
+from speechbrain_ext.corpora import emodb, prepare_corpus
 from speechbrain_ext.errors import InputError
 from tests.corpora.corpus_trees import read_incomplete, write_tree
 
@@ -51,7 +51,7 @@ def test_complete_copy_of_other_recordings_is_said(tmp_path, monkeypatch, capsys
     assert f"WARNING: These are EmoDB's utterances, but not its recordings. {fault}" in capsys.readouterr().out
     assert prepare_corpus("emodb", tmp_path, ["ang", "sad"], progress=False).faults == []  # published for all seven
     monkeypatch.setattr(emodb, "CORPUS", replace(emodb.CORPUS, hours=535 * 0.1 / 3600))
-    assert base.prepare_corpus("emodb", tmp_path, progress=False).faults == []
+    assert prepare_corpus("emodb", tmp_path, progress=False).faults == []
 
 
 def test_a_recording_under_two_names_is_said_and_not_refused(tmp_path, capsys):

@@ -86,7 +86,11 @@ def test_a_folder_of_kaldi_is_read_with_its_segments(tmp_path):
         ("a.json", "{", "a.json cannot be read as JSON"),
         ("a.json", "3.5", "a.json holds 3.5: an object or a list of utterances is needed"),
         ("a.jsonl", '{"id": ' + "9" * 5000 + "}", "line 1: no JSON: Exceeds the limit"),
-        ("a.json", '{"u1": {"emo": "sad"}, "u1": {"emo": "ang"}}', "the key 'u1' stands twice"),
+        (
+            "a.json",
+            '{"u1": {"emo": "sad"}, "u1": {"emo": "ang"}}',
+            "a.json cannot be read as JSON: 'u1' stands twice. Correct it",
+        ),
         ("a.json", '{"u1": {"emo": NaN}}', "NaN is no number of JSON"),
         ("a.csv", "id,emo\nu1\nu2\n", "^[^,]*a.csv, row 2: 1 fields .* 1 further records cannot be read"),
         ("a.json", '{"u1": 3}', "a.json, u1: 3 must be an object that says what is known"),

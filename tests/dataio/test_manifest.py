@@ -13,7 +13,6 @@ import soundfile as sf
 from speechbrain_ext.dataio import manifest as manifest_module
 from speechbrain_ext.dataio.manifest import (
     build_manifest,
-    check_durations,
     check_lengths,
     describe_changes,
     fingerprint,
@@ -78,18 +77,6 @@ def test_build_manifest_paths_are_relative_below_the_root_and_absolute_elsewhere
 def test_build_manifest_refuses_an_id_that_stands_twice(tmp_path):
     with pytest.raises(InputError, match=r"^b: the id stands twice \(wav one\.wav and wav two\.wav\)"):
         build([row("b", "one.wav"), row("c"), row("b", "two.wav")], tmp_path)
-
-
-@pytest.mark.parametrize("field", ["wav", "emo", "speaker", "group"])
-def test_build_manifest_refuses_an_empty_field(tmp_path, field):
-    record(tmp_path / "a.wav")
-    with pytest.raises(InputError, match=f"^b: the field '{field}' is empty"):
-        build([row("a"), {**row("b"), field: ""}], tmp_path)
-
-
-def test_build_manifest_empty_id_names_the_recording(tmp_path):
-    with pytest.raises(InputError, match=r"^x\.wav: the field 'id' is empty"):
-        build([row("", "x.wav")], tmp_path)
 
 
 def test_build_manifest_refuses_a_corpus_without_utterances(tmp_path):
@@ -166,11 +153,13 @@ def test_build_manifest_shows_progress_on_stderr(tmp_path, capsys):
     assert "recordings: 100%" in capsys.readouterr().err
 
 
-def test_build_manifest_result_is_independent_of_threads(tmp_path):
+def test_build_manifest_result_is_independent_of_threads(tmp_path, monkeypatch):
     rows = [row(f"utt{i}") for i in range(20)]
     for i in range(20):
         record(tmp_path / f"utt{i}.wav", duration_s=0.1 + 0.01 * i)
-    assert build(rows, tmp_path, n_threads=1) == build(rows, tmp_path, n_threads=8)
+    by_several = build(rows, tmp_path)
+    monkeypatch.setattr(manifest_module, "READERS", 1)
+    assert build(rows, tmp_path) == by_several
 
 
 def test_write_manifest_read_manifest_round_trip(tmp_path):
@@ -302,9 +291,9 @@ def test_padding_to_more_than_an_encoder_takes_is_refused():
 
 def test_short_recordings_are_counted_and_the_first_ones_named():
     manifest = {f"u{i:02}": {"duration": i / 100} for i in range(1, 16)}
-    check_durations(manifest, 0.01, "the encoder")
+    check_lengths(manifest, types.SimpleNamespace(min_samples=160), 16000)
     with pytest.raises(InputError) as error:
-        check_durations(manifest, 0.12, "the encoder")
+        check_lengths(manifest, types.SimpleNamespace(min_samples=1920), 16000)
     lines = str(error.value).splitlines()
     assert lines[0] == (
         "11 of 15 recordings are shorter than the 0.12 s that the encoder needs. Leave them out of the corpus:"

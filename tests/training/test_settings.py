@@ -101,7 +101,7 @@ def test_corpus_root_comes_from_the_environment(root, monkeypatch, tmp_path, yam
         (["--adam_betas=3"], r"adam_betas must be two numbers below 1, such as \(0.9, 0.98\), got 3"),
         (["--sample_rate=1000000000"], "sample_rate must be a whole number from 1000 to 384000, got 1000000000"),
         (["--num_layers=100000"], "num_layers must be a whole number from 1 to 200, got 100000"),
-        (["--sample_rate=0"], "sample_rate must be a whole number from 1, got 0"),
+        (["--sample_rate=0"], "sample_rate must be a whole number from 1000 to 384000, got 0"),
         (["--precision=half"], "precision must be one of auto, fp32, fp16, bf16, got 'half'"),
         (["--device=gpu"], "device must be such as cpu, cuda or cuda:0, got 'gpu'. Did you mean cuda"),
         (["--augmentations=[gain, pich_shift]"], "augmentation 'pich_shift' is unknown; .*Did you mean pitch_shift"),
