@@ -113,7 +113,9 @@ def measure_recording(rows: Sequence[Row], root: Path) -> list[Measured | str]:
             return [_measure_whole(path, utt_id)]
         header = probe_audio(path, utt_id)
         with open_audio(path, utt_id) as reader:
-            whole = None if reader.n_frames is not None else read_clip(reader, path, utt_id, header.sample_rate_hz)
+            fits = reader.is_stateless and header.n_frames * header.n_channels <= BLOCK_SAMPLES
+            at_once = fits or reader.n_frames is None  # where that is not told, no reading begins within
+            whole = read_clip(reader, path, utt_id, header.sample_rate_hz) if at_once else None
             return [_measure_clip(row, path, header, reader if reader.is_stateless else None, whole) for row in rows]
     except InputError as error:
         raise InputError(_place(rows[0], error)) from error

@@ -76,10 +76,12 @@ def test_too_short_a_recording_is_refused(tmp_path):
         ("MP3", "MPEG_LAYER_III", 5),
     ],
 )
+@pytest.mark.parametrize("n_block", [2**22, 1000])  # the recording is read at once, or clip by clip
 def test_segments_that_are_measured_together_are_those_that_are_read_alone(
-    tmp_path, monkeypatch, file_format, subtype, n_opened
+    tmp_path, monkeypatch, file_format, subtype, n_opened, n_block
 ):
     path, opened = tmp_path / "a.sound", []
+    monkeypatch.setattr(clip_measures, "BLOCK_SAMPLES", n_block)
     sf.write(path, make_wave(), 16000, subtype, format=file_format)
     open_audio = audio_readers.open_audio
     for module in (audio, clip_measures):
