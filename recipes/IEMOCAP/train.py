@@ -27,7 +27,6 @@ if __name__ == "__main__" and "speechbrain" not in sys.modules:
 
 import speechbrain as sb  # noqa: E402
 import torch  # noqa: E402
-from hyperpyyaml import load_hyperpyyaml  # noqa: E402
 from speechbrain.dataio.dataloader import make_dataloader  # noqa: E402
 from speechbrain.utils.distributed import ddp_broadcast, run_on_main  # noqa: E402
 
@@ -42,8 +41,10 @@ from speechbrain_ext.results.across_corpora import write_cross_results  # noqa: 
 from speechbrain_ext.results.fold_results import write_results  # noqa: E402
 from speechbrain_ext.results.metrics import EmotionMetrics, mean_batch_loss  # noqa: E402
 from speechbrain_ext.training.brain import FoldBrain  # noqa: E402
+from speechbrain_ext.training.checkpoints import architecture_of  # noqa: E402
 from speechbrain_ext.training.distributed import gather, world_size_and_rank  # noqa: E402
 from speechbrain_ext.training.frozen_features import feature_datasets, on_cached_features  # noqa: E402
+from speechbrain_ext.training.hparams_file import build_hparams  # noqa: E402
 from speechbrain_ext.training.run import end_in_a_sentence, run_context  # noqa: E402
 
 logger = logging.getLogger(__name__)
@@ -184,7 +185,7 @@ def main(argv):
     with run_context(argv) as (run, run_opts):
         sb.create_experiment_directory(str(run.folder), save_env_desc=False)
         cached = run.settings["cache_features"]
-        hparams = load_hyperpyyaml(on_cached_features(run.text) if cached else run.text)
+        hparams = build_hparams(on_cached_features(run.text) if cached else run.text)
         hparams["precision"] = resolve_precision(hparams["precision"], run_opts["device"])
         hparams["train_loggers"] = [hparams["train_logger"]]
         if hparams["tensorboard"]:
@@ -216,7 +217,7 @@ def main(argv):
         # With --debug each process has a scratch folder of its own, and only the first one's is written to.
         brain.checkpointer.checkpoints_dir = ddp_broadcast(brain.checkpointer.checkpoints_dir)
         brain.checkpointer.in_background = hparams["checkpoints_in_background"]
-        encoder = {"encoder_config": hparams["encoder"].architecture()}
+        encoder = {"encoder_config": architecture_of(hparams["encoder"])}
         brain.checkpointer.owner = {**run.identity, **encoder, "waveform_scale": hparams["eval_clip"].waveform_scale}
         brain.train_sampler = plan_batches(hparams, run.manifest, run.fold)
         loader_kwargs = {

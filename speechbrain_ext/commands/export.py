@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from speechbrain_ext.dataio.validation import VALIDATIONS
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.results.tested_run import HINT, METRICS_FILE, RULES, SHARE, read_metrics
 from speechbrain_ext.rules import OBJECT, mapping_of, one_of, optional, shown
-from speechbrain_ext.training.hparams_file import HYPERPARAMS_FILE, read_settings
+from speechbrain_ext.training.hparams_file import HYPERPARAMS_FILE, read_settings, read_wiring
 
 DESCRIPTION = """\
 Write a trained fold as a bundle: the folder that `speechbrain-ext predict`, `timeline` and `web` take, and that
@@ -39,6 +40,24 @@ RESULT_KEYS = (
     "manifest",
     "settings",
 )
+# The wiring of a bundle: part -> class -> argument -> the setting that it has; None where it has to be null.
+TRUNCATED = {"layer_weights": "layer_weights", "feature_reduction": "feature_reduction", "waveform_scale": None}
+WIRING: dict[str, dict[str, dict[str, Any]]] = {
+    "waveform_store": {"WaveformStore": {"sample_rate_hz": "sample_rate"}},
+    "eval_clip": {
+        "ClipReader": {
+            "store": "waveform_store",
+            "max_s": "max_eval_s",
+            "fixed_length_s": "fixed_length_s",
+            "augment": None,
+        }
+    },
+    "encoder": {"TruncatedHuBERT": TRUNCATED, "TruncatedEncoder": TRUNCATED, "FilterbankEncoder": {}},
+    "f_0": {"EmotionEmbedding": {}},  # other sizes would not fit
+    "f_1": {"EmotionClassifier": {}},
+}
+DEFAULTS = {"feature_reduction": "first", "waveform_scale": "peak"}  # of an encoder's arguments
+ONLY_TRAINED = ("mixup", "center_loss")  # modules that take no part in an answer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -157,21 +176,33 @@ def read_result(fold_dir: Path) -> dict[str, Any]:
 
 def _check_wiring(fold_dir: Path, settings: Mapping[str, Any]) -> None:
     """Refuse a model that is not wired as a bundle is: its answers would be others."""
-    custom = settings.get("custom_wiring", {})
-    parts = [name for name in ("eval_clip", "f_0", "f_1") if name in custom]
-    ((cls, arguments),) = custom.get("encoder", {"": {}}).items()
-    if ".Truncated" in cls:
-        wrong = [key for key in ("layer_weights", "feature_reduction") if arguments.get(key) != {"!ref": f"<{key}>"}]
-        parts += [f"encoder.{key}" for key in wrong]
-        if arguments.get("waveform_scale", "peak") is not None:  # beside that of the clips
-            parts.append("encoder.waveform_scale")
-    elif cls and not cls.endswith(".FilterbankEncoder"):
-        parts.append("encoder")
+    wiring = read_wiring(fold_dir / HYPERPARAMS_FILE)
+    parts = [part for name in WIRING for part in _differences(name, wiring.get(name), settings)]
+    modules = wiring.get("modules", {})
+    parts += [f"modules.{key}" for key in modules if key not in ONLY_TRAINED and modules[key] != _reference(key)]
     if parts:
         raise InputError(
             f"{fold_dir} cannot be exported: its own wiring of {', '.join(parts)} has no place in a bundle, whose "
             "answers would be others. Train with the wiring of loso.yaml, and say what differs by its settings."
         )
+
+
+def _differences(name: str, node: Any, settings: Mapping[str, Any]) -> list[str]:
+    """Name what of a part is wired otherwise: the part, where it is of another class; else arguments of it."""
+    ((tag, arguments),) = node.items() if isinstance(node, dict) and len(node) == 1 else [("", None)]
+    named = re.fullmatch(r"!new:speechbrain_ext\.(?:\w+\.)+(\w+)", tag)
+    if not named or named[1] not in WIRING[name] or not isinstance(arguments, dict):
+        return [name]
+    return [
+        f"{name}.{key}"
+        for key, setting in WIRING[name][named[1]].items()
+        if arguments.get(key, DEFAULTS.get(key)) not in (setting and _reference(setting), settings.get(setting))
+    ]
+
+
+def _reference(key: str) -> dict[str, str]:
+    """Write a reference as `read_wiring` reads it."""
+    return {"!ref": f"<{key}>"}
 
 
 def tested_weights(fold_dir: Path, epoch: int, run: Mapping[str, Any]) -> dict[str, Path]:

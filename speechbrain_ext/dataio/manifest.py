@@ -261,7 +261,7 @@ def check_lengths(
     manifest : dict
         The manifest.
     encoder : torch.nn.Module
-        Has `min_samples`, and `max_samples` where it does not take all lengths.
+        Has `min_samples` and `max_samples` where it does not take all lengths.
     sample_rate_hz : int
         Sample rate of its waveforms.
     max_train_s, max_eval_s : float, optional
@@ -275,7 +275,7 @@ def check_lengths(
         Counts the utterances, and names the first ones.
     """
     lengths_s = {utt_id: entry["duration"] for utt_id, entry in manifest.items()}
-    min_s = encoder.min_samples / sample_rate_hz - (fixed_length_s or 0)
+    min_s = getattr(encoder, "min_samples", 1) / sample_rate_hz - (fixed_length_s or 0)
     short = [f"{utt_id}: {length_s:.4g} s" for utt_id, length_s in lengths_s.items() if length_s < min_s]
     if short:
         raise InputError(

@@ -20,6 +20,7 @@ from speechbrain_ext.results.tested_run import (
     read_tested_run,
     write_predictions,
 )
+from speechbrain_ext.training.checkpoints import architecture_of
 from speechbrain_ext.training.hparams_file import (
     HYPERPARAMS_FILE,
     hparams_text,
@@ -102,7 +103,7 @@ def collect_metrics(brain: Any, hparams: Mapping[str, Any], run: Run) -> dict[st
         "hyperparameters": {
             key: _json_ready(value) for key, value in settings.items() if key not in UNFINGERPRINTED_KEYS
         },
-        "encoder_config": hparams["encoder"].architecture(),
+        "encoder_config": architecture_of(hparams["encoder"]),
         "waveform_scale": hparams["eval_clip"].waveform_scale,  # what `auto` was
         "versions": versions(),
         "epochs": brain.epochs,

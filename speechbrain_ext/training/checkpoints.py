@@ -35,6 +35,20 @@ logger = logging.getLogger(__name__)
 ENCODER_FILES = {"encoder_config": "config.json", "waveform_scale": "preprocessor_config.json"}
 
 
+def architecture_of(encoder: Any) -> dict[str, Any]:
+    """Return what an encoder says of its architecture; one from elsewhere, which has no such method, its class.
+
+    Example
+    -------
+    >>> import torch
+    >>> architecture_of(torch.nn.Identity())
+    {'model_type': 'torch.nn.modules.linear.Identity'}
+    """
+    if hasattr(encoder, "architecture"):
+        return encoder.architecture()
+    return {"model_type": f"{type(encoder).__module__}.{type(encoder).__qualname__}"}
+
+
 class AtomicCheckpointer(Checkpointer):
     """Saves a checkpoint aside and moves it into place when it is complete.
 

@@ -82,6 +82,30 @@ def read_settings(
         ) from error
 
 
+def build_hparams(text: str) -> dict[str, Any]:
+    """Build all that a whole file names, by `load_hyperpyyaml`; refuse a class that is not found or takes other values.
+
+    Raises
+    ------
+    InputError
+        Names the class.
+    """
+    try:
+        return load_hyperpyyaml(text)
+    except (ImportError, TypeError) as error:
+        said = ": ".join(map(str, error.args))
+        if "There is no such" in said:
+            raise InputError(f"{said}. Is it spelt so, and is the folder of its module in PYTHONPATH?") from error
+        if "Invalid argument to" in said:
+            raise InputError(f"{said}. Correct it in the hyperparameter file.") from error
+        raise
+
+
+def read_wiring(hparams_file: PathLike) -> dict[str, Any]:
+    """Read all that a whole file says, without building or resolving anything: key -> plain value, or {tag: value}."""
+    return _plain(load_hparams(Path(hparams_file)).keys)
+
+
 def hparams_text(hparams_file: PathLike, overrides: Optional[Mapping[str, Any]] = None) -> str:
     """Write a hyperparameter file as one whole file, with the overrides in it; references stay.
 

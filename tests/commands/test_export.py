@@ -122,19 +122,46 @@ def test_each_way_of_preparing_clips_is_exported(fit, demo_corpus, tmp_path, opt
     "option, part",
     [
         ("--encoder={waveform_scale: layer}", "encoder.waveform_scale"),
-        ("--encoder={feature_reduction: mean}", "encoder.feature_reduction"),
-        ("--f_1={emb_dim: 8}", "f_1"),
+        ("--encoder={feature_reduction: first}", "encoder.feature_reduction"),
+        ("--encoder=!new:mine.TruncatedHuBERT {waveform_scale: null}", "encoder"),
+        ("--encoder=!new:speechbrain_ext.lobes.CachedEncoder {}", "encoder"),
+        ("--eval_clip={max_s: 1.0}", "eval_clip.max_s"),
+        ("--eval_clip={augment: !ref <augment>}", "eval_clip.augment"),
+        ("--waveform_store=!new:mine.HighPassStore {}", "waveform_store"),
+        ("--f_0=!new:torch.nn.Sequential {}", "f_0"),
+        ("--f_1=!new:speechbrain.nnet.linear.Linear {n_neurons: 4}", "f_1"),
+        ("--modules={f_0: !new:torch.nn.Identity {}}", "modules.f_0"),
+        ("--modules={norm: !new:torch.nn.Identity {}}", "modules.norm"),
     ],
 )
 def test_wiring_that_a_bundle_cannot_hold_is_refused(fold, tmp_path, option, part):
-    key, value = option[2:].split("=")
-    changes = {key: YAML(typ="safe").load(value)}
-    copy = shutil.copytree(fold, tmp_path / "fold")
-    text = sealed(hparams_text(fold / "hyperparams.yaml", changes))
-    (copy / "hyperparams.yaml").write_text(text)
+    copy = copy_with(fold, tmp_path, option)
     with pytest.raises(InputError, match=f"cannot be exported: its own wiring of {part} has no place in a bundle"):
         main(copy, tmp_path / "exported")
     assert not (tmp_path / "exported").exists()
+
+
+def copy_with(fold, tmp_path, option):
+    """Copy a fold, as if it had been trained by a whole file of one's own that differs from loso.yaml in an option."""
+    key, value = option[2:].split("=", 1)
+    text = hparams_text(fold / "hyperparams.yaml", {key: YAML().load(value)})
+    text = re.sub(r"^custom_wiring:.*\n(?: .*\n)*", "", text, flags=re.MULTILINE)
+    copy = shutil.copytree(fold, tmp_path / "fold")
+    (copy / "hyperparams.yaml").write_text(sealed(text))
+    return copy
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--encoder={feature_reduction: mean, projection_dropout: 0.3}",  # as the setting says, and of training only
+        "--f_1=!new:speechbrain_ext.nnet.EmotionClassifier {emb_dim: 64, n_classes: 4}",
+        "--modules={mixup: !new:torch.nn.Identity {}}",
+    ],
+)
+def test_wiring_of_ones_own_that_changes_no_answer_is_exported(fold, demo_corpus, tmp_path, option):
+    main(copy_with(fold, tmp_path, option), tmp_path / "exported")
+    assert answers(load_classifier(tmp_path / "exported"), fold, demo_corpus) < 1e-5
 
 
 def test_the_tested_epoch_is_exported_and_not_the_last(fold, tmp_path):

@@ -270,6 +270,7 @@ def test_recordings_that_an_encoder_does_not_take_are_refused_unless_cut(cuts_s,
         types.SimpleNamespace(min_samples=1, max_samples=480000),
     )
     check_lengths(manifest, takes_all, 16000, None, None)
+    check_lengths(manifest, object(), 16000, None, None)  # an encoder of one's own
     if not refused:
         check_lengths(manifest, takes_30_s, 16000, *cuts_s)
         return

@@ -7,7 +7,13 @@ import pytest
 from hyperpyyaml import load_hyperpyyaml
 
 from speechbrain_ext.errors import InputError
-from speechbrain_ext.training.hparams_file import hparams_text, plain_settings, read_settings, settings_fingerprint
+from speechbrain_ext.training.hparams_file import (
+    build_hparams,
+    hparams_text,
+    plain_settings,
+    read_settings,
+    settings_fingerprint,
+)
 from tests.training.run_files import HPARAMS, load, options
 
 
@@ -212,3 +218,28 @@ def test_file_that_is_read_again_is_as_it_stands_there(root):
     assert again["emotions"] == ["ang", "hap", "sad", "neu"] and again["lr"] == 0.0001
     assert hparams_text(path) == text and "\nadam_betas: (0.9, 0.98)\n" in text
     assert load_hyperpyyaml(text.partition("\n# ====")[0])["adam_betas"] == (0.9, 0.98)  # a tuple, and no text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("encoder: !new:my_parts.Encoder", "There is no such class as my_parts.Encoder. Is it spelt so, .*PYTHONPATH"),
+        ("loss: !name:torch.nn.mse", "There is no such entity as torch.nn.mse"),
+        (
+            "f_1: !new:torch.nn.ReLU\n    slope: 2",
+            "to class torch.nn.ReLU: .*unexpected keyword argument 'slope'. Correct",
+        ),
+    ],
+)
+def test_class_that_cannot_be_built_is_refused(text, message):
+    with pytest.raises(InputError, match=message):
+        build_hparams(text)
+
+
+def test_an_error_within_a_class_keeps_its_traceback():
+    with pytest.raises(ImportError, match="no library"):
+        build_hparams("x: !apply:tests.training.test_hparams_file.fail_to_import []")
+
+
+def fail_to_import():
+    raise ImportError("no library")
