@@ -23,7 +23,10 @@ for name, module in list(sys.modules.items()):
         del sys.modules[name]
 
 # Nothing is written into the checkout, a busy machine fails no test, and every run has the same examples.
-hypothesis.settings.register_profile("checkout", database=None, deadline=None, derandomize=True)
+too_slow = [hypothesis.HealthCheck.too_slow]
+hypothesis.settings.register_profile(
+    "checkout", database=None, deadline=None, derandomize=True, suppress_health_check=too_slow
+)
 hypothesis.settings.load_profile("checkout")
 # A shell's background jobs ignore SIGINT, and so would all processes that the tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -287,7 +287,7 @@ def test_growth_measures_in_a_process_of_its_own(monkeypatch):
 
     monkeypatch.setattr(growth, "make_step", make_step)
     _, n_bytes = growth.time_apart("ours", {}, 1, 1, 1, "cpu", "fp32")
-    assert 45e6 < n_bytes < 120e6  # Linux counts resident pages by batches; the bytes that are written count as well
+    assert 30e6 < n_bytes < 200e6  # Linux counts resident pages by batches; the bytes that are written count as well
 
 
 def test_lengths_are_iemocaps():
