@@ -43,7 +43,8 @@ def load_rival(key, bundle, folder):
         classifier = load_classifier(bundle, {"device": "cpu", "precision": precision})
         return lambda wavs, wav_lens: classifier.classify_batch(wavs, wav_lens)[0]
     if runtime == "OpenVINO":
-        model = compile_openvino(folder / ONNX_FILES["fp32"])
+        clips = [make_batch([duration_s]) for duration_s in range(1, N_CALIBRATION + 1)]
+        model = compile_openvino(folder / ONNX_FILES["fp32"], clips)
         return lambda wavs, wav_lens: torch.from_numpy(model(as_inputs(wavs, wav_lens))[0].copy())
     import onnxruntime
 
@@ -58,16 +59,17 @@ def as_inputs(wavs, wav_lens):
     return {"wavs": wavs.numpy(), "wav_lens": wav_lens.numpy()}
 
 
-def compile_openvino(path):
-    """Quantize a model by NNCF after training, weights and activations, and compile it for this processor."""
+def compile_openvino(path, clips):
+    """Quantize a model by NNCF after training, weights and activations, and compile it for this processor.
+
+    The ranges of the activations are those that the clips, (wavs, wav_lens), have.
+    """
     import nncf
     import openvino
 
     core = openvino.Core()
-    clips = nncf.Dataset([as_inputs(*make_batch([duration_s])) for duration_s in range(1, N_CALIBRATION + 1)])
-    model = nncf.quantize(
-        core.read_model(path), clips, model_type=nncf.ModelType.TRANSFORMER, subset_size=N_CALIBRATION
-    )
+    inputs = nncf.Dataset([as_inputs(*clip) for clip in clips])
+    model = nncf.quantize(core.read_model(path), inputs, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(clips))
     return core.compile_model(model, "CPU", {"INFERENCE_NUM_THREADS": torch.get_num_threads()})
 
 

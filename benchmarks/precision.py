@@ -5,7 +5,8 @@ python benchmarks/precision.py BUNDLE --data_folder demo_corpus
 python benchmarks/precision.py BUNDLE --data_folder emodb --corpus emodb --ways bf16 int8
 
 Ways: bf16 (`--precision=bf16`), batch (bf16 in batches against bf16 alone), onnx (`export --onnx`), int8
-(`export --onnx=int8`). Each recording is classified alone.
+(`export --onnx=int8`), and, where they are installed (pip install openvino nncf), openvino (model.onnx, quantized by
+NNCF with training recordings: `--calibrate FOLDER`). Each recording is classified alone.
 """
 
 import sys
@@ -13,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout runs without being installed
-from benchmarks import timing  # first: it says how OpenMP's threads wait
+from benchmarks import onnx_cpu, timing  # first: it says how OpenMP's threads wait
 
 # isort: split
 import torch
@@ -28,7 +29,9 @@ from speechbrain_ext.results import EmotionMetrics
 from speechbrain_ext.versions import versions
 
 WAYS = ("bf16", "batch", "onnx", "int8")
+OPENVINO = "openvino"
 BATCH_SIZE = 16
+N_CALIBRATION = 64
 
 
 def read_clips(options, emotions, sample_rate):
@@ -68,6 +71,21 @@ def onnx_posteriors(bundle, kind, wavs):
     return torch.cat([torch.from_numpy(session.run(["log_posteriors"], one)[0]).exp() for one in inputs])
 
 
+def openvino_posteriors(bundle, wavs, folder, sample_rate):
+    """Classify with OpenVINO in int8, calibrated with recordings out of a folder, [N, C]."""
+    paths = sorted(Path(folder).rglob("*.wav"))
+    if not paths:
+        raise InputError(f"--calibrate: {folder} holds no WAV file. Give a folder with training recordings.")
+    paths = paths[:: max(1, len(paths) // N_CALIBRATION)][:N_CALIBRATION]
+    clips = [torch.from_numpy(read_audio(path, path, sample_rate)) for path in paths]
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "model.onnx"
+        write_onnx(load_classifier(bundle, {"device": "cpu"}), path)
+        model = onnx_cpu.compile_openvino(path, [(clip.unsqueeze(0), torch.ones(1)) for clip in clips])
+    inputs = (onnx_cpu.as_inputs(wav.unsqueeze(0), torch.ones(1)) for wav in wavs)
+    return torch.cat([torch.from_numpy(model(one)[0].copy()).exp() for one in inputs])
+
+
 def unweighted_accuracy(posteriors, labels, emotions):
     """Compute UA, in percent."""
     metrics = EmotionMetrics(emotions)
@@ -102,6 +120,8 @@ def measure(options):
             reference = alone.get("bf16", reference)
         elif way == "bf16":
             posteriors = alone["bf16"] = torch_posteriors(options.bundle, "bf16", wavs)
+        elif way == OPENVINO:
+            posteriors = openvino_posteriors(options.bundle, wavs, options.calibrate, sample_rate)
         else:
             posteriors = onnx_posteriors(options.bundle, {"onnx": "fp32"}.get(way, way), wavs)
         found[way] = compare(posteriors, reference, labels, emotions)
@@ -136,10 +156,16 @@ def main(argv):
     parser.add_argument("--data_folder", metavar="FOLDER", required=True, help="a corpus's folder")
     parser.add_argument("--corpus", metavar="NAME", help="as `speechbrain-ext prepare` takes it")
     parser.add_argument("--ways", nargs="+", default=list(WAYS), help="default: %(default)s")
+    parser.add_argument(
+        "--calibrate", metavar="FOLDER", help=f"WAV files for {OPENVINO}, of which it takes {N_CALIBRATION} at most"
+    )
     parser.add_argument("--every", metavar="N", type=int, default=1, help="take each N-th recording")
     options = parser.parse_args(argv)
-    if set(options.ways) - set(WAYS):
-        raise InputError(f"--ways may name {', '.join(WAYS)}, got {' '.join(options.ways)}.")
+    known = (*WAYS, OPENVINO)
+    if set(options.ways) - set(known):
+        raise InputError(f"--ways may name {', '.join(known)}, got {' '.join(options.ways)}.")
+    if OPENVINO in options.ways and not options.calibrate:
+        raise InputError(f"{OPENVINO} needs --calibrate=FOLDER with training recordings.")
     result = measure(options)
     print(
         f"{result['n']} recordings of {result['data']}, alone; UA {result['UA']:.2f}% in fp32; "

@@ -22,7 +22,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a checkout runs 
 from benchmarks import flops, ours, peers, timing  # first: it says how OpenMP's threads wait
 
 # isort: split
-# isort: split
 import torch
 
 from speechbrain_ext.atomic_write import write_json
@@ -93,11 +92,11 @@ def memory_of(device, build, step):
 
 def make_ours(options, config, n_layers, manifest, noise):
     """Make our side: (Rival, recipe, all training batches planned, all validation batches planned)."""
-    size = 16
+    size = options.batch_size
     full = [(peers.FIXED_SAMPLES, peers.FIXED_SAMPLES if i % 2 else 0) for i in range(size)]
     recipe, peak = memory_of(
         options.device,
-        lambda: ours.Recipe(config, n_layers, options.device, options.precision, options.loso),
+        lambda: ours.Recipe(config, n_layers, options.device, options.precision, {"batch_size": size, **options.loso}),
         lambda recipe: recipe.step(recipe.batch(full, noise)),
     )
     train, valid = recipe.plan(manifest)
@@ -116,15 +115,15 @@ def make_ours(options, config, n_layers, manifest, noise):
 
 def make_peer(key, options, config, n_layers, precision, utterances, noise):
     """Make a peer on random batches of the same utterances."""
-    dropouts = peers.PLAIN if options.plain else peers.SHIPPED
+    dropouts, size = peers.PLAIN if options.plain else peers.SHIPPED, options.batch_size
     model, peak = memory_of(
         options.device,
         lambda: peers.make_peer(key, config, n_layers, options.device, precision, dropouts),
-        lambda model: model.step(model.batch([noise(peers.FIXED_SAMPLES, i) for i in range(16)])),
+        lambda model: model.step(model.batch([noise(peers.FIXED_SAMPLES, i) for i in range(size)])),
     )
     order = torch.randperm(len(utterances), generator=torch.Generator().manual_seed(0)).tolist()
-    whole = len(order) // 16 * 16  # a shorter last batch would stand for a sixteenth of the epoch here
-    batches = [[utterances[i] for i in order[j : j + 16]] for j in range(0, whole, 16)] or [utterances]
+    whole = len(order) // size * size  # a shorter last batch would stand for a full one here
+    batches = [[utterances[i] for i in order[j : j + size]] for j in range(0, whole, size)] or [utterances]
     chosen = spread_out(batches, options.peer_steps, max)
     made = [model.batch([noise(n, 1000 * i) for i, n in enumerate(row)]) for row in chosen]
     useful_s, _ = seconds_of(chosen)
@@ -250,8 +249,8 @@ def report(result, options):
     where = here.get("gpu") if result["device"].startswith("cuda") else f"{here['cpu']}, {here['n_threads']} threads"
     tf32 = "on, as SpeechBrain sets it, but in the products of (a)" if result["tf32"]["matmul"] else "off"
     lines = [
-        f"Size {result['size']}; {where}; torch {found['torch']}, transformers {found['transformers']}; TF32 {tf32}. "
-        f"Median (lowest to highest) of {options.repeats} rounds.",
+        f"Size {result['size']}, batches of {options.batch_size}; {where}; torch {found['torch']}, transformers "
+        f"{found['transformers']}; TF32 {tf32}. Median (lowest to highest) of {options.repeats} rounds.",
         "",
         table(result),
         "",
@@ -279,6 +278,7 @@ def parse(argv):
     parser.add_argument("--rivals", help="letters of the peers; default: abcd on a GPU, acd on the CPU")
     parser.add_argument("--precision", default="auto", help="of ours, (c) and (d), as in loso.yaml")
     parser.add_argument("--plain", action="store_true", help="(c) and (d) without dropout, layerdrop and SpecAugment")
+    parser.add_argument("--batch_size", metavar="N", type=int, default=16, help="of all; default: %(default)s")
     parser.add_argument("--steps", metavar="N", type=int, help="batches of ours a round; default: 64 on a GPU, else 8")
     parser.add_argument("--peer_steps", metavar="N", type=int, help="of each peer; default: 8 on a GPU, else 1")
     parser.add_argument("--repeats", metavar="N", type=int, default=5)
@@ -295,7 +295,7 @@ def parse(argv):
     unknown = set(options.rivals) - set(peers.PEERS)
     if unknown:
         raise InputError(f"--rivals may name {', '.join(peers.PEERS)}, got {options.rivals!r}.")
-    for name in ("steps", "peer_steps", "repeats"):
+    for name in ("batch_size", "steps", "peer_steps", "repeats"):
         check_whole_number(f"--{name}", getattr(options, name), 1)
     options.loso = ours.parse_overrides(options.loso)
     return options

@@ -62,7 +62,8 @@ TINY_STEP = ["--size", "tiny", "--steps", "1", "--repeats", "1", "--rivals", "",
 
 def test_train_step_numbers_fit_together(tmp_path, capsys):
     argv = ["--size", "tiny", "--steps", "1", "--repeats", "1", "--rivals", "acd", "--matmul_s", "0.05"]
-    out, found = run(train_step, argv, tmp_path, capsys)
+    out, found = run(train_step, [*argv, "--batch_size", "4"], tmp_path, capsys)
+    assert [row["n_clips"] for row in found["rivals"].values()] == [4] * 4 and "batches of 4" in out
     us = found["rivals"]["ours"]
     for key in "acd":
         row = found["rivals"][key]
@@ -141,6 +142,14 @@ def test_precision_numbers_fit_together(tmp_path, capsys, demo_corpus):
     assert 0 < found["ways"]["bf16"]["largest_difference"] < 0.01
     assert found["ways"]["bf16"]["UA_lost"] == pytest.approx(found["UA"] - found["ways"]["bf16"]["UA"])
     assert "| batch |" in out
+
+
+def test_precision_says_what_openvino_needs(tmp_path):
+    argv = ["bundle", "--data_folder", str(tmp_path), "--ways", "openvino"]
+    with pytest.raises(InputError, match="^openvino needs --calibrate=FOLDER with training recordings.$"):
+        precision.main(argv)
+    with pytest.raises(InputError, match=r"holds no WAV file\. Give a folder with training recordings\.$"):
+        precision.openvino_posteriors("bundle", [], tmp_path, 16000)
 
 
 def test_precision_compares_with_fp32():

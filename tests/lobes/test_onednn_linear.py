@@ -62,7 +62,7 @@ def test_wide_layers_have_the_same_outputs_weights_and_names(layers):
 
 
 @has_operator
-def test_onednn_computes_float32_without_gradients_alone(layers):
+def test_onednn_computes_without_gradients_alone_and_in_the_weights_precision(layers):
     layer, inputs = layers[0][0], torch.randn(3, 1024)
     assert not is_by_onednn(layer, inputs)
     with torch.inference_mode():
@@ -70,7 +70,20 @@ def test_onednn_computes_float32_without_gradients_alone(layers):
         assert not is_by_onednn(layer, torch.randn(1024, 3).t())  # of which it makes heavy weather
         with torch.autocast("cpu", torch.bfloat16):
             assert not is_by_onednn(layer, inputs)
+            rounded = copy.deepcopy(layer).bfloat16()
+            assert not is_by_onednn(rounded, inputs) and is_by_onednn(rounded, inputs.bfloat16())
+        with torch.autocast("cpu", torch.float16):
+            assert not is_by_onednn(layer, inputs) and not is_by_onednn(rounded, inputs.bfloat16())
         assert not is_by_onednn(layer.double(), inputs.double())
+
+
+@has_operator
+def test_rounded_layers_have_the_same_outputs(layers):
+    faster, plain = (layer.bfloat16() for layer in layers)
+    inputs = torch.randn(7, 1024).bfloat16()
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(faster[0](inputs), plain[0](inputs), rtol=2**-7, atol=2**-7)
+        torch.testing.assert_close(faster[2](inputs[:, :1023].contiguous()), plain[2](inputs[:, :1023]))
 
 
 def test_layers_stay_as_they_are_where_products_are_fast(monkeypatch):
