@@ -1,6 +1,7 @@
 """Weights of pretrained encoders: the files that hold them, and those tensors that a truncated model needs."""
 
 import json
+import logging
 import re
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -17,9 +18,11 @@ from speechbrain_ext.errors import InputError, in_one_line
 # In transformers' own order of preference.
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 UNREADABLE = (OSError, ValueError, TypeError, RuntimeError, KeyError, EOFError, SafetensorError, UnpicklingError)
+CONVERTED = (torch.float16, torch.bfloat16, torch.float64)  # to float32; all other types are of quantized weights
 MAPPED_BYTES = 2**23  # of weights in half precision, read before their pages are given back
 # Names of a weight norm's direction and length before PyTorch 2, and now.
 WEIGHT_NORM = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
+logger = logging.getLogger(__name__)
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -56,30 +59,55 @@ def load_weights(model: nn.Module, folder: Path, prefixes: Sequence[str], unused
     Raises
     ------
     InputError
-        If a file is damaged, or weights are missing or of another shape.
+        If a file is damaged, or weights are missing, of another shape or quantized.
     """
     needed = {name: weight for name, weight in model.state_dict().items() if not name.startswith(unused)}
-    found, misshapen = {}, set()
+    found: dict[str, torch.Tensor] = {}
+    left_over = []
     for path in weight_files(folder):
         check_weight_file(path)
         try:
             for name, weight in _read(path, needed, prefixes):
-                found[name] = weight
-                if weight.shape != needed[name].shape:
-                    misshapen.add(name)
+                if name in needed:
+                    found[name] = weight
+                else:
+                    left_over.append(name)
         except UNREADABLE as error:
             raise InputError(f"{path} cannot be read: {in_one_line(error)}. {copy_again(path)}") from error
     missing = sorted(needed.keys() - found.keys())
+    misshapen = sorted(name for name in found if found[name].shape != needed[name].shape)
     if missing or misshapen:
         raise InputError(
             f"the weights in {str(folder)!r} do not fit its config.json: {_some(missing)} missing, "
-            f"{_some(sorted(misshapen))} of another shape. Give the config.json that belongs to them."
+            f"{_some(misshapen)} of another shape. Give the config.json that belongs to them."
+        )
+    quantized = sorted(name for name in found if found[name].dtype != torch.float32)
+    if quantized:
+        raise InputError(
+            f"the weights in {str(folder)!r} are quantized: {_some(quantized)} of type {found[quantized[0]].dtype}. "
+            "Give the checkpoint that they were made from."
+        )
+    modules = dict(model.named_modules())
+    misfits = sorted(name for name in left_over if not name.startswith(unused) and _has_a_place(name, modules))
+    if misfits:
+        logger.warning(
+            "The weights in %r hold %s for which its config.json has no use. Does it belong to them?",
+            str(folder),
+            _some(misfits),
         )
     model.load_state_dict(found, strict=False, assign=True)
 
 
+def _has_a_place(name: str, modules: dict[str, nn.Module]) -> bool:
+    """Tell whether a weight would belong to a part that the model has: not to a head, or to a layer above."""
+    parent = name
+    while parent not in modules:
+        parent = parent.rpartition(".")[0]
+    return parent.count(".") > 0 and not isinstance(modules[parent], nn.ModuleList)
+
+
 def _read(path: Path, needed: dict[str, torch.Tensor], prefixes: Sequence[str]) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield those weights of a file that are needed, by the model's names, in float32.
+    """Yield the weights of a file by the model's names, those that are needed in float32.
 
     Pages that were read belong to the process as long as the file is mapped: it is mapped anew now and then.
     """
@@ -87,10 +115,8 @@ def _read(path: Path, needed: dict[str, torch.Tensor], prefixes: Sequence[str]) 
     is_mapped = path.suffix == ".safetensors" or zipfile.is_zipfile(path)
     for key in sorted(weights, key=lambda key: weights[key].dtype == torch.float32):  # these keep their mapping
         name = _own_name(key, prefixes)
-        if name not in needed:
-            continue
         weight = weights[key]
-        if weight.dtype != torch.float32:
+        if name in needed and weight.dtype in CONVERTED:
             n_bytes += weight.nbytes
             weight = weight.float()
         yield name, weight
@@ -117,7 +143,7 @@ def map_weights(path: Path) -> dict[str, torch.Tensor]:
         with safe_open(path, "pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}
     weights = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path) or None)
-    return {key: weight for key, weight in weights.items() if isinstance(weight, torch.Tensor)}
+    return {key: weight for key, weight in weights.items() if isinstance(key, str) and isinstance(weight, torch.Tensor)}
 
 
 def check_weight_file(path: Path) -> None:

@@ -6,12 +6,12 @@ import os
 import pytest
 import torch
 import transformers
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.lobes import pretrained_weights
 from speechbrain_ext.lobes.pretrained_weights import WEIGHTS
-from speechbrain_ext.lobes.truncated_encoder import TruncatedHuBERT
+from speechbrain_ext.lobes.truncated_encoder import TruncatedEncoder, TruncatedHuBERT
 
 POINTER = (
     b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1\nsize 12\n"
@@ -225,6 +225,36 @@ def test_weight_norm_is_read_by_its_names_before_pytorch_2(tmp_path, small_confi
 
 def test_pickle_without_names_is_refused(tmp_path, small_config):
     transformers.HubertConfig(**small_config).save_pretrained(tmp_path)
+    torch.save({1: torch.zeros(3)}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(InputError, match="do not fit its config.json: .* missing"):
+        TruncatedHuBERT(tmp_path, num_layers=2)
     torch.save([torch.zeros(3)], tmp_path / "pytorch_model.bin")
     with pytest.raises(InputError, match="pytorch_model.bin holds no weights by their names"):
         TruncatedHuBERT(tmp_path, num_layers=2)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn])
+def test_quantized_weights_are_refused(tmp_path, small_config, dtype):
+    model = transformers.HubertModel(transformers.HubertConfig(**small_config))
+    model.save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    save_file(
+        {key: weight.to(dtype) if "q_proj.weight" in key else weight for key, weight in load_file(path).items()}, path
+    )
+    with pytest.raises(InputError, match=rf"are quantized: 2 \(.*q_proj.weight\) of type {dtype}. Give the checkpoint"):
+        TruncatedHuBERT(tmp_path, num_layers=2)
+
+
+def test_weights_that_a_config_has_no_use_for_are_said(tmp_path, small_config, caplog):
+    """Of WavLM with the config.json of a HuBERT, the same but for positions; heads and layers above are no such."""
+    model = transformers.WavLMForCTC(transformers.WavLMConfig(**small_config, vocab_size=20))
+    model.save_pretrained(tmp_path)
+    TruncatedEncoder(tmp_path, num_layers=2)
+    assert not caplog.records
+    state = {key.replace("wavlm.", "hubert."): weight for key, weight in model.state_dict().items()}
+    save_file(state, tmp_path / "model.safetensors")
+    transformers.HubertConfig(**small_config).save_pretrained(tmp_path)
+    TruncatedHuBERT(tmp_path, num_layers=2)
+    (record,) = caplog.records
+    assert "hold 7 (encoder.layers.0.attention.gru_rel_pos_const, " in record.getMessage()
+    assert "for which its config.json has no use" in record.getMessage()
