@@ -14,7 +14,7 @@ from speechbrain_ext import limits
 from speechbrain_ext.corpora import prepare_corpus
 from speechbrain_ext.dataio import audio, audio_readers
 from speechbrain_ext.dataio.audio import probe_audio, read_audio
-from speechbrain_ext.dataio.audio_stream import read_blocks
+from speechbrain_ext.dataio.audio_stream import read_mono_blocks
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.classifier import load_classifier
 from speechbrain_ext.inference.recordings import measure_recordings
@@ -97,7 +97,7 @@ def test_a_recording_that_claims_too_much_is_refused_by_each_reader(tmp_path, li
     readers = (
         lambda path: probe_audio(path, "u"),
         lambda path: read_audio(path, "u", 16000),
-        lambda path: next(read_blocks(path)),
+        lambda path: next(read_mono_blocks(path)),
         lambda path: read_audio(path, "u", 16000, segment=(1.0, 0.5)),
     )
     for read in readers:

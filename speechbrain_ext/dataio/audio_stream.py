@@ -11,7 +11,7 @@ from speechbrain_ext.dataio.audio import average_channels
 BLOCK_FRAMES = 65536
 
 
-def read_blocks(path: str | Path, n_frames: int = BLOCK_FRAMES) -> Iterator[np.ndarray]:
+def read_mono_blocks(path: str | Path, n_frames: int = BLOCK_FRAMES) -> Iterator[np.ndarray]:
     """Read a recording piece by piece; together the pieces are what `read_audio` reads.
 
     Arguments

@@ -19,7 +19,7 @@ import torch
 from speechbrain_ext.atomic_write import atomic_write
 from speechbrain_ext.dataio.audio import AudioHeader, resample_blocks
 from speechbrain_ext.dataio.audio_readers import open_audio
-from speechbrain_ext.dataio.audio_stream import cut_windows, read_blocks, trace_envelope
+from speechbrain_ext.dataio.audio_stream import cut_windows, read_mono_blocks, trace_envelope
 from speechbrain_ext.errors import InputError, check_number, check_whole_number
 from speechbrain_ext.inference.recordings import check_length
 from speechbrain_ext.inference.speech_detector import MIN_SPEECH_S, SpeechDetector, speech_shares
@@ -144,7 +144,7 @@ def make_timeline(
     n_shortest = min(round(window_s * sample_rate), n_frames * sample_rate // source_rate)
     check_length(classifier, n_shortest, f"a window of {Path(path).name}")
     envelope = np.tile(np.array([np.inf, -np.inf], np.float32), (min(ENVELOPE_STRETCHES, n_frames), 1))  # [K, 2]
-    wavs = resample_blocks(trace_envelope(read_blocks(path), n_frames, envelope), source_rate, sample_rate)
+    wavs = resample_blocks(trace_envelope(read_mono_blocks(path), n_frames, envelope), source_rate, sample_rate)
     found: list[np.ndarray] = []
     if detector:
         wavs = detector.listen(wavs, found)
@@ -177,7 +177,7 @@ def _count(path: str | Path, progress: Optional[Callable[[float, float], Any]]) 
     with open_audio(path, Path(path).name) as reader:
         rate_hz, n_channels = reader.sample_rate_hz, reader.n_channels
     n_frames = 0
-    for wav in read_blocks(path):
+    for wav in read_mono_blocks(path):
         n_frames += len(wav)
         if progress:
             progress(0.0, math.inf)

@@ -99,9 +99,9 @@ def complete_settings(
     if corpus.name != "csv":
         check_data_folder(Path(given["data_folder"]), f"holds {corpus.title}")
     given["test_corpus"] = find_other_corpora(settings["test_corpus"], corpus.name, given[source_key])
-    check_writable(Path(given["output_folder"]))
+    check_folder(Path(given["output_folder"]))
     if settings["cache_features"] and not (folder := cache_folder({"feature_cache": None, **given})).is_dir():
-        check_writable(folder, "feature_cache")
+        check_folder(folder, "feature_cache")
     if settings["encoder_source"]:
         given["encoder_source"] = _find_encoder(settings["encoder_source"])
     return read_settings(hparams_file, given, OWN_CHECKS)
@@ -115,7 +115,7 @@ def _find_metadata(folder: Optional[Path], settings: Mapping[str, Any], given: M
     return str(Path(saved or folder).expanduser().resolve())
 
 
-def check_writable(folder: Path, key: str = "output_folder") -> None:
+def check_folder(folder: Path, key: str = "output_folder") -> None:
     """Refuse a folder that cannot be made, or not be written to."""
     there = next(path for path in (folder, *folder.parents) if path.exists())
     why = "it is a file" if folder.is_file() else f"{there} is a file" if not there.is_dir() else ""

@@ -9,7 +9,7 @@ import pytest
 import soundfile as sf
 
 from speechbrain_ext.dataio.audio import probe_audio, read_audio
-from speechbrain_ext.dataio.audio_stream import read_blocks
+from speechbrain_ext.dataio.audio_stream import read_mono_blocks
 from speechbrain_ext.errors import InputError
 from tests.dataio.audio_files import (
     BY_PYAV,
@@ -42,7 +42,7 @@ def test_what_libsndfile_does_not_read_whole_is_read_whole(by_pyav, name):
     assert probe_audio(by_pyav[name], name, check_samples=False) == header
     wav = read_audio(by_pyav[name], name, rate_hz)
     assert len(wav) == header.n_frames
-    assert (np.concatenate(list(read_blocks(by_pyav[name], n_frames=4000))) == wav).all()
+    assert (np.concatenate(list(read_mono_blocks(by_pyav[name], n_frames=4000))) == wav).all()
     # Its end is the original's, as far as the codec lets it through, at most its delay later.
     wav, end = read_audio(by_pyav[name], name, RATE_HZ), make_wave()[-8000:]
     found = np.correlate(wav[N_SAMPLES - 8200 :], end, "valid") / np.linalg.norm(end) ** 2

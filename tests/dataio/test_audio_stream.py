@@ -7,7 +7,7 @@ import pytest
 import soundfile as sf
 
 from speechbrain_ext.dataio.audio import read_audio, resample_blocks
-from speechbrain_ext.dataio.audio_stream import cut_windows, read_blocks, trace_envelope
+from speechbrain_ext.dataio.audio_stream import cut_windows, read_mono_blocks, trace_envelope
 
 
 def split(wav, lengths):
@@ -40,7 +40,7 @@ def test_cut_windows_gives_those_of_the_whole_whatever_the_blocks(n, n_window, h
 def test_blocks_are_the_waveform_that_read_audio_gives(tmp_path, sample_rate, n_channels, n_frames):
     wav = 0.2 * np.random.default_rng(0).standard_normal((30011, n_channels))
     sf.write(tmp_path / "a.flac", wav, sample_rate)
-    blocks = list(resample_blocks(read_blocks(tmp_path / "a.flac", n_frames), sample_rate, 16000))
+    blocks = list(resample_blocks(read_mono_blocks(tmp_path / "a.flac", n_frames), sample_rate, 16000))
     whole = read_audio(tmp_path / "a.flac", "a", 16000)
     assert len(blocks) >= 30011 / n_frames
     found = np.concatenate(blocks)
