@@ -1,5 +1,6 @@
 """The files of a checkpoint: on the disk before it is in place, and whole when they are read."""
 
+import functools
 import os
 from pathlib import Path
 from typing import Any, Optional
@@ -41,13 +42,18 @@ def read_meta(folder: Path) -> Optional[dict[str, Any]]:
     """Read what a checkpoint says of itself; None where that cannot be read."""
     try:
         check_regular(folder / METAFNAME)
-        meta = yaml.safe_load((folder / METAFNAME).read_bytes())
+        meta = _load_yaml((folder / METAFNAME).read_bytes())
         if not isinstance(meta, dict):
             return None
         check_values({key: meta[key] for key in RULES if key in meta}, RULES, ("unixtime", "end-of-epoch"))
-        return meta
+        return {**meta}
     except (InputError, OSError, ValueError, TypeError, yaml.YAMLError, RecursionError):
         return None
+
+
+@functools.lru_cache(maxsize=16)  # SpeechBrain lists the checkpoints six times to delete one
+def _load_yaml(content: bytes) -> Any:
+    return yaml.safe_load(content)
 
 
 def find_damage(folder: Path) -> Optional[str]:

@@ -13,6 +13,7 @@ from typing import Any, Optional
 import torch
 from speechbrain.utils.checkpoints import (
     DEFAULT_SAVE_HOOKS,
+    PARAMFILE_EXT,
     Checkpoint,
     Checkpointer,
     ckpt_recency,
@@ -225,8 +226,12 @@ verbosity
         """List all checkpoints, the one that is being written as well, once it is in place."""
         if self._pending and self._pending[0]:
             concurrent.futures.wait([self._pending[0]])
-        readable = [folder for folder in self._list_checkpoint_dirs() if read_meta(folder)]
-        return self._construct_checkpoint_objects(readable)
+        metas = {folder: read_meta(folder) for folder in self._list_checkpoint_dirs()}
+        return [
+            Checkpoint(folder, meta, {path.stem: path for path in folder.glob(f"*{PARAMFILE_EXT}")})
+            for folder, meta in metas.items()
+            if meta
+        ]
 
     def set_aside_damaged(self) -> None:
         """Rename checkpoints that are damaged or rely on a damaged one, so that a run goes on without them.
@@ -312,7 +317,7 @@ def _write(
         torch.save(state, path)
     _put_in_place(folder, target, kept["verbosity"])
     if not is_distributed_initialized():  # else the processes do it together
-        Checkpointer(target.parent).delete_checkpoints(**kept)
+        AtomicCheckpointer(target.parent).delete_checkpoints(**kept)
     if when_saved:
         when_saved()
 
