@@ -82,12 +82,10 @@ class EmotionBrain(FoldBrain):
 
     def init_optimizers(self):
         """Make one Adam for the network and one for the centers (Sec. 3.2), each with the same schedule."""
-        centers = list(self.modules.center_loss.parameters())
         network = [p for name, module in self.modules.items() if name != "center_loss" for p in module.parameters()]
-        self.optimizers_dict = {
-            "network": self.hparams.opt_class([p for p in network if p.requires_grad]),
-            "centers": self.hparams.center_opt_class(centers),
-        }
+        self.optimizers_dict = {"network": self.hparams.opt_class([p for p in network if p.requires_grad])}
+        if self.hparams.lambda_c:  # else the centers have no gradient, and GradScaler refuses their step
+            self.optimizers_dict["centers"] = self.hparams.center_opt_class(self.modules.center_loss.parameters())
         self.schedulers = {}
         for name, optimizer in self.optimizers_dict.items():
             self.schedulers[name] = torch.optim.lr_scheduler.LambdaLR(optimizer, self.hparams.lr_schedule)

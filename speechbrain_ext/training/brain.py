@@ -78,14 +78,6 @@ class FoldBrain(sb.Brain):
         except ValueError as error:
             raise self._refuse_step("loss", loss) from error
 
-    def freeze_optimizers(self, optimizers: dict[str, Any]) -> dict[str, Any]:
-        """Leave out those without a gradient, as the centers' without a center loss: GradScaler would refuse them."""
-        return {
-            name: optimizer
-            for name, optimizer in optimizers.items()
-            if any(p.grad is not None for group in optimizer.param_groups for p in group["params"])
-        }
-
     def optimizers_step(self) -> None:
         """Make a step with finite gradients; with fp16, GradScaler leaves out the others itself.
 

@@ -27,16 +27,3 @@ def test_step_is_that_of_speechbrain(max_grad_norm, unused):
         return copy.deepcopy(brain.modules.state_dict())
 
     torch.testing.assert_close(step(FoldBrain), step(sb.Brain), rtol=0, atol=0)
-
-
-def test_gradients_scaled_for_fp16_need_not_reach_every_optimizer():
-    """GradScaler refuses the step of an optimizer without gradients, such as the centers' without a center loss."""
-    modules = {name: torch.nn.Linear(1, 1, bias=False) for name in ("used", "unused")}
-    before = {name: module.weight.item() for name, module in modules.items()}
-    brain = FoldBrain(modules, run_opts={"device": "cpu"})
-    brain.scaler = torch.GradScaler("cpu")
-    brain.optimizers_dict = {name: torch.optim.SGD(one.parameters(), lr=0.5) for name, one in modules.items()}
-    brain.scaler.scale(brain.modules.used.weight.sum()).backward()
-    brain.optimizers_step()
-    assert modules["used"].weight.item() == before["used"] - 0.5
-    assert modules["unused"].weight.item() == before["unused"]
