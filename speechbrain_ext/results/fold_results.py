@@ -100,9 +100,7 @@ def collect_metrics(brain: Any, hparams: Mapping[str, Any], run: Run) -> dict[st
         **({"debug": True} if brain.debug else {}),
         "settings": settings_fingerprint(text, UNFINGERPRINTED_KEYS),
         "hyperparameters": {
-            key: _json_ready(value)
-            for key, value in plain_settings(text).items()
-            if key not in UNFINGERPRINTED_KEYS
+            key: _json_ready(value) for key, value in plain_settings(text).items() if key not in UNFINGERPRINTED_KEYS
         },
         "encoder_config": architecture_of(hparams["encoder"]),
         "waveform_scale": hparams["eval_clip"].waveform_scale,  # what `auto` was

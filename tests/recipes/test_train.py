@@ -98,6 +98,12 @@ def test_a_corpus_in_memory_gives_the_same_bits(fit):
     assert "GB of waveforms are held in memory" in (in_memory / "log.txt").read_text()
 
 
+def test_centers_without_a_center_loss_have_no_optimizer(fit):
+    """They have no gradient, and GradScaler refuses the step of an optimizer without one."""
+    folder = fit("fold", "--lambda_c=0", "--number_of_epochs=1")
+    assert {path.name for path in folder.glob("save/*/optimizer_*")} == {"optimizer_network.ckpt"}
+
+
 def test_each_trainable_weight_is_optimised_and_saved_once(fit, monkeypatch):
     brains = []
     evaluate = train.EmotionBrain.evaluate
