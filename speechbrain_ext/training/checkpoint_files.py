@@ -51,7 +51,7 @@ def read_meta(folder: Path) -> Optional[dict[str, Any]]:
         return None
 
 
-@functools.lru_cache(maxsize=16)  # SpeechBrain lists the checkpoints six times to delete one
+@functools.lru_cache(maxsize=16)  # SpeechBrain lists all checkpoints four times to delete one
 def _load_yaml(content: bytes) -> Any:
     return yaml.safe_load(content)
 
