@@ -123,6 +123,7 @@ class Visitors:
 
     def __init__(self, client, recording):
         self.client, self.recording = client, recording
+        self.ahead = {}  # visitor -> how many waited before them when they came
         config = client.get("/config").json()
         buttons = {part["id"]: part["props"].get("value") for part in config["components"] if part["type"] == "button"}
         events = [event for event in config["dependencies"] if event["backend_fn"] and event["targets"]]
@@ -150,6 +151,8 @@ class Visitors:
         with self.listen(visitor) as lines:
             for line in lines.iter_lines():
                 message = json.loads(line.removeprefix("data: ") or "{}")
+                if message.get("msg") == "estimation":
+                    self.ahead.setdefault(visitor, message["rank"])
                 if message.get("msg") == "process_completed":
                     return message["output"]["data"][0]
 
@@ -229,11 +232,12 @@ def test_who_stops_is_answered_at_once_whether_waiting_or_not_and_nobody_else(se
         for visitor in ("first", "second", "stranger"):
             visitors.stop(visitor)
         assert [visitors.answer(visitor) for visitor in ("first", "second")] == [STOPPED, STOPPED]
+        for visitor in ("fourth", "second"):
+            visitors.ask(visitor)
         gate.open.set()
-        assert "Anger" in visitors.answer("third")
-        visitors.ask("second")
-        assert "Anger" in visitors.answer("second")  # of what was asked after the stop
-    assert gate.n_inside == [0, 1, 0, 1, 0, 1, 0]  # what has begun keeps its place until it ends
+        assert all("Anger" in visitors.answer(visitor) for visitor in ("third", "fourth", "second"))
+    assert visitors.ahead["fourth"] == 1  # the third
+    assert gate.n_inside == [0] + 4 * [1, 0]  # what has begun keeps its place until it ends
 
 
 @pytest.mark.parametrize("how", ["stops", "leaves"])
