@@ -81,7 +81,8 @@ def load_weights(model: nn.Module, folder: Path, prefixes: Sequence[str], unused
             f"the weights in {str(folder)!r} do not fit its config.json: {_some(missing)} missing, "
             f"{_some(misshapen)} of another shape. Give the config.json that belongs to them."
         )
-    quantized = sorted(name for name in found if found[name].dtype != torch.float32)
+    floats = (name for name in found if needed[name].is_floating_point())  # BatchNorm counts its batches
+    quantized = sorted(name for name in floats if found[name].dtype != torch.float32)
     if quantized:
         raise InputError(
             f"the weights in {str(folder)!r} are quantized: {_some(quantized)} of type {found[quantized[0]].dtype}. "

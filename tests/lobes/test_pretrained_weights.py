@@ -12,6 +12,7 @@ from speechbrain_ext.errors import InputError
 from speechbrain_ext.lobes import pretrained_weights
 from speechbrain_ext.lobes.pretrained_weights import WEIGHTS
 from speechbrain_ext.lobes.truncated_encoder import TruncatedEncoder, TruncatedHuBERT
+from tests.tiny_encoders import ENCODERS, save_checkpoint
 
 POINTER = (
     b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1\nsize 12\n"
@@ -194,6 +195,21 @@ def test_half_precision_is_converted_a_few_tensors_at_a_time(tmp_path, small_con
     assert 2 * sum(read) == sum(weight.nbytes for weight in kept.values())
     largest = max(max(n_bytes, default=0) for n_bytes, _ in mappings)
     assert max(read) <= 10_000 + largest
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"), [*((name, {}) for name in ENCODERS), ("hubert", {"conv_pos_batch_norm": True})]
+)
+def test_each_family_converts_what_it_keeps_and_no_more(tmp_path, name, changes, monkeypatch):
+    path = save_checkpoint(name, tmp_path, **changes) / "model.safetensors"
+    save_file({key: w.half() if w.is_floating_point() else w for key, w in load_file(path).items()}, path)
+    converted, to_float = [], torch.Tensor.float
+    monkeypatch.setattr(torch.Tensor, "float", lambda weight: (converted.append(weight.nbytes), to_float(weight))[1])
+    encoder = TruncatedEncoder(tmp_path, num_layers=2)
+    monkeypatch.undo()
+    kept = [weight for weight in encoder.model.state_dict().values() if weight.is_floating_point()]
+    assert {weight.dtype for weight in kept} == {torch.float32} and not any(weight.is_meta for weight in kept)
+    assert 2 * sum(converted) == sum(weight.nbytes for weight in kept)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
