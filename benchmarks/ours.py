@@ -24,9 +24,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LOSO = ROOT / "hparams" / "loso.yaml"
 EMOTIONS = ("ang", "hap", "sad", "neu")
-# Changes to loso.yaml: (encoder_config, num_layers). The small one has HuBERT-Large's depth and proportions.
+# Changes to loso.yaml: (encoder_config, num_layers). The small one has HuBERT-Large's depth and proportions, the
+# shallow one its width.
 SIZES = {
     "large": ({}, 22),
+    "shallow": ({"num_hidden_layers": 4}, 4),
     "small": (
         {"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 512, "conv_dim": [64] * 7},
         22,
