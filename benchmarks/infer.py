@@ -127,6 +127,7 @@ def measure(options):
                 found[way] = {"seconds": seconds, "cpu_s": cpu}
                 found[way]["ratio"] = {key: timing.ratios(seconds, key, OURS) for key in options.rivals}
                 found[way]["cpu_ratio"] = {key: timing.ratios(cpu, key, OURS) for key in options.rivals}
+                print(row(way, found[way]), file=sys.stderr, flush=True)  # the next way may need more memory
     return {
         "size": options.size,
         "n_layers": n_layers,
@@ -147,12 +148,14 @@ def table(result):
     keys = list(next(iter(result["ways"].values()))["ratio"])
     heads = [f"({key}) / ours" for key in keys] + [f"({key}) / ours, CPU time" for key in keys]
     lines = [f"| clips | s, ours | {' | '.join(heads)} |", "|---|---|" + "---|" * len(heads)]
-    for way, case in result["ways"].items():
-        cells = [WAYS[way], timing.spread(case["seconds"][OURS], ".2f")]
-        cells += [timing.spread(case["ratio"][key], ".2f") for key in keys]
-        cells += [timing.spread(case["cpu_ratio"][key], ".2f") for key in keys]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "\n".join(lines + [row(way, case) for way, case in result["ways"].items()])
+
+
+def row(way, case):
+    """Write one way's line of the table."""
+    cells = [WAYS[way], timing.spread(case["seconds"][OURS], ".2f")]
+    cells += [timing.spread(found, ".2f") for found in (*case["ratio"].values(), *case["cpu_ratio"].values())]
+    return f"| {' | '.join(cells)} |"
 
 
 def report(result, options):

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import csv
 import multiprocessing
+import multiprocessing.connection
 import os
 import platform
 import re
@@ -110,12 +111,18 @@ def processes(serve, keys, *args):
         yield connections
         for connection in connections.values():
             connection.send(None)
-    except BaseException:
         for process in started:
-            process.kill()
-        raise
+            process.join()
+    except (EOFError, ConnectionError) as error:
+        ended = multiprocessing.connection.wait([process.sentinel for process in started])
+        keys = [key for key, process in zip(keys, started) if process.sentinel in ended]
+        raise InputError(
+            f"the process of {', '.join(keys)} ended before its answer, perhaps for want of memory. Take fewer clips, "
+            "smaller batches or fewer rivals."
+        ) from error
     finally:
         for process in started:
+            process.kill()
             process.join()
 
 
