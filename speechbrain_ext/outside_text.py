@@ -47,12 +47,16 @@ def escape_formula(value: Any) -> Any:
     >>> escape_formula("=1+1"), escape_formula("happy"), escape_formula(-0.5)
     ("'=1+1", 'happy', -0.5)
     """
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+    return f"'{value}" if _is_formula(value) else value
 
 
 def unescape_formula(value: Any) -> Any:
     """Take that apostrophe away again."""
-    return value[1:] if isinstance(value, str) and value[:1] == "'" and value[1:].startswith(FORMULA) else value
+    return value[1:] if _is_formula(value) and value[0] == "'" else value
+
+
+def _is_formula(value: Any) -> bool:
+    return isinstance(value, str) and value.lstrip("'").startswith(FORMULA)
 
 
 class PlainStream:

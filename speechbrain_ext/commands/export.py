@@ -52,11 +52,19 @@ WIRING: dict[str, dict[str, dict[str, Any]]] = {
             "augment": None,
         }
     },
-    "encoder": {"TruncatedHuBERT": TRUNCATED, "TruncatedEncoder": TRUNCATED, "FilterbankEncoder": {}},
+    "encoder": {
+        "TruncatedHuBERT": TRUNCATED,
+        "TruncatedEncoder": TRUNCATED,
+        "FilterbankEncoder": {"sample_rate_hz": "sample_rate"},
+    },
     "f_0": {"EmotionEmbedding": {}},  # other sizes would not fit
     "f_1": {"EmotionClassifier": {}},
 }
-DEFAULTS = {"feature_reduction": "first", "waveform_scale": "peak"}  # of an encoder's arguments
+DEFAULTS = {
+    "feature_reduction": "first",
+    "waveform_scale": "peak",
+    "sample_rate_hz": 16_000,
+}  # of an encoder's arguments
 ONLY_TRAINED = ("mixup", "center_loss")  # modules that take no part in an answer
 
 

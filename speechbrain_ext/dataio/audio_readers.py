@@ -64,6 +64,7 @@ class SndfileReader:
         self._file = file = soundfile.SoundFile(path)
         self.sample_rate_hz, self.n_channels = file.samplerate, file.channels
         self.n_frames: Optional[int] = file.frames
+        self._position = 0
         self.is_stateless = file.subtype.startswith("PCM_") or file.subtype in ("FLOAT", "DOUBLE", "ULAW", "ALAW")
         self.is_linear = self.is_stateless and file.format not in ("FLAC", "OGG")
         self.may_be_infinite = file.subtype in ("FLOAT", "DOUBLE")
@@ -77,9 +78,13 @@ class SndfileReader:
 
     def read(self, n_frames: int, first: int = 0) -> Iterator[np.ndarray]:
         """Yield blocks [T, channels]."""
-        if first != self._file.tell():
-            self._file.seek(min(first, self._file.frames))  # exact to the sample in all of libsndfile's formats
+        if first != self._position:
+            with contextlib.suppress(soundfile.LibsndfileError):  # GSM 6.10, of telephones, and others cannot seek
+                self._position = self._file.seek(min(first, self._file.frames))  # where they can, it is exact
+        while self._position < first and (n_passed := len(self._file.read(min(n_frames, first - self._position)))):
+            self._position += n_passed
         while len(wav := self._file.read(n_frames, dtype="float32", always_2d=True)):
+            self._position += len(wav)
             yield wav
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from speechbrain_ext.atomic_write import atomic_write, write_json
-from speechbrain_ext.errors import InputError
+from speechbrain_ext.errors import InputError, in_one_line
 
 logger = logging.getLogger(__name__)
 FORMAT = 1
@@ -114,7 +114,7 @@ class FeatureCache:
             logger.warning("%s is not used: it cannot be opened (%s). It is left as it is.", path, error)
             return
         except UNREADABLE as error:
-            why = f"it cannot be read ({error})"
+            why = f"it cannot be read ({in_one_line(error)})"
         else:
             if whole and about["encoder"] == self.key:
                 self._features.update(zip(clips, features.split(n_frames.tolist())))  # [sum of F, K, D] -> [F, K, D]

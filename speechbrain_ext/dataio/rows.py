@@ -44,6 +44,10 @@ class RowErrors(InputError):
         self.rows = list(rows)
         self.numbers = list(numbers)
         self.n_faulty = len(self.faults) if n_faulty is None else n_faulty
+        self._head = head
+
+    def __reduce__(self) -> tuple[Any, ...]:  # processes send it to each other
+        return type(self), (self._head, self.faults, self.rows, self.numbers, self.n_faulty)
 
 
 def check_rows(rows: Sequence[Row]) -> None:

@@ -22,6 +22,7 @@ from speechbrain_ext.storage import naming, reading
 FORMATS = (".csv", ".json", ".jsonl")
 SYNC_S = 5.0
 HINT = "Give another --out, or delete that file."
+ROUNDING = 1e-5  # of posteriors; those of an encoder in half precision are still computed in single precision
 CHECKSUM = "checksum"  # the last column; files of earlier versions have none
 
 
@@ -113,7 +114,7 @@ class PredictionFile:
         if not self.path.exists():
             return []
         with reading(self.path, "holds something other than predictions", HINT, (ValueError, csv.Error, TypeError)):
-            with open(self.path, encoding="utf-8", newline="") as file:
+            with open(self.path, encoding="utf-8-sig", newline="") as file:  # Excel's UTF-8 has a mark
                 text = file.read()
             if self.path.suffix.lower() == ".csv":
                 reader = csv.DictReader(io.StringIO(text, newline=""))
@@ -158,6 +159,10 @@ class PredictionFile:
                 raise ValueError("a share is not from 0 to 1")
             if duration_s is not None and not 0 <= duration_s < float("inf"):
                 raise ValueError("a duration is none")
+            if posteriors and abs(sum(posteriors) - 1) > ROUNDING:
+                raise ValueError("its posteriors do not add up to 1")
+            if predicted and posteriors and max(posteriors) - posteriors[self.emotions.index(predicted)] > ROUNDING:
+                raise ValueError(f"{predicted!r} is not its most probable emotion")
             path = self._names.get(path, path)
             prediction = Prediction(path, duration_s, predicted or None, posteriors, error or None, speech)
         except (LookupError, TypeError, ValueError, OverflowError) as error:
@@ -171,7 +176,7 @@ class PredictionFile:
             raise self._foreign(
                 source,
                 f"a row of {path} that is not as it was written: its {CHECKSUM} differs. Delete that row to have the "
-                "recording classified again",
+                "recording classified again, or use --excel if the file was written with it, and only then",
             )
         if _name(path) not in self._names:
             raise self._foreign(source, f"a prediction of {path}, which is not asked for now")

@@ -107,7 +107,7 @@ def _read(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} is no JSON: {error}. Copy it again from where it is whole.") from error
     if not isinstance(found, dict):
         raise InputError(f"{path} is not a JSON object. Copy it again from where it is whole.")

@@ -183,7 +183,7 @@ def config_from_folder(folder: Path) -> transformers.PretrainedConfig:
     try:
         values = json.loads(path.read_bytes())
         model_type = values.get("model_type")
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is not a JSON object. {copy_again(path)}") from error
     family = get_family(model_type, str(path))
     _check_values(family, values, str(path))

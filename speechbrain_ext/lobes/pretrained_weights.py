@@ -34,7 +34,7 @@ def weight_files(folder: Path) -> list[Path]:
             try:
                 names = set(json.loads(path.read_bytes())["weight_map"].values())
                 return [folder / Path(name).name for name in sorted(names)]
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 raise InputError(f"{path} is no index of weights. {copy_again(path)}") from error
     raise InputError(f"source {str(folder)!r} holds no weights: model.safetensors or pytorch_model.bin is missing.")
 
@@ -68,10 +68,14 @@ def load_weights(model: nn.Module, folder: Path, prefixes: Sequence[str], unused
         check_weight_file(path)
         try:
             for name, weight in _read(path, needed, prefixes):
-                if name in needed:
+                if name in found:
+                    raise InputError(f"{path} holds a second {name}. Give a checkpoint that holds each weight once.")
+                if name in needed and not weight.is_meta:  # a pickle may name weights that it does not hold
                     found[name] = weight
-                else:
+                elif name not in needed:
                     left_over.append(name)
+        except InputError:
+            raise
         except UNREADABLE as error:
             raise InputError(f"{path} cannot be read: {in_one_line(error)}. {copy_again(path)}") from error
     missing = sorted(needed.keys() - found.keys())

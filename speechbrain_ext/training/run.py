@@ -259,7 +259,7 @@ def run_context(words: Sequence[str]) -> Iterator[tuple[Run, Any]]:
                 check_device(run_opts["device"])
             join_processes(run_opts)
             run = on_main(lambda: stack.enter_context(_claimed_run(hparams_file, overrides, run_opts)))
-            allow_open_files(run.settings["num_workers"])
+            allow_open_files(0 if run.settings["cache_features"] else run.settings["num_workers"])
             if not all(gather((run.folder / MANIFEST_FILE).is_file())):
                 raise InputError(
                     f"output_folder must be one folder for all machines, on a file system that they share; not all "

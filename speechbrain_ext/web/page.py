@@ -145,7 +145,9 @@ def build_page(
 
     # Gradio looks for a parameter with this default value.
     def recognise(path: str, progress: Any = gradio.Progress()) -> str:  # noqa: B008
-        event = page._queue.event_ids_to_events[gradio.context.LocalContext.event_id.get()]
+        event = page._queue.event_ids_to_events.get(gradio.context.LocalContext.event_id.get())
+        if event is None:  # what did not wait its turn
+            raise gradio.Error("Ask by the page, which has a queue.", print_exception=False)
 
         def show(done_s: float, duration_s: float) -> None:
             if not event.alive:  # its visitor has stopped it, or has closed the page

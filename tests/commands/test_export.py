@@ -80,6 +80,12 @@ def test_a_fold_from_scratch_is_trained_and_exported(root, demo_corpus, tmp_path
     main(folder, tmp_path / "exported")
     for load in (load_classifier, lambda bundle: EncoderClassifier.from_hparams(source=str(bundle))):
         assert answers(load(tmp_path / "exported"), folder, demo_corpus) < 1e-5
+    text = (
+        (folder / "hyperparams.yaml").read_text().replace("sample_rate_hz: !ref <sample_rate>", "sample_rate_hz: 8000")
+    )
+    (folder / "hyperparams.yaml").write_text(sealed(text.split("\n", 1)[1]))
+    with pytest.raises(InputError, match="its own wiring of .*encoder.sample_rate_hz"):
+        main(folder, tmp_path / "other")
 
 
 @pytest.mark.parametrize(

@@ -242,3 +242,17 @@ def test_more_channels_than_a_recorder_has_are_refused(tmp_path):
     sf.write(tmp_path / "many.wav", np.zeros((800, 65), "int16"), 16000)
     with pytest.raises(InputError, match="many.wav has 65 channels, and at most 64 are read. Convert it"):
         read_audio(tmp_path / "many.wav", "utt7", 16000)
+
+
+CANNOT_SEEK = [("a.wav", "GSM610"), ("a.au", "G721_32"), ("a.au", "G723_24"), ("a.wav", "NMS_ADPCM_32")]
+
+
+@pytest.mark.parametrize(("name", "subtype"), CANNOT_SEEK)
+def test_codecs_that_cannot_seek_are_read_whole_and_in_segments(tmp_path, name, subtype):
+    sf.write(tmp_path / name, make_wave(), RATE_HZ, subtype=subtype)
+    n_frames = probe_audio(tmp_path / name, "a").n_frames
+    assert N_SAMPLES <= n_frames < N_SAMPLES + 640  # whole blocks of the codec
+    wav = read_audio(tmp_path / name, "a", RATE_HZ)
+    assert len(wav) == n_frames and np.abs(wav).max() > 0.1
+    part = read_audio(tmp_path / name, "a", RATE_HZ, segment=(0.5, 0.25))
+    assert (part == wav[RATE_HZ // 2 : 3 * RATE_HZ // 4]).all()

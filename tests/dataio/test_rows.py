@@ -1,5 +1,7 @@
 """Rows that cannot be used: all of them are named, and the others are kept."""
 
+import pickle
+
 import pytest
 
 from speechbrain_ext.dataio.rows import RowErrors, check_rows, first_lines
@@ -46,3 +48,9 @@ def test_the_first_faults_are_shown_and_the_others_counted():
     assert first_lines(faults, 10) == [*faults[:10], "... and 2 more."]
     assert first_lines(faults[:10]) == faults[:10]
     assert str(RowErrors("my.csv:", faults)).splitlines()[0::11] == ["my.csv:", "... and 2 more."]
+
+
+def test_errors_are_sent_between_processes_whole():
+    error = RowErrors("my.csv cannot be used:", [f"fault {i}" for i in range(30)], [ROW], [7], 40)
+    sent = pickle.loads(pickle.dumps(error))
+    assert str(sent) == str(error) and vars(sent) == vars(error)

@@ -275,3 +275,29 @@ def test_a_file_of_an_earlier_version_without_checksums_is_resumed(tmp_path, pat
         again.add(predictions_of(paths)[1])
         again.write()
     assert (tmp_path / f"out{ending}").read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize(
+    "was, now, why", [("0.75", "0.15", "do not add up to 1"), ("ang,0.", "neu,0.", "is not its most probable emotion")]
+)
+def test_a_row_without_a_checksum_is_checked_by_its_values(tmp_path, paths, finished, was, now, why):
+    text, n = re.subn(r",(checksum|x\w{12})$", "", finished("out.csv"), flags=re.MULTILINE)
+    assert n == 4 and was in text
+    (tmp_path / "out.csv").write_text(text.replace(was, now, 1), encoding="utf-8")
+    with pytest.raises(InputError, match=why):
+        PredictionFile(tmp_path / "out.csv", paths, EMOTIONS, "m1")
+
+
+def test_a_mark_of_utf_8_and_names_like_formulas_are_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paths = ["=a.wav", "'=b.wav", "''c.wav"]
+    for path in paths:
+        (tmp_path / path).touch()
+    out = tmp_path / "out.csv"
+    found = [Prediction(path, 1.0, "ang", (0.75, 0.25), None, 1.0) for path in paths]
+    with PredictionFile(out, paths, EMOTIONS, "m1", excel=True) as file:
+        for prediction in found:
+            file.add(prediction)
+        file.write()
+    out.write_bytes("\ufeff".encode() + out.read_bytes())
+    assert list(PredictionFile(out, paths, EMOTIONS, "m1", excel=True).predictions.values()) == found

@@ -274,3 +274,32 @@ def test_weights_that_a_config_has_no_use_for_are_said(tmp_path, small_config, c
     (record,) = caplog.records
     assert "hold 7 (encoder.layers.0.attention.gru_rel_pos_const, " in record.getMessage()
     assert "for which its config.json has no use" in record.getMessage()
+
+
+def test_a_weight_that_a_pickle_only_names_is_missing(checkpoint):
+    folder, path = checkpoint("pytorch_model.bin")
+    weights = torch.load(path)
+    torch.save({**weights, (name := "encoder.layers.0.attention.k_proj.weight"): weights[name].to("meta")}, path)
+    with pytest.raises(InputError, match=rf"do not fit its config.json: 1 \({name}\) missing"):
+        TruncatedHuBERT(folder, num_layers=2)
+
+
+def test_a_weight_that_stands_twice_is_refused(checkpoint):
+    folder, path = checkpoint("pytorch_model.bin")
+    weights = torch.load(path)
+    name = "encoder.layers.0.attention.k_proj.weight"
+    torch.save({**weights, f"hubert.{name}": weights[name] + 1}, path)
+    with pytest.raises(
+        InputError, match=f"{path} holds a second {name}. Give a checkpoint that holds each weight once"
+    ):
+        TruncatedHuBERT(folder, num_layers=2)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors.index.json"])
+def test_deep_nesting_is_a_sentence(checkpoint, name):
+    folder, path = checkpoint("model.safetensors")
+    if name != "config.json":
+        path.unlink()
+    (folder / name).write_text(100_000 * "[")
+    with pytest.raises(InputError, match=f"{folder / name} is no"):
+        TruncatedHuBERT(folder, num_layers=2)

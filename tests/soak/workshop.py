@@ -110,8 +110,9 @@ def fold_bytes(folder: Path) -> dict[str, bytes]:
     found = {name: (folder / name).read_bytes() for name in ("test_metrics.json", "predictions.csv", "epochs.json")}
     for checkpoint in sorted(folder.glob("save/CKPT*")):
         epoch = json.loads((checkpoint / "history.ckpt").read_text())[-1]["epoch"]
-        parts = ("encoder", "f_0", "f_1", "center_loss", "optimizer_network", "optimizer_centers")
-        found |= {f"epoch {epoch}, {part}": (checkpoint / f"{part}.ckpt").read_bytes() for part in parts}
+        for part in ("encoder", "f_0", "f_1", "center_loss", "optimizer_*"):
+            for path in checkpoint.glob(f"{part}.ckpt"):
+                found[f"epoch {epoch}, {path.stem}"] = path.read_bytes()
     return found
 
 
