@@ -195,6 +195,15 @@ def make_fast_classifier(sample_rate=8000):
     return classifier
 
 
+def test_nobody_passes_by_the_queue(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with serve_page(make_fast_classifier(), n_workers=1) as url:
+        with httpx.Client(base_url=url, trust_env=False, timeout=LONG_S) as client:
+            answer = Visitors(client, b"").click("Recognise", "visitor", "run/predict", [None])
+    assert answer.status_code == 500 and answer.json()["error"] == "Ask by the page, which has a queue."
+    assert "Traceback" not in caplog.text
+
+
 def test_50_at_once_are_answered_two_at_a_time_or_told_to_come_again(serve):
     classifier = make_fast_classifier(192_000)  # 5 s are 3.84 MB in memory, and a file of 1.92 MB
     gate = Gate(classifier)
