@@ -13,6 +13,7 @@ import speechbrain as sb
 import torch
 from shared import load_clips, read_hparams, split_clips
 
+from speechbrain_ext.errors import InputError
 from speechbrain_ext.training.run import end_in_a_sentence
 
 
@@ -62,9 +63,10 @@ def main(argv):
     """Compare, train and test."""
     torch.manual_seed(1)
     hparams, run_opts = read_hparams(argv, __file__, __doc__)
+    if hparams["weighted"].model.main_input_name != "input_values":
+        raise InputError("encoder_source must take waveforms, as WeightedSSLModel does: HuBERT, wav2vec 2.0 or WavLM.")
     compare(hparams["encoder"], hparams["weighted"])
-    clips, _ = load_clips(hparams, "emo", count="n_classes")
-    train_data, test_data = split_clips(clips, hparams["test_group"])
+    train_data, test_data = split_clips(load_clips(hparams, "emo", count="n_classes")[0], hparams["test_group"])
     for name in ("encoder", "weighted"):
         print(f"On {name}:")
         modules = {"encoder": hparams[name], "pooling": hparams["pooling"](), "classifier": hparams["classifier"]()}

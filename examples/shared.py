@@ -13,25 +13,27 @@ from speechbrain.dataio.encoder import CategoricalEncoder
 from speechbrain_ext.corpora import find_corpus_name, prepare_corpus
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.training.command_line import read_command_line
-from speechbrain_ext.training.hparams_file import read_settings
+from speechbrain_ext.training.hparams_file import load_hparams, read_settings
 
 
 def read_hparams(argv, script, about):
     """Read a recipe's command line; return what its YAML file holds, and SpeechBrain's run options."""
-    if not any(word.endswith((".yaml", ".yml")) for word in argv):
-        argv = [str(Path(script).with_suffix(".yaml")), *argv]
+    own_file = Path(script).with_suffix(".yaml")
+    argv = argv if any(word.endswith((".yaml", ".yml")) for word in argv) else [str(own_file), *argv]
     asks = {"-h", "--help"} & set(argv)
     hparams_file, overrides, host_words = read_command_line([word for word in argv if word not in asks])
     if asks:
         keys = hparams_file.read_text(encoding="utf-8").split("\n\n")[0]
         print(f"{about}\nOptions are SpeechBrain's (train.py --help lists them) and --KEY=VALUE; keys:\n\n{keys}")
         sys.exit()
+    own, given = load_hparams(own_file).keys, load_hparams(hparams_file).keys
+    if missing := [key for key in own if key not in given]:
+        raise InputError(f"{hparams_file} lacks {', '.join(missing[:3])}: give {own_file.name}, or a copy of it.")
     if "data_folder" not in overrides:
         raise InputError("data_folder must be a corpus's folder: give --data_folder=demo_corpus, for instance.")
     read_settings(hparams_file, overrides)  # refuses a text for a number
     run_opts = sb.parse_arguments([str(hparams_file), *host_words])[1]
-    with open(hparams_file, encoding="utf-8") as file:
-        return load_hyperpyyaml(file, overrides), run_opts
+    return load_hyperpyyaml(hparams_file.read_text(encoding="utf-8"), overrides), run_opts
 
 
 def load_clips(hparams, label, count):
@@ -41,9 +43,8 @@ def load_clips(hparams, label, count):
     """
     data_folder = hparams["data_folder"]
     manifest = prepare_corpus(find_corpus_name(data_folder), data_folder, progress=False).manifest
-    clips = DynamicItemDataset(
-        {name: {**clip, "wav": clip["wav"].replace("{data_root}", data_folder)} for name, clip in manifest.items()}
-    )
+    items = {key: {**clip, "wav": clip["wav"].replace("{data_root}", data_folder)} for key, clip in manifest.items()}
+    clips = DynamicItemDataset(items)
     names = sorted({clip[label] for clip in manifest.values()})
     if len(names) != hparams[count]:
         raise InputError(f"{count} must be {len(names)}, for {', '.join(names)}, got {hparams[count]}.")
@@ -71,9 +72,8 @@ def save_random_encoder(folder):
     """Save a small HuBERT that has never heard speech, as the Hugging Face Hub has its models; return the folder."""
     sizes = {"hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 128}
     convolutions = {"conv_dim": [32, 64, 64], "conv_kernel": [400, 4, 2], "conv_stride": [80, 4, 2], "conv_bias": True}
-    positions = {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 16}
-    norms = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
-    config = transformers.HubertConfig(**sizes, **convolutions, **positions, **norms)
+    positions = {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 16, "do_stable_layer_norm": True}
+    config = transformers.HubertConfig(**sizes, **convolutions, **positions, feat_extract_norm="layer")
     transformers.HubertModel(config).save_pretrained(folder)
     transformers.Wav2Vec2FeatureExtractor().save_pretrained(folder)
     return str(Path(folder))

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,6 +61,21 @@ def atomic_write(path: str | Path, binary: bool = False) -> Iterator[IO[Any]]:
         if isinstance(error, OSError) and error.errno and error.filename in (temporary, None):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+def delete_leftovers(folder: Path, name: str = "*") -> None:
+    """Delete what processes have left that were killed in `atomic_write`; nobody may be writing such files now.
+
+    Arguments
+    ---------
+    folder : pathlib.Path
+        The folder.
+    name : str
+        The file that was to be written; by default any.
+    """
+    for left in folder.glob(f".{name}.*.tmp"):
+        if re.fullmatch(r"[a-z0-9_]{8}", left.name.split(".")[-2]) and left.is_file() and not left.is_symlink():
+            left.unlink(missing_ok=True)
 
 
 def write_json(data: Any, path: str | Path) -> None:

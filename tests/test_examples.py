@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from speechbrain_ext.errors import InputError
+from tests.tiny_encoders import save_checkpoint
 
 EXAMPLES = ("speaker_embeddings", "mixup_ecapa", "frames")
 SHORT = ["--number_of_epochs=1", "--noprogressbar", "--debug"]  # two batches of each part
@@ -20,8 +21,8 @@ def run(root, demo_corpus, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(root / "examples"))
 
-    def run(name, *options):
-        yaml = root / "examples" / f"{name}.yaml"
+    def run(name, *options, of=None):
+        yaml = root / "examples" / f"{of or name}.yaml"
         importlib.import_module(name).main([str(yaml), f"--data_folder={demo_corpus}", *SHORT, *options])
         return capsys.readouterr().out
 
@@ -54,6 +55,17 @@ def test_scripts_are_short_and_say_how_they_are_run(name, root):
 def test_what_a_recipe_cannot_use_is_refused(run, options, message):
     with pytest.raises(InputError, match=message):
         run("frames", *options)
+
+
+def test_another_examples_file_is_refused(run):
+    with pytest.raises(InputError, match="frames.yaml lacks emb_dim, .*: give mixup_ecapa.yaml, or a copy of it"):
+        run("mixup_ecapa", of="frames")
+
+
+def test_an_encoder_of_features_is_refused_where_its_peer_takes_waveforms(run, tmp_path):
+    source = save_checkpoint("whisper", tmp_path / "whisper")
+    with pytest.raises(InputError, match="encoder_source must take waveforms, as WeightedSSLModel does: HuBERT"):
+        run("frames", f"--encoder_source={source}", "--num_layers=1")
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

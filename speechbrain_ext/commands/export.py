@@ -156,16 +156,19 @@ def export_fold(fold_dir: Path, out_dir: Path, name: Optional[str] = None, onnx:
     }
     bundle_settings = BundleSettings(**json.loads(json.dumps(values)))  # ruamel.yaml has numbers and texts of its own
     card = model_card(metrics, settings, name or out_dir.resolve().name)
-    weights = tested_weights(fold_dir, metrics["tested_epoch"], metrics)
+    trained = tested_weights(fold_dir, metrics["tested_epoch"], metrics)
     with tempfile.TemporaryDirectory() as folder:
-        weights["encoder"] = whole_encoder(weights["encoder"], settings, Path(folder))
-        write_bundle(out_dir, weights, bundle_settings, card, facts, onnx)
+        encoder = whole_encoder(trained["encoder"], settings, Path(folder))
+        try:
+            write_bundle(out_dir, {**trained, "encoder": encoder}, bundle_settings, card, facts, onnx)
+        except InputError as error:
+            raise InputError(str(error).replace(str(encoder), str(trained["encoder"]))) from error
 
 
 def read_result(fold_dir: Path) -> dict[str, Any]:
     """Read a fold's test_metrics.json; refuse a fold that has none, or that is no result."""
     command = f"python train.py {fold_dir / HYPERPARAMS_FILE}"
-    if not (fold_dir / HYPERPARAMS_FILE).is_file():
+    if not (fold_dir / HYPERPARAMS_FILE).exists():
         raise InputError(
             f"{fold_dir} is no fold's folder: it has no {HYPERPARAMS_FILE}. Give results/<yaml>/seed<s>/fold<k>."
         )
@@ -221,6 +224,8 @@ def tested_weights(fold_dir: Path, epoch: int, run: Mapping[str, Any]) -> dict[s
         ckpt_predicate=lambda checkpoint: checkpoint.meta.get("epoch") == epoch
     )
     if checkpoint is None:
+        for folder in sorted((fold_dir / "save").glob("CKPT*")):
+            check_whole(folder)  # a damaged one does not say its epoch
         raise InputError(
             f"{fold_dir / 'save'} holds no checkpoint of epoch {epoch}, which was tested. If the fold was copied, copy "
             "save/ as well."

@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from speechbrain_ext.atomic_write import atomic_write, write_json
+from speechbrain_ext.atomic_write import atomic_write, delete_leftovers, write_json
 from speechbrain_ext.errors import InputError, in_one_line
 
 logger = logging.getLogger(__name__)
@@ -161,8 +161,7 @@ class FeatureCache:
         clips = json.dumps(list(half))
         about = {"clips": clips, "encoder": self.key, "crc32": str(_checksum(stacked, n_frames, clips))}
         name = hashlib.sha256(clips.encode()).hexdigest()[:16]
-        for left_behind in self.folder.glob(f".{name}.safetensors.*.tmp"):  # by a process that was killed
-            left_behind.unlink(missing_ok=True)
+        delete_leftovers(self.folder, f"{name}.safetensors")
         try:
             with atomic_write(self.folder / f"{name}.safetensors", binary=True) as file:
                 file.write(save({"features": stacked, "n_frames": n_frames}, about))

@@ -20,7 +20,7 @@ from speechbrain_ext.checksums import sha256_of
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference.bundle import BUNDLE_FILE, CARD_FILE, FILE_NAME, FORMAT, PARTS, YAML_FILE
 from speechbrain_ext.inference.bundle_settings import BundleSettings
-from speechbrain_ext.inference.classifier import load_classifier
+from speechbrain_ext.inference.classifier import HINT, load_classifier
 from speechbrain_ext.inference.onnx import ONNX_FILES, write_onnx
 from speechbrain_ext.json_reader import read_json, with_checksum
 from speechbrain_ext.lobes.filterbank_encoder import MODEL_TYPE
@@ -151,7 +151,10 @@ def write_bundle(
         try:
             classifier = load_classifier(temporary, {"device": "cpu"})
         except InputError as error:
-            raise InputError(str(error).replace(str(temporary), "to be written")) from error
+            text = str(error).replace(HINT, "Train it anew.")
+            for name in PARTS:
+                text = text.replace(str(temporary / f"{name}.ckpt"), str(weights[name]))
+            raise InputError(text.replace(str(temporary), "to be written")) from error
         if onnx:
             write_onnx(classifier, temporary / ONNX_FILES[onnx], onnx)
             seal_bundle(temporary)

@@ -239,7 +239,7 @@ def load_hparams(hparams_file: Path, above: tuple[Path, ...] = ()) -> Hparams:
     """
     if hparams_file.is_dir():
         raise InputError(f"{hparams_file} is a folder. Give a hyperparameter file, such as hparams/loso.yaml.")
-    if not hparams_file.is_file():
+    if not hparams_file.exists():
         named_by = f", which {above[-1]} names as its base," if above else ""
         raise InputError(
             f"the hyperparameter file {hparams_file}{named_by} does not exist. Give for instance hparams/loso.yaml."

@@ -16,10 +16,13 @@ from speechbrain_ext.training.hparams_file import (
     plain_settings,
     sealed,
 )
+from speechbrain_ext.training.run_lock import LOCK_FILE
 
 ADDED_IDENTITY = ("samples",)  # what runs of earlier versions do not say
 HINT = "Choose another --output_folder, or delete that one."
 DAMAGED_HINT = f"Copy that file again from where it is whole. {HINT}"
+WRITTEN = (".csv", ".json", ".log", ".png", ".txt", ".yaml")  # how the names of a run's files end
+BEFORE_TRAINING = {RUN_FILE, HYPERPARAMS_FILE, LOCK_FILE, "manifest.json", "env.log", "log.txt", "train.py", "save"}
 RULES = {  # of run.json
     "corpus": ANY_TEXT,
     "fold": whole(1, 10**9),
@@ -41,7 +44,8 @@ def claim_run_folder(
 ) -> None:
     """Take a folder for a run, and save the settings there: a new folder, or the one that the same run has begun.
 
-    Until there is a checkpoint the settings may still be corrected.
+    Until there is a checkpoint the settings may still be corrected; a folder of which nothing was trained is free for
+    any run. Whoever claims it holds it (`hold_run_folder`).
 
     Arguments
     ---------
@@ -81,10 +85,13 @@ def check_run_folder(
     """Refuse a folder that belongs to another run, as `claim_run_folder` does, and write nothing."""
     folder = Path(folder)
     run_file, saved_file = folder / RUN_FILE, folder / HYPERPARAMS_FILE
+    for path in folder.glob("*.*"):
+        if path.suffix in WRITTEN and path.is_dir():  # else it is found after the work
+            raise InputError(f"{path} is a folder, where the run has to write a file. Move it away. {HINT}")
     if run_file.exists():
         before = read_run(folder)
         for key, value in identity.items():
-            if before.get(key) != value and (key in before or key not in ADDED_IDENTITY):
+            if before.get(key) != value and (key in before or key not in ADDED_IDENTITY) and _has_begun(folder):
                 words = (explain or {}).get(key)
                 what = words() if words else f"{key} is {before.get(key)!r} there, {value!r} now"
                 raise InputError(f"{folder} holds another run: {what}. {HINT}")
@@ -137,6 +144,12 @@ def processes_of(folder: PathLike, n_processes: int, test_only: bool = False) ->
 def has_checkpoints(folder: PathLike) -> bool:
     """Tell whether a run has saved anything that it can be resumed from."""
     return any(Path(folder).glob("save/CKPT*"))
+
+
+def _has_begun(folder: Path) -> bool:
+    """Tell whether a run has left more than what is written before its first step: a refused one has not."""
+    found = {path.name for path in folder.iterdir()}
+    return not found <= BEFORE_TRAINING or ("save" in found and any((folder / "save").iterdir()))
 
 
 def _changed_settings(saved_file: Path, text: str, resumable_keys: Collection[str]) -> list[str]:

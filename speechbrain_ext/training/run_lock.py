@@ -8,6 +8,7 @@ from pathlib import Path
 
 import filelock
 
+from speechbrain_ext.atomic_write import delete_leftovers
 from speechbrain_ext.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,8 @@ def hold_run_folder(folder: str | Path, timeout_s: float = 30.0) -> Iterator[Non
         if isinstance(error, OSError) and error.errno not in NO_LOCKS:
             raise
         logger.warning("The file system of %s has no locks: see to it that one process alone works there.", folder)
+    if lock.is_locked:
+        delete_leftovers(folder)
     try:
         yield
     finally:

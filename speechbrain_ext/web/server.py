@@ -91,7 +91,7 @@ def serve_page(
                 pwa=False,
                 ssr_mode=False,
                 num_workers=0,
-                app_kwargs={"middleware": [guard]},
+                app_kwargs={"middleware": [guard], "openapi_url": None},
             )
             yield url
         finally:

@@ -25,6 +25,7 @@ from speechbrain_ext.dataio.audio import read_audio
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference import bundle_writer, hub
 from speechbrain_ext.inference.classifier import load_classifier
+from speechbrain_ext.training.checkpoint_files import seal_checkpoint
 from speechbrain_ext.training.hparams_file import hparams_text, sealed
 from tests.recipes.fold_reading import results, save_source
 from tests.results.run_files import write_run
@@ -186,6 +187,30 @@ def test_the_tested_epoch_is_exported_and_not_the_last(fold, tmp_path):
         export.tested_weights(fold, 7, metrics)
 
 
+def test_damage_that_hides_which_epoch_a_checkpoint_is_of_is_named(fold, tmp_path):
+    copy = shutil.copytree(fold, tmp_path / "fold")
+    for meta in copy.glob("save/CKPT*/CKPT.yaml"):
+        meta.write_text(f"{meta.read_text()}appended\n")
+    with pytest.raises(
+        InputError, match=r"the checkpoint .*CKPT\S+ is damaged: CKPT.yaml cannot be read. Copy the run"
+    ):
+        main(copy, tmp_path / "exported")
+
+
+def test_weights_that_are_no_numbers_are_named_by_their_checkpoint(fold, tmp_path, monkeypatch):
+    copy = shutil.copytree(fold, tmp_path / "fold")
+    for path in copy.glob("save/CKPT*/encoder.ckpt"):
+        weights = torch.load(path)
+        next(iter(weights.values()))[:] = torch.nan
+        torch.save(weights, path)
+        seal_checkpoint(path.parent)
+    with pytest.raises(
+        InputError, match=r"CKPT\S+/encoder.ckpt are refused: \S+ holds .*NaN.* was run. Train it anew.$"
+    ):
+        main(copy, tmp_path / "exported")
+    assert not (tmp_path / "exported").exists()
+
+
 def test_the_bundle_says_what_it_is(fold, tmp_path):
     main(fold, tmp_path / "exported")
     metrics = json.loads((fold / "test_metrics.json").read_text())
@@ -339,6 +364,15 @@ def test_a_fold_that_is_no_model_is_refused(tmp_path, spoil, text):
     with pytest.raises(InputError, match=text):
         main(folder, tmp_path / "exported")
     assert not (tmp_path / "exported").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX's")
+def test_settings_that_are_a_named_pipe_are_refused(tmp_path):
+    write_run(tmp_path / "fold", recall={"ang": 0.5, "sad": 0.5}, encoder_config={})
+    (tmp_path / "fold/hyperparams.yaml").unlink(missing_ok=True)
+    os.mkfifo(tmp_path / "fold/hyperparams.yaml")
+    with pytest.raises(InputError, match="hyperparams.yaml is no regular file. Leave it out"):
+        main(tmp_path / "fold", tmp_path / "exported")
 
 
 def test_options_of_the_hub_without_its_name_are_refused(tmp_path):

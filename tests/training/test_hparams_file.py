@@ -1,5 +1,6 @@
 """A hyperparameter file: its base, its options, and what of it counts as a setting."""
 
+import os
 import re
 import shutil
 
@@ -65,6 +66,13 @@ def test_read_settings_refuses_an_unknown_key_and_suggests_a_near_one(hparams_fi
 def test_read_settings_refuses_a_missing_file(tmp_path, name, message):
     with pytest.raises(InputError, match=message):
         read_settings(tmp_path / name)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX's")
+def test_read_settings_refuses_a_named_pipe(tmp_path):
+    os.mkfifo(tmp_path / "h.yaml")
+    with pytest.raises(InputError, match="h.yaml is no regular file. Leave it out, or save what it gives as a file"):
+        read_settings(tmp_path / "h.yaml")
 
 
 @pytest.mark.parametrize("text", ["a: [1", "a: 1\na: 2\n", "a: b: c"])

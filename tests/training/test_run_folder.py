@@ -227,9 +227,28 @@ def test_claim_lets_settings_be_corrected_before_the_first_checkpoint(claim, hpa
     (folder / "save" / "CKPT+1").rmdir()
     claim("lr: 0.5")
     assert load(folder / "hyperparams.yaml")["lr"] == 0.5
+
+
+@pytest.mark.parametrize("left", ["train_log.txt", "epochs.json", "test_metrics.json", "save/incomplete", "mine.doc"])
+def test_claim_takes_a_folder_in_which_nothing_was_trained(claim, left):
+    folder = claim()
     (folder / "save" / "CKPT+1").rmdir()
-    with pytest.raises(InputError, match="fold is 1 there, 2 now"):  # it may be running at this moment
+    (folder / "log.txt").write_text("refused")
+    (folder / left).touch()
+    with pytest.raises(InputError, match="fold is 1 there, 2 now"):
         claim(fold=2)
+    (folder / left).unlink()
+    claim(fold=2)
+    assert json.loads((folder / "run.json").read_text())["fold"] == 2
+
+
+@pytest.mark.parametrize("name", ["test_metrics.json", "predictions.csv", "confusion.png", "epochs.json", "run.json"])
+def test_claim_refuses_a_folder_in_the_place_of_a_file(claim, name, tmp_path):
+    (tmp_path / "run" / name).mkdir(parents=True)
+    with pytest.raises(
+        InputError, match=f"{name} is a folder, where the run has to write a file. Move it away. Choose"
+    ):
+        claim()
 
 
 def test_claim_sees_what_stands_after_a_hash_in_a_text(tmp_path):

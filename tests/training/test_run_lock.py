@@ -35,6 +35,15 @@ def holder(tmp_path, root):
     process.communicate()
 
 
+def test_what_a_killed_process_was_writing_is_deleted(tmp_path):
+    names = [".run.json.a1b2c3d_.tmp", ".mine.tmp", ".run.json.other.tmp", "run.json"]
+    for name in names:
+        (tmp_path / name).touch()
+    with hold_run_folder(tmp_path):
+        left = {path.name for path in tmp_path.iterdir()}
+    assert left == {*names[1:], LOCK_FILE}
+
+
 def test_folder_of_another_process_is_refused_and_kept(holder, tmp_path, caplog):
     with pytest.raises(InputError, match="run is in use by another process. Wait until it has ended, or choose"):
         with hold_run_folder(tmp_path / "run", timeout_s=0.1):

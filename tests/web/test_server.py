@@ -81,6 +81,11 @@ def test_serve_page_offers_no_events_to_scripts(served):
     assert served[0].get("/gradio_api/info").json() == {"named_endpoints": {}, "unnamed_endpoints": {}}
 
 
+def test_serve_page_describes_no_routes(served):
+    for path in ("/openapi.json", "/docs", "/redoc"):
+        assert served[0].get(path).status_code == 404, path
+
+
 def test_serve_page_limits_uploads(served, tmp_path):
     client, _ = served
     answer = client.post("/gradio_api/upload", files={"files": ("large.wav", bytes(10_001))})
