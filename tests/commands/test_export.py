@@ -25,7 +25,7 @@ from speechbrain_ext.dataio.audio import read_audio
 from speechbrain_ext.errors import InputError
 from speechbrain_ext.inference import bundle_writer, hub
 from speechbrain_ext.inference.classifier import load_classifier
-from speechbrain_ext.training.checkpoint_files import seal_checkpoint
+from speechbrain_ext.training.checkpoint_files import SUMS_FILE, seal_checkpoint
 from speechbrain_ext.training.hparams_file import hparams_text, sealed
 from tests.recipes.fold_reading import results, save_source
 from tests.results.run_files import write_run
@@ -197,12 +197,13 @@ def test_damage_that_hides_which_epoch_a_checkpoint_is_of_is_named(fold, tmp_pat
         main(copy, tmp_path / "exported")
 
 
-def test_weights_that_are_no_numbers_are_named_by_their_checkpoint(fold, tmp_path, monkeypatch):
+def test_weights_that_are_no_numbers_are_named_by_their_checkpoint(fold, tmp_path):
     copy = shutil.copytree(fold, tmp_path / "fold")
     for path in copy.glob("save/CKPT*/encoder.ckpt"):
         weights = torch.load(path)
         next(iter(weights.values()))[:] = torch.nan
         torch.save(weights, path)
+        (path.parent / SUMS_FILE).unlink()
         seal_checkpoint(path.parent)
     with pytest.raises(
         InputError, match=r"CKPT\S+/encoder.ckpt are refused: \S+ holds .*NaN.* was run. Train it anew.$"

@@ -147,7 +147,7 @@ def test_half_written_file_is_no_shard(tmp_path, features):
     cache = FeatureCache(tmp_path, ENCODER)
     cache.add(features)
     data = shard_of(cache).read_bytes()
-    (cache.folder / f".{shard_of(cache).name}.x1.tmp").write_bytes(data[:100])  # a process was killed meanwhile
+    (cache.folder / f".{shard_of(cache).name}.x1______.tmp").write_bytes(data[:100])  # a process was killed meanwhile
     again = FeatureCache(tmp_path, ENCODER)
     assert all(clip in again for clip in features)
     shard_of(again).unlink()
