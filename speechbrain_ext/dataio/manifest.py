@@ -332,13 +332,16 @@ def describe_changes(before: Manifest, now: Manifest) -> str:
         if utt_ids:
             parts.append(count(utt_ids, text, utt_ids))
     both = sorted(set(before) & set(now))
-    for field in (*FIELDS, *OPTIONAL_FIELDS, SAMPLES_HASH):
+    for field in (*FIELDS, *OPTIONAL_FIELDS):
         changed = [utt_id for utt_id in both if before[utt_id].get(field) != now[utt_id].get(field)]
-        if field == SAMPLES_HASH:  # manifests of earlier versions have none
-            changed = [utt_id for utt_id in changed if field in before[utt_id] and field in now[utt_id]]
         if changed:
             examples = [f"{utt_id}: {before[utt_id].get(field)}, now {now[utt_id].get(field)}" for utt_id in changed]
             parts.append(count(changed, f"has another {field}", examples))
+    hashes = {utt_id: (before[utt_id].get(SAMPLES_HASH), now[utt_id].get(SAMPLES_HASH)) for utt_id in both}
+    changed = [utt_id for utt_id, (a, b) in hashes.items() if a and b and a != b]  # earlier manifests have none
+    if changed:
+        files = [now[utt_id]["wav"].removeprefix(f"{DATA_ROOT}/") for utt_id in changed]
+        parts.append(count(changed, "has other samples", [f"{utt_id}: {wav}" for utt_id, wav in zip(changed, files)]))
     return ", ".join(parts)
 
 

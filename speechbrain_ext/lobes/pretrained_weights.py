@@ -59,7 +59,7 @@ def load_weights(model: nn.Module, folder: Path, prefixes: Sequence[str], unused
     Raises
     ------
     InputError
-        If a file is damaged, or weights are missing, of another shape or quantized.
+        If a file is damaged, or weights are missing, of another shape, quantized, NaN or infinite.
     """
     needed = {name: weight for name, weight in model.state_dict().items() if not name.startswith(unused)}
     found: dict[str, torch.Tensor] = {}
@@ -91,6 +91,11 @@ def load_weights(model: nn.Module, folder: Path, prefixes: Sequence[str], unused
         raise InputError(
             f"the weights in {str(folder)!r} are quantized: {_some(quantized)} of type {found[quantized[0]].dtype}. "
             "Give the checkpoint that they were made from."
+        )
+    broken = sorted(name for name, weight in found.items() if not weight.isfinite().all())
+    if broken:
+        raise InputError(
+            f"the weights in {str(folder)!r} are NaN or infinite: {_some(broken)}. Take another checkpoint."
         )
     modules = dict(model.named_modules())
     misfits = sorted(name for name in left_over if not name.startswith(unused) and _has_a_place(name, modules))

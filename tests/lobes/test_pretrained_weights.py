@@ -303,3 +303,14 @@ def test_deep_nesting_is_a_sentence(checkpoint, name):
     (folder / name).write_text(100_000 * "[")
     with pytest.raises(InputError, match=f"{folder / name} is no"):
         TruncatedHuBERT(folder, num_layers=2)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused_where_they_are_kept(checkpoint, value):
+    folder, path = checkpoint("pytorch_model.bin")
+    weights = torch.load(path)
+    weights["encoder.layers.1.attention.k_proj.bias"][0] = value
+    torch.save(weights, path)
+    TruncatedHuBERT(folder, num_layers=1)
+    with pytest.raises(InputError, match=r"are NaN or infinite: 1 \(encoder.layers.1.attention.k_proj.bias\)"):
+        TruncatedHuBERT(folder, num_layers=2)
