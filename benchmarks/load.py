@@ -45,13 +45,16 @@ DECODER |= {f"{kind}_token_id": 0 for kind in ("pad", "bos", "eos", "decoder_sta
 
 
 def make_whole(model_type, size):
-    """Build the model of transformers' of which a family's checkpoints are, with weights that nobody has set."""
+    """Build the model of transformers' of which a family's checkpoints are, with weights of zero."""
     decoder = DECODER if model_type == "whisper" else {}
     config = transformers_class(get_family(model_type).config_class)(
         **make_config(model_type, size, N_WRITTEN), **decoder
     )
     with torch.device("meta"):
-        return whole_class(model_type)(config).to_empty(device="cpu")
+        model = whole_class(model_type)(config).to_empty(device="cpu")
+    for weight in (*model.parameters(), *model.buffers()):
+        weight.data.zero_()
+    return model
 
 
 def whole_class(model_type):
