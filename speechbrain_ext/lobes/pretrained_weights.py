@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from speechbrain_ext.dataio.lfs_pointer import is_lfs_pointer
-from speechbrain_ext.errors import InputError, in_one_line
+from speechbrain_ext.errors import InputError, first_few, in_one_line
 
 # In transformers' own order of preference.
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -194,4 +194,4 @@ def _some(names: list[str]) -> str:
     >>> _some(["a", "b", "c", "d"])
     '4 (a, b, c, ...)'
     """
-    return f"{len(names)} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else "0"
+    return f"{len(names)} ({first_few(names)})" if names else "0"
